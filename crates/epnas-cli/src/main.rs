@@ -1,0 +1,2 @@
+//! The `epnas` command.
+fn main() {}

@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""The PyTorch peer: the macro networks of this workspace, trained by PyTorch with the same recipe.
+
+Two uses. `--data DIR` trains one network on CIFAR-10 and prints one JSON line per epoch (learning parity,
+run by `cargo xtask parity`). `--bench` times whole training steps on synthetic images (speed comparison).
+
+    python peer.py --data DIR --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --images 45000 --epochs 3 --seed 1
+    python peer.py --bench --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --batch 64 --modes fp32,fp32-cl,bf16-cl
+
+Network (docs/algorithm.md): stem = conv3x3 + BN, no ReLU. Layer l reads the listed outputs (0 is the stem, j is
+layer j), each max-pooled 3x3 stride 2 pad 1 once for every resolution boundary between it and l (boundaries lie
+after layers floor(L/3) and 2*floor(L/3)); concat, conv1x1, BN, ReLU; then the operation. A k x k convolution is
+conv, BN, ReLU; a depthwise one is depthwise k x k, pointwise 1x1, BN, ReLU; the pools are 3x3, stride 1, pad 1, and
+the average counts its padding. Last: global average, linear. BN eps 1e-5, momentum 0.1.
+
+Recipe: SGD momentum 0.9, weight decay 5e-4 on every parameter, global gradient norm clipped to 5, cosine from
+`--lr` to 0 by step, pad-4 random crop with black pixels, horizontal flip, per-channel normalization from the
+training images, the last partial batch of an epoch dropped. The first n training images train, the last
+`--validation` (5,000) of the 50,000 validate, with running statistics.
+
+Needs torch and nothing else. Only differs from ours where the two must: the random numbers.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import time
+
+# Idle OpenMP threads spin otherwise, which costs torch most of a small shared machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+SIZE = 32
+CLASSES = 10
+RECORD = 1 + 3 * SIZE * SIZE
+PAD = 4
+OPERATIONS = {
+    "mp": ("max", 3),
+    "ap": ("avg", 3),
+    "c3": ("conv", 3),
+    "c5": ("conv", 5),
+    "d3": ("depthwise", 3),
+    "d5": ("depthwise", 5),
+}
+
+
+def parse_arch(text):
+    """`macro:c3.0/d3.1/c5.1+2` -> [("c3", [0]), ("d3", [1]), ("c5", [1, 2])]."""
+    space, _, body = text.partition(":")
+    if space != "macro" or not body:
+        raise ValueError(f"{text!r}: expected macro:OP.SOURCE[+SOURCE..]/..")
+    layers = []
+    for index, part in enumerate(body.split("/"), start=1):
+        code, _, sources = part.partition(".")
+        if code not in OPERATIONS:
+            raise ValueError(f"{text!r}: layer {index}: unknown operation {code!r}, expected one of {list(OPERATIONS)}")
+        numbers = sorted({int(s) for s in sources.split("+")})
+        if not numbers or numbers[0] < 0 or numbers[-1] >= index:
+            raise ValueError(f"{text!r}: layer {index}: sources {sources!r} must lie in 0..{index - 1}")
+        layers.append((code, numbers))
+    return layers
+
+
+def live_layers(layers):
+    """Indices of the layers that reach the last one: the others are not built."""
+    live, stack = set(), [len(layers)]
+    while stack:
+        index = stack.pop()
+        if index and index not in live:
+            live.add(index)
+            stack.extend(layers[index - 1][1])
+    return live
+
+
+def boundaries(depth):
+    """Layers after which the resolution halves."""
+    third = depth // 3
+    return [third, 2 * third] if third else []
+
+
+def convolution(inputs, outputs, kernel, groups=1):
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+
+
+class Operation(nn.Module):
+    """One operation at stride 1, channels -> channels."""
+
+    def __init__(self, code, channels):
+        super().__init__()
+        kind, kernel = OPERATIONS[code]
+        if kind == "max":
+            self.body = nn.MaxPool2d(3, stride=1, padding=1)
+        elif kind == "avg":
+            self.body = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=True)
+        elif kind == "conv":
+            self.body = nn.Sequential(
+                convolution(channels, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+            )
+        else:
+            self.body = nn.Sequential(
+                convolution(channels, channels, kernel, groups=channels),
+                convolution(channels, channels, 1),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+            )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class MacroNetwork(nn.Module):
+    """The network of a macro architecture; [n, 3, 32, 32] normalized images -> [n, 10] logits."""
+
+    def __init__(self, layers, channels, depth=None):
+        super().__init__()
+        self.layers = layers
+        self.boundaries = boundaries(depth or len(layers))
+        self.stem = nn.Sequential(convolution(3, channels, 3), nn.BatchNorm2d(channels))
+        self.merge = nn.ModuleDict()
+        self.operation = nn.ModuleDict()
+        live = live_layers(layers)
+        for index, (code, sources) in enumerate(layers, start=1):
+            if index in live:
+                self.merge[str(index)] = nn.Sequential(
+                    convolution(channels * len(sources), channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+                )
+                self.operation[str(index)] = Operation(code, channels)
+        self.head = nn.Linear(channels, CLASSES)
+        self.initialize(channels)
+
+    def initialize(self, channels):
+        """He-normal convolutions. A merging 1x1 is stored by us as one slice per source, so its fan-in is a slice's."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                if name.startswith("merge."):
+                    fan_in = channels
+                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_in))
+        nn.init.normal_(self.head.weight, std=math.sqrt(2.0 / channels))
+        nn.init.zeros_(self.head.bias)
+
+    def resolution(self, index):
+        """How often the maps that layer `index` works on have been halved."""
+        return sum(index > b for b in self.boundaries)
+
+    def forward(self, x):
+        # (source, halvings) -> map; a source that is read across a boundary is pooled once.
+        maps = {(0, 0): self.stem(x)}
+
+        def read(source, level):
+            if (source, level) not in maps:
+                maps[source, level] = F.max_pool2d(read(source, level - 1), 3, stride=2, padding=1)
+            return maps[source, level]
+
+        for index, (_, sources) in enumerate(self.layers, start=1):
+            if str(index) not in self.merge:
+                continue
+            level = self.resolution(index)
+            inputs = [read(s, level) for s in sources]
+            merged = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
+            maps[index, level] = self.operation[str(index)](self.merge[str(index)](merged))
+        last = maps[len(self.layers), self.resolution(len(self.layers))]
+        return self.head(last.mean(dim=(2, 3)))
+
+
+def read_batch(path):
+    """One CIFAR-10 binary file -> (pixels [n, 3, 32, 32] u8, labels [n] i64)."""
+    with open(path, "rb") as file:
+        raw = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    if raw.numel() == 0 or raw.numel() % RECORD:
+        raise ValueError(f"{path}: {raw.numel()} bytes is no multiple of {RECORD}")
+    records = raw.view(-1, RECORD)
+    return records[:, 1:].reshape(-1, 3, SIZE, SIZE).contiguous(), records[:, 0].long()
+
+
+def load(directory, images, validation):
+    """The first `images` of the training part, and its last `validation`."""
+    parts = [read_batch(os.path.join(directory, f"data_batch_{i}.bin")) for i in range(1, 6)]
+    pixels = torch.cat([p for p, _ in parts])
+    labels = torch.cat([label for _, label in parts])
+    if images + validation > len(labels):
+        raise ValueError(f"--images {images} and --validation {validation} overlap: there are {len(labels)} images")
+    return (pixels[:images], labels[:images]), (pixels[-validation:], labels[-validation:])
+
+
+class Pipeline:
+    """Normalization and augmentation of batches of u8 images, vectorized."""
+
+    def __init__(self, pixels, layout):
+        scaled = pixels.float() / 255.0
+        self.mean = scaled.mean(dim=(0, 2, 3)).view(1, 3, 1, 1)
+        self.std = scaled.std(dim=(0, 2, 3), unbiased=False).view(1, 3, 1, 1)
+        self.layout = layout
+        self.span = torch.arange(SIZE)
+
+    def plain(self, pixels):
+        return ((pixels.float() / 255.0 - self.mean) / self.std).contiguous(memory_format=self.layout)
+
+    def augmented(self, pixels, generator):
+        n = len(pixels)
+        padded = F.pad(pixels, (PAD, PAD, PAD, PAD))  # black before normalization
+        y = torch.randint(0, 2 * PAD + 1, (n, 1), generator=generator) + self.span
+        x = torch.randint(0, 2 * PAD + 1, (n, 1), generator=generator) + self.span
+        flip = torch.rand(n, 1, generator=generator) < 0.5
+        x = torch.where(flip, x.flip(1), x)
+        rows = torch.arange(n).view(n, 1, 1)
+        cropped = padded[rows, :, y.view(n, SIZE, 1), x.view(n, 1, SIZE)]  # [n, 32, 32, 3]
+        return self.plain(cropped.permute(0, 3, 1, 2))
+
+
+class Step:
+    """One training step of a network: forward, loss, backward, clip, update."""
+
+    def __init__(self, network, lr, steps, precision):
+        self.network = network
+        self.steps = steps
+        self.lr = lr
+        self.precision = precision
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+
+    def run(self, index, x, labels):
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.5 * self.lr * (1.0 + math.cos(math.pi * index / self.steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.network(x)
+        loss = F.cross_entropy(logits.float(), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def mode(text):
+    """`fp32`, `fp32-cl`, `bf16-cl` -> (precision, memory format)."""
+    precision, _, layout = text.partition("-")
+    if precision not in ("fp32", "bf16") or layout not in ("", "cl"):
+        raise ValueError(f"{text!r}: expected fp32, fp32-cl, bf16 or bf16-cl")
+    return precision, torch.channels_last if layout else torch.contiguous_format
+
+
+def build(args, arch, layout):
+    network = MacroNetwork(parse_arch(arch), args.channels, args.depth)
+    return network.to(memory_format=layout)
+
+
+def accuracy(network, pipeline, pixels, labels, batch=500):
+    network.eval()
+    correct = 0
+    with torch.no_grad():
+        for start in range(0, len(labels), batch):
+            logits = network(pipeline.plain(pixels[start : start + batch]))
+            correct += (logits.argmax(dim=1) == labels[start : start + batch]).sum().item()
+    network.train()
+    return correct / len(labels)
+
+
+def train(args):
+    """Trains one network, printing a JSON line per epoch."""
+    torch.manual_seed(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
+    (pixels, labels), held_out = load(args.data, args.images, args.validation)
+    precision, layout = mode("fp32-cl" if args.channels_last else "fp32")
+    network = build(args, args.arch[0], layout)
+    pipeline = Pipeline(pixels, layout)
+    per_epoch = len(labels) // args.batch
+    if per_epoch == 0:
+        raise ValueError(f"--batch {args.batch} exceeds --images {args.images}")
+    step = Step(network, args.lr, per_epoch * args.epochs, precision)
+    for epoch in range(1, args.epochs + 1):
+        order = torch.randperm(len(labels), generator=generator)[: per_epoch * args.batch].view(per_epoch, args.batch)
+        loss, started = 0.0, time.perf_counter()
+        for index, chosen in enumerate(order):
+            x = pipeline.augmented(pixels[chosen], generator)
+            loss += step.run((epoch - 1) * per_epoch + index, x, labels[chosen]).item()
+        seconds = time.perf_counter() - started
+        line = {
+            "epoch": epoch,
+            "loss": loss / per_epoch,
+            "accuracy": accuracy(network, pipeline, *held_out),
+            "images_per_second": per_epoch * args.batch / seconds,
+        }
+        print(json.dumps(line), flush=True)
+
+
+def bench(args):
+    """Times whole steps, alternating the modes A B A B so that a drifting machine hits all alike."""
+    torch.manual_seed(args.seed)
+    generator = torch.Generator().manual_seed(args.seed)
+    pixels = torch.randint(0, 256, (max(4 * args.batch, 1024), 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, CLASSES, (len(pixels),), generator=generator)
+    modes = args.modes.split(",")
+    for arch in args.arch:
+        steps = {}
+        for text in modes:
+            precision, layout = mode(text)
+            steps[text] = (Step(build(args, arch, layout), args.lr, 10**6, precision), Pipeline(pixels, layout))
+        rates = {text: [] for text in modes}
+        for window in range(args.windows + 1):  # the first window warms up
+            for text, (step, pipeline) in steps.items():
+                done, started = 0, time.perf_counter()
+                while done == 0 or time.perf_counter() - started < args.seconds:
+                    chosen = torch.randint(0, len(pixels), (args.batch,), generator=generator)
+                    step.run(done, pipeline.augmented(pixels[chosen], generator), labels[chosen])
+                    done += 1
+                if window:
+                    rates[text].append(done * args.batch / (time.perf_counter() - started))
+        for text in modes:
+            line = {
+                "arch": arch,
+                "mode": text,
+                "batch": args.batch,
+                "channels": args.channels,
+                "threads": torch.get_num_threads(),
+                "images_per_second": statistics.median(rates[text]),
+                "windows": [round(r, 1) for r in rates[text]],
+            }
+            print(json.dumps(line), flush=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", action="append", help="architecture text; --bench takes several")
+    parser.add_argument("--data", help="folder with CIFAR-10's binary files")
+    parser.add_argument("--bench", action="store_true", help="time steps instead of training")
+    parser.add_argument("--params", action="store_true", help="print the number of parameters and stop")
+    parser.add_argument("--channels", type=int, default=24)
+    parser.add_argument("--depth", type=int, help="the space's number of layers, which places the pools; default: the text's")
+    parser.add_argument("--images", type=int, default=45000)
+    parser.add_argument("--validation", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="default: torch's own choice")
+    parser.add_argument("--channels-last", action="store_true", help="train in the channels-last memory format")
+    parser.add_argument("--modes", default="fp32,fp32-cl", help="--bench: fp32, fp32-cl, bf16, bf16-cl; comma-separated")
+    parser.add_argument("--seconds", type=float, default=2.0, help="--bench: length of a timing window")
+    parser.add_argument("--windows", type=int, default=5, help="--bench: windows per mode, whose median is reported")
+    return parser, parser.parse_args()
+
+
+def main():
+    parser, args = arguments()
+    if not args.arch:
+        parser.error("--arch is needed")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        if args.params:
+            for arch in args.arch:
+                print(json.dumps({"arch": arch, "params": sum(p.numel() for p in build(args, arch, torch.contiguous_format).parameters())}))
+        elif args.bench:
+            bench(args)
+        elif args.data and len(args.arch) == 1:
+            train(args)
+        else:
+            parser.error("give --bench, or --data with one --arch")
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

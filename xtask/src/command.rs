@@ -1,0 +1,107 @@
+//! Running other programs: echoed to stderr, checked, and named when they fail.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The `cargo` that runs this task, in the workspace's root.
+pub(crate) fn cargo(root: &Path) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root);
+    cargo
+}
+
+/// Runs to the end with our own stdout and stderr; fails when the program does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs to the end and returns stdout; stderr stays ours.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        bail!("`{shown}` failed ({})", output.status);
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
+}
+
+/// Builds one binary or example in release and returns where cargo put it.
+pub(crate) fn build_release(root: &Path, target: &[&str]) -> Result<PathBuf> {
+    let mut build = cargo(root);
+    build
+        .args([
+            "build",
+            "--release",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .args(target);
+    eprintln!("$ {}", show(&build));
+    let messages = capture(&mut build)?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .with_context(|| format!("cargo named no executable for {target:?}"))
+}
+
+/// The command as one would type it.
+fn show(command: &Command) -> String {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program())
+        .to_string_lossy();
+    let mut shown = program.into_owned();
+    for argument in command.get_args() {
+        shown.push(' ');
+        let argument = argument.to_string_lossy();
+        if argument.contains([' ', '"']) {
+            shown.push_str(&format!("'{argument}'"));
+        } else {
+            shown.push_str(&argument);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command() {
+        let error = run(Command::new("cargo").args(["no-such-subcommand", "a b"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`cargo no-such-subcommand 'a b'` failed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = capture(&mut Command::new("no-such-program-7"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("cannot start `no-such-program-7`"),
+            "{error}"
+        );
+    }
+}

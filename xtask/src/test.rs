@@ -1,0 +1,34 @@
+//! Every test of the workspace. Examples are built with them; documentation examples are run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{cifar10, command};
+
+/// Names the folder with CIFAR-10's binary files for the tests on real images.
+pub(crate) const REAL_DATA: &str = "EPNAS_CIFAR10";
+
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let mut test = command::cargo(root);
+    test.args(["test", "--locked", "--workspace"]);
+    match std::env::var_os(REAL_DATA).map(PathBuf::from) {
+        Some(dir) => {
+            // Tests run in their crate's folder, so a relative path would miss.
+            let dir = dir
+                .canonicalize()
+                .with_context(|| format!("{REAL_DATA}={}", dir.display()))?;
+            cifar10::verify(&dir).with_context(|| format!("{REAL_DATA}={}", dir.display()))?;
+            test.env(REAL_DATA, &dir);
+            command::run(&mut test)?;
+            eprintln!("tests on real images: run, {}", dir.display());
+        }
+        None => {
+            command::run(&mut test)?;
+            eprintln!(
+                "tests on real images: skipped, {REAL_DATA} is not set (cargo xtask data cifar10)"
+            );
+        }
+    }
+    Ok(())
+}

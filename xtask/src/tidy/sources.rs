@@ -1,0 +1,195 @@
+//! Rules for the text of a source file.
+
+use super::{Finding, finding};
+
+/// One concept a file; beyond this it holds several.
+const MAX_LINES: usize = 600;
+
+/// `unsafe` belongs to kernels and nowhere else.
+const UNSAFE_ALLOWED: &str = "crates/epnas-ops/src/";
+
+/// Words that mark unfinished work. Split, so that this file does not contain them.
+const UNFINISHED: [&str; 5] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("to", "do!"),
+    concat!("unimple", "mented!"),
+    concat!("db", "g!"),
+];
+
+/// Folders of somebody's machine. Split for the same reason.
+const MACHINE_PATHS: [&str; 4] = [
+    concat!("/", "home/"),
+    concat!("/", "root/"),
+    concat!("/", "tmp/"),
+    concat!("/", "Users/"),
+];
+
+pub(crate) fn check(file: &str, text: &str) -> Vec<Finding> {
+    let code = [".rs", ".cu", ".cuh", ".py"]
+        .iter()
+        .any(|ending| file.ends_with(ending));
+    let written = code
+        || [".toml", ".md", ".yml", ".sh"]
+            .iter()
+            .any(|e| file.ends_with(e))
+        || file == ".ci/run";
+    let mut findings = Vec::new();
+    if written {
+        findings.extend(unfinished(file, text));
+        findings.extend(machine_paths(file, text));
+    }
+    if code {
+        findings.extend(too_long(file, text));
+    }
+    if file.ends_with(".rs") {
+        findings.extend(undocumented_module(file, text));
+        findings.extend(stray_unsafe(file, text));
+    }
+    findings
+}
+
+fn unfinished(file: &str, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for word in UNFINISHED.iter().filter(|word| has_word(line, word)) {
+            findings.push(finding(
+                file,
+                index + 1,
+                format!("`{word}` marks unfinished work"),
+            ));
+        }
+    }
+    findings
+}
+
+fn machine_paths(file: &str, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for path in MACHINE_PATHS {
+            // At the start of a path, not in the middle of one.
+            let starts = line.match_indices(path).any(|(at, _)| {
+                !line[..at].ends_with(|c: char| c.is_alphanumeric() || "./_-}~".contains(c))
+            });
+            if starts {
+                findings.push(finding(
+                    file,
+                    index + 1,
+                    format!("`{path}` is a folder of one machine"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn too_long(file: &str, text: &str) -> Option<Finding> {
+    let lines = text.lines().count();
+    (lines > MAX_LINES).then(|| finding(file, 0, format!("{lines} lines, more than {MAX_LINES}")))
+}
+
+fn undocumented_module(file: &str, text: &str) -> Option<Finding> {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    (!first.starts_with("//!"))
+        .then(|| finding(file, 1, "does not begin with `//!`, what this module is"))
+}
+
+fn stray_unsafe(file: &str, text: &str) -> Option<Finding> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let line = text
+        .lines()
+        .filter(is_code)
+        .any(|line| has_word(without_strings(line).as_str(), "unsafe"));
+    if !line {
+        return None;
+    }
+    if !file.starts_with(UNSAFE_ALLOWED) {
+        return Some(finding(
+            file,
+            0,
+            format!("`unsafe` outside {UNSAFE_ALLOWED}"),
+        ));
+    }
+    (!text.contains("SAFETY:")).then(|| finding(file, 0, "`unsafe` without a `SAFETY:` comment"))
+}
+
+/// The line without its string literals and its trailing comment; good enough for code that rustfmt wrote.
+fn without_strings(line: &str) -> String {
+    let outside: Vec<&str> = line.split('"').step_by(2).collect();
+    let code = outside.join("");
+    code.split("//").next().unwrap_or_default().to_owned()
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let after = &line[at + word.len()..];
+        !line[..at].ends_with(part_of_word) && !after.starts_with(part_of_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(file: &str, text: &str) -> Vec<String> {
+        check(file, text).iter().map(|f| f.to_string()).collect()
+    }
+
+    #[test]
+    fn unfinished_work_is_found() {
+        for word in UNFINISHED {
+            let found = messages("a.toml", &format!("x\n# {word} later\n"));
+            assert_eq!(found, [format!("a.toml:2: `{word}` marks unfinished work")]);
+        }
+        let part = concat!("MASTO", "DON");
+        assert!(messages("a.toml", part).is_empty());
+    }
+
+    #[test]
+    fn machine_paths_are_found_where_they_start() {
+        let home = format!("dir = \"{}me/x\"", MACHINE_PATHS[0]);
+        assert_eq!(messages("a.toml", &home).len(), 1);
+        let inside = format!("url = \"https://x.y{}z\" and $HOME{0}", MACHINE_PATHS[2]);
+        assert!(messages("a.toml", &inside).is_empty());
+    }
+
+    #[test]
+    fn long_files_are_found() {
+        let at_limit = format!("//! a\n{}", "\n".repeat(MAX_LINES - 1));
+        assert!(messages("a.rs", &at_limit).is_empty());
+        let beyond = format!("{at_limit}\n");
+        assert_eq!(
+            messages("a.rs", &beyond),
+            ["a.rs: 601 lines, more than 600"]
+        );
+    }
+
+    #[test]
+    fn modules_say_what_they_are() {
+        assert!(messages("a.rs", "//! What.\nfn f() {}\n").is_empty());
+        assert_eq!(
+            messages("a.rs", "fn f() {}\n"),
+            ["a.rs:1: does not begin with `//!`, what this module is"]
+        );
+    }
+
+    #[test]
+    fn unsafe_stays_in_the_kernels_and_is_argued() {
+        let bare = "//! K.\nfn f() { unsafe { g() } }\n";
+        let argued = "//! K.\n// SAFETY: g is pure.\nfn f() { unsafe { g() } }\n";
+        assert_eq!(
+            messages("crates/a/src/k.rs", argued),
+            ["crates/a/src/k.rs: `unsafe` outside crates/epnas-ops/src/"]
+        );
+        assert_eq!(messages("crates/epnas-ops/src/k.rs", bare).len(), 1);
+        assert!(messages("crates/epnas-ops/src/k.rs", argued).is_empty());
+    }
+
+    #[test]
+    fn unsafe_in_comments_strings_and_lint_names_is_no_unsafe() {
+        let text =
+            "//! K.\n#![forbid(unsafe_code)]\n// unsafe { }\nlet a = \"unsafe\"; // unsafe\n";
+        assert!(messages("crates/a/src/k.rs", text).is_empty());
+    }
+}

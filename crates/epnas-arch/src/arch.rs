@@ -1,0 +1,351 @@
+//! Architectures as values: macro layers with their sources, and the blocks of a micro cell.
+//!
+//! The fields are public, so a value can be ill-formed; [`Arch::check`] says whether it is. Parsing and
+//! deserializing check by themselves. Whether an architecture belongs to a given space is for
+//! [`Space::check`](crate::Space::check) to say.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::Op;
+
+/// Most layers of a macro architecture: one bit of a [`SourceSet`] each.
+pub const MAX_LAYERS: usize = 64;
+
+/// Most blocks of a cell.
+pub const MAX_BLOCKS: usize = 30;
+
+/// Why a value is no architecture at all, whatever the space.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ArchError {
+    /// No layer or block.
+    #[error("an architecture needs at least one {0}, found none")]
+    Empty(&'static str),
+    /// More layers or blocks than can be handled.
+    #[error("{found} {what}s are too many, expected at most {limit}")]
+    TooLong {
+        /// `layer` or `block`.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A layer that reads nothing.
+    #[error("layer {layer} has no source, expected at least one of 0..{}", layer - 1)]
+    NoSource {
+        /// The layer, counted from 1.
+        layer: usize,
+    },
+    /// A layer that reads itself or a later one.
+    #[error("layer {layer} reads H_{found}, expected a source of 0..{}", layer - 1)]
+    LayerSource {
+        /// The layer, counted from 1.
+        layer: usize,
+        /// The source it names.
+        found: usize,
+    },
+    /// A block that reads itself or a later one.
+    #[error("block {block} reads {found}, expected -2, -1 or an earlier block")]
+    BlockSource {
+        /// The block, counted from 0.
+        block: usize,
+        /// The source it names.
+        found: i64,
+    },
+    /// The same source twice in one layer.
+    #[error("source {found} is given twice")]
+    RepeatedSource {
+        /// The source it names.
+        found: usize,
+    },
+}
+
+/// The set of earlier outputs that a macro layer reads: bit j stands for H_j, and H_0 is the stem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SourceSet(u64);
+
+impl SourceSet {
+    /// The set that reads nothing.
+    pub const EMPTY: SourceSet = SourceSet(0);
+
+    /// The set of these bits: bit j reads H_j.
+    pub fn from_bits(bits: u64) -> Self {
+        SourceSet(bits)
+    }
+
+    /// The bits: bit j reads H_j.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set that reads H_`source` alone; empty when `source` is 64 or more.
+    pub fn single(source: usize) -> Self {
+        SourceSet::EMPTY.with(source)
+    }
+
+    /// This set and H_`source`; unchanged when `source` is 64 or more.
+    #[must_use]
+    pub fn with(self, source: usize) -> Self {
+        if source < MAX_LAYERS {
+            SourceSet(self.0 | 1 << source)
+        } else {
+            self
+        }
+    }
+
+    /// Whether H_`source` is read.
+    pub fn contains(self, source: usize) -> bool {
+        source < MAX_LAYERS && self.0 >> source & 1 == 1
+    }
+
+    /// Number of sources.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether nothing is read.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The sources in ascending order.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..MAX_LAYERS).filter(move |&j| self.contains(j))
+    }
+
+    /// The highest source, if any.
+    pub fn highest(self) -> Option<usize> {
+        self.0.checked_ilog2().map(|j| j as usize)
+    }
+}
+
+impl FromIterator<usize> for SourceSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(iter: I) -> Self {
+        iter.into_iter().fold(SourceSet::EMPTY, SourceSet::with)
+    }
+}
+
+/// One layer of a macro architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Layer {
+    /// What it applies.
+    pub op: Op,
+    /// What it reads: every source is named, under both wirings, and all are earlier than the layer.
+    pub sources: SourceSet,
+}
+
+/// A whole network, layer by layer. Layer l (counted from 1) gives H_l; H_0 is the stem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacroArch {
+    /// The layers; `layers[0]` is layer 1.
+    pub layers: Vec<Layer>,
+}
+
+/// Where an operation of a cell reads from. Ordered as written: -2, -1, 0, 1, ...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CellSource {
+    /// The output of the cell before the previous one, written -2.
+    BeforePrevious,
+    /// The output of the previous cell, written -1.
+    Previous,
+    /// The output of an earlier block of this cell, counted from 0.
+    Block(u8),
+}
+
+impl CellSource {
+    /// As a number: -2, -1, or the block.
+    pub fn number(self) -> i64 {
+        match self {
+            CellSource::BeforePrevious => -2,
+            CellSource::Previous => -1,
+            CellSource::Block(block) => i64::from(block),
+        }
+    }
+
+    /// From a number: -2, -1, or a block of 0 to 29. `None` for any other.
+    pub fn from_number(number: i64) -> Option<Self> {
+        match number {
+            -2 => Some(CellSource::BeforePrevious),
+            -1 => Some(CellSource::Previous),
+            block => u8::try_from(block)
+                .ok()
+                .filter(|&b| usize::from(b) < MAX_BLOCKS)
+                .map(CellSource::Block),
+        }
+    }
+
+    /// As an index from 0: 0 and 1 are the two earlier cells, 2 + b is block b.
+    pub fn index(self) -> usize {
+        match self {
+            CellSource::BeforePrevious => 0,
+            CellSource::Previous => 1,
+            CellSource::Block(block) => 2 + usize::from(block),
+        }
+    }
+
+    /// From an index from 0. `None` beyond the last block.
+    pub fn from_index(index: usize) -> Option<Self> {
+        i64::try_from(index)
+            .ok()
+            .and_then(|index| CellSource::from_number(index - 2))
+    }
+}
+
+impl std::fmt::Display for CellSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.number())
+    }
+}
+
+/// One of the two operations of a block and what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockInput {
+    /// What it applies.
+    pub op: Op,
+    /// What it reads.
+    pub source: CellSource,
+}
+
+/// A block of a cell: the sum of two operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// The two summands. Weights are keyed by the position here.
+    pub inputs: [BlockInput; 2],
+}
+
+/// The cell of a micro network; normal and reduction cells have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellArch {
+    /// The blocks, counted from 0.
+    pub blocks: Vec<Block>,
+}
+
+impl CellArch {
+    /// The blocks that no other block reads, ascending: these make the output of the cell.
+    pub fn outputs(&self) -> Vec<usize> {
+        let read = |block: usize| {
+            self.blocks
+                .iter()
+                .flat_map(|b| &b.inputs)
+                .any(|i| i.source.index() == block + 2)
+        };
+        (0..self.blocks.len())
+            .filter(|&block| !read(block))
+            .collect()
+    }
+
+    /// Whether some block reads this source.
+    pub fn reads(&self, source: CellSource) -> bool {
+        self.blocks
+            .iter()
+            .flat_map(|b| &b.inputs)
+            .any(|i| i.source == source)
+    }
+}
+
+/// An architecture of either space.
+///
+/// It may be partial: the progressive search grows architectures one layer or block at a time, and each
+/// prefix is an architecture of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arch {
+    /// A whole network.
+    Macro(MacroArch),
+    /// A cell.
+    Micro(CellArch),
+}
+
+impl Arch {
+    /// Number of layers or blocks.
+    pub fn len(&self) -> usize {
+        match self {
+            Arch::Macro(arch) => arch.layers.len(),
+            Arch::Micro(cell) => cell.blocks.len(),
+        }
+    }
+
+    /// Whether there is no layer or block. Such a value is no architecture: see [`Arch::check`].
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first `len` layers or blocks; all of them when there are fewer.
+    #[must_use]
+    pub fn prefix(&self, len: usize) -> Arch {
+        match self {
+            Arch::Macro(arch) => Arch::Macro(MacroArch {
+                layers: arch.layers[..len.min(arch.layers.len())].to_vec(),
+            }),
+            Arch::Micro(cell) => Arch::Micro(CellArch {
+                blocks: cell.blocks[..len.min(cell.blocks.len())].to_vec(),
+            }),
+        }
+    }
+
+    /// Checks that this is an architecture at all: 1 to 64 layers or 1 to 30 blocks, each reading only what
+    /// comes before it, and every layer reading something.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check(&self) -> Result<(), ArchError> {
+        match self {
+            Arch::Macro(arch) => arch.check(),
+            Arch::Micro(cell) => cell.check(),
+        }
+    }
+}
+
+impl MacroArch {
+    /// Checks the number of layers and the sources; see [`Arch::check`].
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check(&self) -> Result<(), ArchError> {
+        check_len("layer", self.layers.len(), MAX_LAYERS)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            match layer.sources.highest() {
+                None => return Err(ArchError::NoSource { layer: i + 1 }),
+                Some(found) if found > i => {
+                    return Err(ArchError::LayerSource {
+                        layer: i + 1,
+                        found,
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CellArch {
+    /// Checks the number of blocks and the sources; see [`Arch::check`].
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check(&self) -> Result<(), ArchError> {
+        check_len("block", self.blocks.len(), MAX_BLOCKS)?;
+        for (block, inputs) in self.blocks.iter().map(|b| &b.inputs).enumerate() {
+            for input in inputs {
+                if input.source.index() >= block + 2 {
+                    return Err(ArchError::BlockSource {
+                        block,
+                        found: input.source.number(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_len(what: &'static str, found: usize, limit: usize) -> Result<(), ArchError> {
+    match found {
+        0 => Err(ArchError::Empty(what)),
+        found if found > limit => Err(ArchError::TooLong { what, found, limit }),
+        _ => Ok(()),
+    }
+}

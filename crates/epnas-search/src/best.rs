@@ -1,0 +1,215 @@
+//! The result of a run: `best.json`.
+
+use std::path::Path;
+
+use epnas_arch::{Arch, Space};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::error::SearchError;
+use crate::history::{History, Status};
+use crate::select::{SelectionRecord, Shortlist};
+
+/// What an estimate is, for whoever reads the number out of its context.
+pub const ESTIMATE_NOTE: &str = "estimate is a validation accuracy measured with weights shared among all children \
+    after brief training; it ranks architectures and is not the accuracy of the final network";
+
+/// An architecture of a ranking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedCandidate {
+    /// The architecture, in text form.
+    #[serde(with = "crate::text")]
+    pub architecture: Arch,
+    /// Validation accuracy with shared weights, or the value of a table.
+    pub estimate: f64,
+    /// Validation accuracy after brief retraining from scratch; `None` when it was not retrained.
+    pub retrained_accuracy: Option<f64>,
+    /// Trainable parameters in the search.
+    pub params: Option<u64>,
+    /// Multiply-accumulates per image in the search.
+    pub macs: Option<u64>,
+}
+
+/// What a search spent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TotalCost {
+    /// Children trained, failed ones included.
+    pub children: u64,
+    /// Image passes.
+    pub images: u64,
+    /// Training multiply-accumulates: per image and pass, times image passes.
+    pub macs: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+impl TotalCost {
+    /// The cost of a history that took `seconds`.
+    #[must_use]
+    pub fn of(history: &History, seconds: f64) -> Self {
+        Self {
+            children: history.len() as u64,
+            images: history.records().iter().map(|record| record.images).sum(),
+            macs: u64::try_from(history.training_macs()).unwrap_or(u64::MAX),
+            seconds,
+        }
+    }
+
+    /// The cost of retraining.
+    #[must_use]
+    pub fn of_selection(records: &[SelectionRecord]) -> Self {
+        let macs: u128 =
+            records.iter().map(|r| u128::from(r.macs.unwrap_or(0)) * u128::from(r.images)).sum();
+        Self {
+            children: records.len() as u64,
+            images: records.iter().map(|record| record.images).sum(),
+            macs: u64::try_from(macs).unwrap_or(u64::MAX),
+            seconds: records.iter().map(|record| record.seconds).sum(),
+        }
+    }
+}
+
+/// The baseline's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestRandom {
+    /// The winner, in text form.
+    #[serde(with = "crate::text")]
+    pub architecture: Arch,
+    /// Its estimate.
+    pub estimate: f64,
+    /// Its validation accuracy after brief retraining.
+    pub retrained_accuracy: Option<f64>,
+    /// What random search spent.
+    pub cost: TotalCost,
+    /// Why it is not all it should be, when it is not.
+    pub note: Option<String>,
+    /// Its best few, best first.
+    pub top: Vec<RankedCandidate>,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor, or its instruction set where the system does not tell.
+    pub cpu: String,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// Operating system.
+    pub os: String,
+}
+
+impl Machine {
+    /// This machine.
+    #[must_use]
+    pub fn here() -> Self {
+        let model = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        });
+        Self {
+            cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            os: std::env::consts::OS.to_owned(),
+        }
+    }
+}
+
+/// What wrote a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Version of the software.
+    pub epnas: String,
+    /// Version of the layout of `best.json`.
+    pub format: u32,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self { epnas: env!("CARGO_PKG_VERSION").to_owned(), format: 1 }
+    }
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The architecture found, in text form.
+    #[serde(with = "crate::text")]
+    pub architecture: Arch,
+    /// Its estimate in the search.
+    pub estimate: f64,
+    /// What an estimate is.
+    pub estimate_note: String,
+    /// Its validation accuracy after brief retraining from scratch; `None` when nothing was retrained.
+    pub retrained_accuracy: Option<f64>,
+    /// Epochs of that retraining.
+    pub retrained_epochs: Option<usize>,
+    /// Why the result is not all it should be, such as a budget that ended; empty when it is.
+    pub notes: Vec<String>,
+    /// Random search at equal budget; `None` without a baseline.
+    pub random: Option<BestRandom>,
+    /// What the search spent.
+    pub cost: TotalCost,
+    /// What the selection spent, the baseline's candidates included.
+    pub selection_cost: TotalCost,
+    /// Root seed.
+    pub seed: u64,
+    /// The machine.
+    pub machine: Machine,
+    /// What wrote this.
+    pub versions: Versions,
+    /// The best few, best first: by retrained accuracy, those without one after them by estimate.
+    pub top: Vec<RankedCandidate>,
+}
+
+impl Best {
+    /// Reads `best.json`.
+    ///
+    /// # Errors
+    /// [`SearchError`] when there is none or it is not understood.
+    pub fn read(path: &Path) -> Result<Self, SearchError> {
+        let bytes = disk::read_if_present(path)?.ok_or_else(|| SearchError::Result {
+            path: path.to_owned(),
+            message: "there is no result yet".into(),
+        })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| SearchError::Result { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// Writes `best.json`; readers see the old result or the new one, whole.
+    ///
+    /// # Errors
+    /// [`SearchError`] when it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), SearchError> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| SearchError::Result { path: path.to_owned(), message: error.to_string() })?;
+        bytes.push(b'\n');
+        Ok(disk::write_atomic(path, &bytes)?)
+    }
+}
+
+/// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.
+#[must_use]
+pub fn rank(space: &Space, shortlist: &Shortlist, retrained: &[SelectionRecord]) -> Vec<RankedCandidate> {
+    let accuracy = |arch: &Arch| {
+        let key = space.key(arch);
+        let found = retrained.iter().find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
+        found.and_then(|record| record.retrained_accuracy)
+    };
+    let mut ranked: Vec<RankedCandidate> = shortlist
+        .candidates
+        .iter()
+        .map(|candidate| RankedCandidate {
+            architecture: candidate.arch.clone(),
+            estimate: candidate.estimate,
+            retrained_accuracy: accuracy(&candidate.arch),
+            params: candidate.params,
+            macs: candidate.macs,
+        })
+        .collect();
+    // Stable: of equals the better estimate stays first.
+    ranked.sort_by(|a, b| {
+        let of = |candidate: &RankedCandidate| candidate.retrained_accuracy.unwrap_or(f64::NEG_INFINITY);
+        of(b).total_cmp(&of(a))
+    });
+    ranked
+}

@@ -1,0 +1,137 @@
+//! The whole configuration document of a run.
+
+use std::path::Path;
+
+use epnas_arch::{NetworkConfig, Space};
+use epnas_data::{DataConfig, DataError};
+use epnas_supernet::{TrainConfig, TrainConfigError};
+use epnas_surrogate::LstmConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::search::range;
+use super::{BaselineConfig, FinalConfig, SearchConfig, SelectConfig, TrainingConfig};
+use crate::settings::{self, KeyDoc, SettingsError};
+
+/// Keys (or whole sections, with a trailing dot) that may change when a run is resumed: they do not change what the
+/// search computes, only how long it may take and what follows it.
+pub const MAY_DIFFER: [&str; 4] = ["search.budget", "baseline.", "select.", "train."];
+
+/// Everything that decides a run, with the keys of its TOML document.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Root seed: every random choice of a run derives from it. Default 0, range 0 to 2^63-1.
+    pub seed: u64,
+    /// Images and how they are divided.
+    pub data: DataConfig,
+    /// What is searched.
+    pub space: Space,
+    /// The size of children and how they share weights.
+    pub network: NetworkConfig,
+    /// The search itself.
+    pub search: SearchConfig,
+    /// The predictor of accuracies.
+    pub surrogate: LstmConfig,
+    /// How each child is trained.
+    pub training: TrainingConfig,
+    /// What the search is compared with.
+    pub baseline: BaselineConfig,
+    /// Brief retraining of the best few.
+    pub select: SelectConfig,
+    /// Training of the found network from scratch.
+    pub train: FinalConfig,
+}
+
+impl Config {
+    /// Reads a document; keys not given take their defaults.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with key and line for the first key that is unknown, of the wrong type or out of range.
+    pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
+        Self::from_toml_with(text, &[])
+    }
+
+    /// Reads a document and applies `sets` (dotted key, raw value) over it before presets take effect, so that
+    /// `training.preset` may be set without losing single keys of the document.
+    ///
+    /// # Errors
+    /// As [`Config::from_toml`].
+    pub fn from_toml_with(text: &str, sets: &[(String, String)]) -> Result<Self, SettingsError> {
+        let config: Self = settings::parse(text, sets)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`](crate::ConfigFileError) naming the file.
+    pub fn from_file(path: &Path, sets: &[(String, String)]) -> Result<Self, crate::ConfigFileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| crate::ConfigFileError::Read { path: path.to_owned(), source })?;
+        Self::from_toml_with(&text, sets)
+            .map_err(|source| crate::ConfigFileError::Settings { path: path.to_owned(), source })
+    }
+
+    /// Replaces one key, such as `("search.iterations", "2")`. The value is read as TOML, or as a bare string.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when the key does not exist or the value does not fit; `self` is unchanged then.
+    pub fn set(&mut self, key: &str, raw: &str) -> Result<(), SettingsError> {
+        let changed = settings::set(self, key, raw)?;
+        changed.validate()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The effective configuration, every key that is set included, as TOML.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when a value cannot be written in TOML.
+    pub fn to_toml(&self) -> Result<String, SettingsError> {
+        toml::to_string(self).map_err(|error| SettingsError::Syntax { line: None, message: error.to_string() })
+    }
+
+    /// Every key with type, default and documentation.
+    #[must_use]
+    pub fn reference() -> Vec<KeyDoc> {
+        settings::reference::<Self>()
+    }
+
+    /// Checks every range and that the sections fit together.
+    ///
+    /// # Errors
+    /// [`SettingsError::Value`] naming key, value and what was expected.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        if i64::try_from(self.seed).is_err() {
+            return Err(SettingsError::value("seed", self.seed, "a whole number from 0 to 9223372036854775807"));
+        }
+        self.data.validate().map_err(|error| match error {
+            DataError::Config { field, value, expected } => {
+                SettingsError::value(format!("data.{field}"), value, expected)
+            }
+            other => SettingsError::value("data", "refused", other.to_string()),
+        })?;
+        self.space.validate().map_err(|error| SettingsError::value("space", "refused", error.to_string()))?;
+        range("network.channels", self.network.channels, 1, 65_536)?;
+        range("network.cells_per_stage", self.network.cells_per_stage, 1, 100)?;
+        self.search.validate()?;
+        self.surrogate
+            .validate()
+            .map_err(|error| SettingsError::value("surrogate", "refused", error.to_string()))?;
+        recipe("training", &self.training.recipe)?;
+        self.select.validate()?;
+        if let Some(channels) = self.train.network.channels {
+            range("train.channels", channels, 1, 65_536)?;
+        }
+        range("train.cells_per_stage", self.train.network.cells_per_stage, 1, 100)?;
+        recipe("train", &self.train.recipe)
+    }
+}
+
+fn recipe(section: &str, recipe: &TrainConfig) -> Result<(), SettingsError> {
+    recipe.check().map_err(|TrainConfigError { key, value, expected }| {
+        SettingsError::value(format!("{section}.{key}"), value, expected)
+    })
+}

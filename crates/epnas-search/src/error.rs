@@ -1,0 +1,112 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use epnas_arch::{EvaluateError, SpaceError};
+
+use crate::checkpoint::CheckpointError;
+use crate::disk::DiskError;
+use crate::history::HistoryError;
+use crate::run::RunError;
+use crate::settings::SettingsError;
+use crate::strategy::StrategyError;
+
+/// A configuration file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds something that is not understood.
+    #[error("{}: {source}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        #[source]
+        source: SettingsError,
+    },
+}
+
+/// Why a run ended with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The configuration.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The history file.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The strategy or its surrogate.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+    /// The search space.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// The evaluator cannot go on.
+    #[error("{arch}: {source}")]
+    Evaluate {
+        /// The child it was evaluating.
+        arch: String,
+        /// Why.
+        #[source]
+        source: EvaluateError,
+    },
+    /// The evaluator's state cannot be saved or restored.
+    #[error("state of the evaluator: {source}")]
+    Snapshot {
+        /// Why.
+        #[source]
+        source: EvaluateError,
+    },
+    /// Nothing in the run can be used for what was asked.
+    #[error("{}: {reason}", dir.display())]
+    Nothing {
+        /// The run folder.
+        dir: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A result file is not what this version writes.
+    #[error("{}: {message}", path.display())]
+    Result {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The images.
+    #[cfg(feature = "supernet")]
+    #[error(transparent)]
+    Data(#[from] epnas_data::DataError),
+    /// A network that cannot be built or trained.
+    #[cfg(feature = "supernet")]
+    #[error(transparent)]
+    Supernet(#[from] epnas_supernet::SupernetError),
+    /// The surrogate cannot be built.
+    #[cfg(feature = "supernet")]
+    #[error(transparent)]
+    Surrogate(#[from] epnas_arch::SurrogateError),
+}
+
+impl SearchError {
+    pub(crate) fn snapshot(source: EvaluateError) -> Self {
+        Self::Snapshot { source }
+    }
+}

@@ -1,0 +1,248 @@
+//! The run folder: where everything of a run lies, who may write to it, and that nothing is overwritten silently.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::disk::{self, DiskError};
+use crate::settings::{self, SettingsError};
+
+/// Whether a run begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It begins; a folder that already holds a run is refused.
+    New,
+    /// It goes on from its checkpoint, or begins when the folder holds none.
+    Resume,
+}
+
+/// Why a run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file operation failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The stored configuration cannot be read.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SettingsError,
+    },
+    /// The folder holds a run.
+    #[error("{} already holds a run; use --resume to continue it, or another folder", dir.display())]
+    Exists {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder holds no run.
+    #[error("{} holds no run (there is no config.toml in it)", dir.display())]
+    Missing {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Another process writes to the folder.
+    #[error("{} is in use by another process", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The run was begun with other settings.
+    #[error("{} was begun with other settings: {}", dir.display(), differences.join(", "))]
+    Differs {
+        /// The folder.
+        dir: PathBuf,
+        /// Each as `key (stored, given)`.
+        differences: Vec<String>,
+    },
+}
+
+/// The places in a run folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFolder {
+    dir: PathBuf,
+}
+
+impl RunFolder {
+    /// The places in `dir`, which need not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The effective configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("config.toml")
+    }
+
+    /// The search's children, one JSON line each.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.dir.join("history.jsonl")
+    }
+
+    /// The baseline's folder, laid out like the run's own: `history.jsonl` and `checkpoint/`.
+    #[must_use]
+    pub fn random(&self) -> PathBuf {
+        self.dir.join("random")
+    }
+
+    /// The result.
+    #[must_use]
+    pub fn best(&self) -> PathBuf {
+        self.dir.join("best.json")
+    }
+
+    /// Retrained candidates, one JSON line each.
+    #[must_use]
+    pub fn selection(&self) -> PathBuf {
+        self.dir.join("selection.jsonl")
+    }
+
+    /// Checkpoint and learning curve of the final training.
+    #[must_use]
+    pub fn train(&self) -> PathBuf {
+        self.dir.join("train")
+    }
+
+    /// Those of the baseline's final training.
+    #[must_use]
+    pub fn train_random(&self) -> PathBuf {
+        self.dir.join("train-random")
+    }
+
+    /// The trained network.
+    #[must_use]
+    pub fn model(&self) -> PathBuf {
+        self.dir.join("model")
+    }
+
+    /// The trained network of the baseline.
+    #[must_use]
+    pub fn model_random(&self) -> PathBuf {
+        self.dir.join("model-random")
+    }
+
+    /// Whether the folder holds a run.
+    #[must_use]
+    pub fn holds_run(&self) -> bool {
+        [self.config(), self.history(), self.best(), self.dir.join("checkpoint")].iter().any(|path| path.exists())
+    }
+
+    /// The stored configuration's text.
+    ///
+    /// # Errors
+    /// [`RunError::Missing`] when the folder holds no run.
+    pub fn config_text(&self) -> Result<String, RunError> {
+        let path = self.config();
+        match disk::read_if_present(&path)? {
+            Some(bytes) => String::from_utf8(bytes).map_err(|_| RunError::Config {
+                path,
+                source: SettingsError::Syntax { line: None, message: "not UTF-8".into() },
+            }),
+            None => Err(RunError::Missing { dir: self.dir.clone() }),
+        }
+    }
+}
+
+/// A run folder that this process alone may write to, until it is dropped.
+#[derive(Debug)]
+pub struct Run {
+    folder: RunFolder,
+    // The operating system releases the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Run {
+    /// Begins a run in `dir`, or goes on with the one in it. `config` is the effective configuration; keys in
+    /// `may_differ` (or sections, with a trailing dot) may have changed since.
+    ///
+    /// # Errors
+    /// [`RunError`] when the folder holds a run that may not be touched, or another process uses it.
+    pub fn begin(dir: &Path, config: &Table, may_differ: &[&str], start: Start) -> Result<Self, RunError> {
+        disk::make_dir(dir)?;
+        let run = Self::lock(RunFolder::new(dir))?;
+        if run.folder.holds_run() {
+            if start == Start::New {
+                return Err(RunError::Exists { dir: dir.to_owned() });
+            }
+            run.compare(config, may_differ)?;
+        }
+        disk::write_atomic(&run.folder.config(), config.to_string().as_bytes())?;
+        Ok(run)
+    }
+
+    /// Opens a folder that holds a run, to add to it.
+    ///
+    /// # Errors
+    /// [`RunError::Missing`] without a run, [`RunError::Locked`] when another process uses it.
+    pub fn open(dir: &Path) -> Result<Self, RunError> {
+        let folder = RunFolder::new(dir);
+        if !folder.config().is_file() {
+            return Err(RunError::Missing { dir: dir.to_owned() });
+        }
+        Self::lock(folder)
+    }
+
+    /// The places in it.
+    #[must_use]
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    fn lock(folder: RunFolder) -> Result<Self, RunError> {
+        let path = folder.dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| DiskError::new("write", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { folder, _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: folder.dir }),
+            Err(TryLockError::Error(source)) => Err(DiskError::new("lock", &path, source).into()),
+        }
+    }
+
+    fn compare(&self, config: &Table, may_differ: &[&str]) -> Result<(), RunError> {
+        let text = match self.folder.config_text() {
+            Ok(text) => text,
+            Err(RunError::Missing { dir }) => return Err(RunError::Exists { dir }),
+            Err(error) => return Err(error),
+        };
+        let stored = settings::parse_table(&text)
+            .map_err(|source| RunError::Config { path: self.folder.config(), source })?;
+        let differences = differences(&stored, config, may_differ);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(RunError::Differs { dir: self.folder.dir.clone(), differences })
+    }
+}
+
+/// Keys whose values differ between two configurations, as `key (stored, given)`.
+fn differences(stored: &Table, given: &Table, may_differ: &[&str]) -> Vec<String> {
+    let (stored, given) = (settings::leaves(stored), settings::leaves(given));
+    let excused = |key: &str| {
+        may_differ.iter().any(|allowed| key == *allowed || (allowed.ends_with('.') && key.starts_with(allowed)))
+    };
+    let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
+    let unset = String::from("unset");
+    keys.into_iter()
+        .filter(|key| stored.get(*key) != given.get(*key) && !excused(key))
+        .map(|key| {
+            let value = |side: &std::collections::BTreeMap<String, String>| side.get(key).unwrap_or(&unset).clone();
+            format!("{key} (stored {}, given {})", value(&stored), value(&given))
+        })
+        .collect()
+}

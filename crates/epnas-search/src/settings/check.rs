@@ -1,0 +1,287 @@
+//! Walks a document against the schema and reports the first thing that does not fit, with key, line and suggestion.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::schema::{Alternative, Schema};
+use super::{SettingsError, join, line_at};
+
+type Json = serde_json::Value;
+
+/// Checks `table` against `schema`; `text` is its source, for line numbers.
+pub(super) fn check(schema: &Schema, table: &Table, text: Option<&str>) -> Result<(), SettingsError> {
+    let walk = Walk { schema, text };
+    walk.value("", &Value::Table(table.clone()), schema.root())
+}
+
+struct Walk<'s> {
+    schema: &'s Schema,
+    text: Option<&'s str>,
+}
+
+impl<'s> Walk<'s> {
+    fn value(&self, key: &str, value: &Value, schema: &'s Json) -> Result<(), SettingsError> {
+        let alternatives = self.schema.alternatives(schema);
+        match value {
+            Value::Table(table) => self.table(key, table, &alternatives),
+            Value::Array(items) => self.array(key, value, items, &alternatives),
+            Value::String(word) => self.word(key, value, word, &alternatives),
+            Value::Integer(number) => self.number(key, value, *number as f64, &["integer", "number"], &alternatives),
+            Value::Float(number) => self.number(key, value, *number, &["number"], &alternatives),
+            Value::Boolean(_) if alternatives.iter().any(|a| a.accepts("boolean")) => Ok(()),
+            Value::Boolean(_) | Value::Datetime(_) => Err(self.wrong(key, value, &alternatives)),
+        }
+    }
+
+    fn table(&self, key: &str, table: &Table, alternatives: &[Alternative<'s>]) -> Result<(), SettingsError> {
+        let tables: Vec<_> = alternatives.iter().filter(|a| a.is_table()).collect();
+        if tables.is_empty() {
+            return Err(self.wrong(key, &Value::Table(table.clone()), alternatives));
+        }
+        let chosen = self.variant(key, table, &tables)?;
+        let mut properties: BTreeMap<&str, &Json> = BTreeMap::new();
+        for alternative in chosen {
+            properties.extend(alternative.properties.iter().map(|(&name, &schema)| (name, schema)));
+        }
+        for (name, value) in table {
+            let path = join(key, name);
+            match properties.get(name.as_str()) {
+                Some(schema) => self.value(&path, value, schema)?,
+                None => return Err(self.unknown(&path, name, &properties)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables that the section's tag (a key whose word differs from table to table) leaves possible.
+    fn variant<'a>(
+        &self,
+        key: &str,
+        table: &Table,
+        tables: &[&'a Alternative<'s>],
+    ) -> Result<Vec<&'a Alternative<'s>>, SettingsError> {
+        let Some((tag, words)) = self.tag(tables) else {
+            return Ok(tables.to_vec());
+        };
+        let path = join(key, tag);
+        match table.get(tag) {
+            Some(Value::String(word)) => match words.iter().position(|w| w == word) {
+                Some(at) => Ok(vec![tables[at]]),
+                None => Err(self.not_a_word(&path, word, &words.iter().copied().collect())),
+            },
+            Some(other) => Err(SettingsError::Type {
+                line: self.line(&path),
+                key: path,
+                found: shown(other),
+                expected: one_of(words.iter().copied()),
+                suggestion: None,
+            }),
+            None => Err(SettingsError::Value {
+                key: path,
+                value: "missing".into(),
+                expected: one_of(words.iter().copied()),
+            }),
+        }
+    }
+
+    fn tag(&self, tables: &[&Alternative<'s>]) -> Option<(&'s str, Vec<&'s str>)> {
+        let [first, _, ..] = tables else { return None };
+        first.properties.keys().find_map(|&name| {
+            let words: Option<Vec<&str>> = tables
+                .iter()
+                .map(|table| table.properties.get(name)?.get("const")?.as_str())
+                .collect();
+            words.map(|words| (name, words))
+        })
+    }
+
+    fn array(
+        &self,
+        key: &str,
+        value: &Value,
+        items: &[Value],
+        alternatives: &[Alternative<'s>],
+    ) -> Result<(), SettingsError> {
+        let Some(list) = alternatives.iter().find(|a| a.accepts("array")) else {
+            return Err(self.wrong(key, value, alternatives));
+        };
+        if let Some(schema) = list.items {
+            for item in items {
+                self.value(key, item, schema)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn word(
+        &self,
+        key: &str,
+        value: &Value,
+        word: &str,
+        alternatives: &[Alternative<'s>],
+    ) -> Result<(), SettingsError> {
+        let strings: Vec<_> = alternatives.iter().filter(|a| a.accepts("string")).collect();
+        if strings.is_empty() {
+            return Err(self.wrong(key, value, alternatives));
+        }
+        let mut allowed = BTreeSet::new();
+        for string in strings {
+            match &string.words {
+                None => return Ok(()),
+                Some(words) if words.contains(word) => return Ok(()),
+                Some(words) => allowed.extend(words.iter().copied()),
+            }
+        }
+        Err(self.not_a_word(key, word, &allowed))
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        value: &Value,
+        number: f64,
+        kinds: &[&str],
+        alternatives: &[Alternative<'s>],
+    ) -> Result<(), SettingsError> {
+        let numbers: Vec<_> = alternatives.iter().filter(|a| kinds.iter().any(|kind| a.accepts(kind))).collect();
+        if numbers.is_empty() {
+            return Err(self.wrong(key, value, alternatives));
+        }
+        let fits = |a: &&&Alternative<'_>| {
+            a.minimum.is_none_or(|low| number >= low) && a.maximum.is_none_or(|high| number <= high)
+        };
+        if numbers.iter().find(fits).is_some() && !number.is_nan() {
+            return Ok(());
+        }
+        let range = match (numbers[0].minimum, numbers[0].maximum) {
+            (Some(low), Some(high)) => format!("a number from {low} to {high}"),
+            (Some(low), None) => format!("a number of at least {low}"),
+            (None, Some(high)) => format!("a number of at most {high}"),
+            (None, None) => "a number".to_owned(),
+        };
+        Err(SettingsError::Type {
+            line: self.line(key),
+            key: key.to_owned(),
+            found: shown(value),
+            expected: range,
+            suggestion: None,
+        })
+    }
+
+    fn wrong(&self, key: &str, value: &Value, alternatives: &[Alternative<'_>]) -> SettingsError {
+        SettingsError::Type {
+            line: self.line(key),
+            key: key.to_owned(),
+            found: shown(value),
+            expected: expected(alternatives),
+            suggestion: None,
+        }
+    }
+
+    fn not_a_word(&self, key: &str, word: &str, allowed: &BTreeSet<&str>) -> SettingsError {
+        SettingsError::Type {
+            line: self.line(key),
+            key: key.to_owned(),
+            found: format!("\"{word}\""),
+            expected: one_of(allowed.iter().copied()),
+            suggestion: nearest(word, allowed.iter().copied()).map(str::to_owned),
+        }
+    }
+
+    fn unknown(&self, path: &str, name: &str, siblings: &BTreeMap<&str, &Json>) -> SettingsError {
+        let section = path.strip_suffix(name).unwrap_or("");
+        let sibling = nearest(name, siblings.keys().copied()).map(|near| format!("{section}{near}"));
+        SettingsError::UnknownKey {
+            line: self.line(path),
+            key: path.to_owned(),
+            suggestion: sibling.or_else(|| self.elsewhere(name)),
+        }
+    }
+
+    /// The same or nearly the same name in another section.
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let keys = super::reference::keys(self.schema);
+        let last = |key: &str| key.rsplit('.').next().unwrap_or("").to_owned();
+        if let Some(exact) = keys.iter().find(|key| last(key) == name) {
+            return Some(exact.clone());
+        }
+        let names: Vec<String> = keys.iter().map(|key| last(key)).collect();
+        let near = nearest(name, names.iter().map(String::as_str))?;
+        keys.into_iter().find(|key| last(key) == near)
+    }
+
+    fn line(&self, key: &str) -> Option<usize> {
+        let text = self.text?;
+        let document = DeTable::parse(text).ok()?;
+        let mut table: &DeTable<'_> = document.get_ref();
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            let (name, value): (&Spanned<_>, &Spanned<DeValue<'_>>) =
+                table.iter().find(|(name, _)| name.get_ref().as_ref() == part)?;
+            if parts.peek().is_none() {
+                return Some(line_at(text, name.span().start));
+            }
+            table = value.get_ref().as_table()?;
+        }
+        None
+    }
+}
+
+/// The candidate closest to `word`, when it is close enough to be a slip of the keyboard.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
+    match words.as_slice() {
+        [only] => only.clone(),
+        words => format!("one of {}", words.join(", ")),
+    }
+}
+
+/// What may stand at a place, in words.
+pub(super) fn expected(alternatives: &[Alternative<'_>]) -> String {
+    let mut parts = BTreeSet::new();
+    let mut words = BTreeSet::new();
+    for alternative in alternatives {
+        if let Some(allowed) = &alternative.words {
+            words.extend(allowed.iter().copied());
+            continue;
+        }
+        if alternative.is_table() {
+            parts.insert("a table");
+        }
+        for kind in &alternative.types {
+            parts.insert(match *kind {
+                "string" => "a string",
+                "integer" => "a whole number",
+                "number" => "a number",
+                "boolean" => "true or false",
+                "array" => "a list",
+                "object" => "a table",
+                _ => continue,
+            });
+        }
+    }
+    let mut parts: Vec<String> = parts.into_iter().map(str::to_owned).collect();
+    if !words.is_empty() {
+        parts.push(one_of(words.into_iter()));
+    }
+    if parts.is_empty() { "any value".to_owned() } else { parts.join(" or ") }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::String(text) => format!("the string \"{text}\""),
+        other => other.to_string(),
+    }
+}

@@ -5,7 +5,7 @@
 //! random numbers. Everything that searches, trains, draws or reports builds on it.
 //!
 //! - [`Op`], [`Arch`], [`MacroArch`], [`CellArch`]: architectures, with a compact [text form](text), JSON
-//!   through serde and a [genotype] for cells.
+//!   through serde and a [genotype](mod@genotype) for cells.
 //! - [`Space`], [`Candidates`]: what can be searched, how much of it there is, and the lazy set of
 //!   candidates of one step.
 //! - [`Encoding`]: architectures as sequences of feature vectors for a surrogate.

@@ -4,7 +4,7 @@
 //! definition that could disagree. A graph has only what the output depends on: a layer, cell or calibration
 //! that nobody reads is not in it, and so is neither built, trained nor counted.
 //!
-//! # Structure (Perez-Rua et al., 2018, section 4)
+//! # Structure (Perez-Rua et al., 2018, section 3)
 //! - **Stem**: convolution 3x3 and batch norm, no ReLU. Its output is H_0.
 //! - **Macro layer**: a 1x1 convolution over its sources (one weight slice per source), batch norm, ReLU,
 //!   then the operation at stride 1. After layers floor(L/3) and 2 floor(L/3) the resolution halves (never

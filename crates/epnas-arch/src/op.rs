@@ -1,4 +1,4 @@
-//! The operations a layer or a block can apply (Perez-Rua et al., 2018, section 4).
+//! The operations a layer or a block can apply (Perez-Rua et al., 2018, section 3).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -49,7 +49,7 @@ pub enum HeadSharing {
     PerDepth,
 }
 
-/// Which operations share weights (Perez-Rua et al., 2018, footnote 3).
+/// Which operations share weights (Perez-Rua et al., 2018, section 4, footnote 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {

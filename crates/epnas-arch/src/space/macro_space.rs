@@ -15,7 +15,7 @@ pub enum Wiring {
     #[default]
     Chain,
     /// Layer l reads any of the layers before it; one that reads none of them reads the stem (Perez-Rua et
-    /// al., 2018, section 4.1, the formula). A layer may then be dead.
+    /// al., 2018, section 3, the formula). A layer may then be dead.
     Free,
 }
 

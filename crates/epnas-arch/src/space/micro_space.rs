@@ -11,7 +11,7 @@ use crate::{Block, BlockInput, CellArch, CellSource, MAX_BLOCKS, Op};
 #[serde(rename_all = "snake_case")]
 pub enum MicroOps {
     /// Pools, convolutions, depthwise convolutions of 3x3 and 5x5, and the identity (Perez-Rua et al.,
-    /// 2018, section 4.2).
+    /// 2018, section 3).
     #[default]
     Seven,
     /// These and a depthwise convolution of 7x7: the published cardinality of 5e14 needs eight.

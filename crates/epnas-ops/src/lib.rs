@@ -1,1 +1,52 @@
-//! ops
+//! Trainable convolutional operators, forward and backward, in place over preallocated candle tensors.
+//!
+//! Every operator here reads contiguous `f32` tensors in NHWC order and writes into tensors the caller
+//! allocated before, so that a training step made of them allocates no activation. Nothing goes through
+//! candle's autograd: each operator has explicit `backward_*` methods, and [`autograd`] offers the same
+//! kernels as candle custom operations for models that do use it.
+//!
+//! | concept | operator |
+//! |---|---|
+//! | dense convolution, also over several sources | [`Conv2d`] |
+//! | stride-2 halving by two shifted 1x1 | [`FactorizedConv`] |
+//! | depthwise convolution | [`DepthwiseConv2d`] |
+//! | batch normalization, with ReLU fused | [`BatchNorm`] |
+//! | 3x3 pooling | [`MaxPool2d`], [`AvgPool2d`] |
+//! | sums and copies | [`add`], [`accumulate`] |
+//! | global average, linear | [`Head`] |
+//! | loss | [`SoftmaxCrossEntropy`] |
+//! | update | [`Sgd`], [`Adam`] |
+//!
+//! # Guarantees
+//! - Results do not depend on the number of threads: work is cut by shape alone and partial sums are added
+//!   in a fixed order.
+//! - No operator reads a tensor it writes; asking for that is an [`Error::Aliased`].
+//! - Wrong shapes, types, layouts, devices and labels are typed errors that name the operator, the tensor,
+//!   what was found and what was expected.
+
+pub mod autograd;
+mod batch_norm;
+mod conv;
+mod depthwise;
+mod device;
+mod elementwise;
+mod error;
+mod factorized;
+mod head;
+mod kernel;
+mod loss;
+mod optimizer;
+mod pool;
+mod shape;
+mod storage;
+
+pub use batch_norm::{Activation, BatchNorm, Running};
+pub use conv::Conv2d;
+pub use depthwise::DepthwiseConv2d;
+pub use elementwise::{Accumulate, accumulate, add};
+pub use error::{Error, Result};
+pub use factorized::FactorizedConv;
+pub use head::Head;
+pub use loss::{LossReport, SoftmaxCrossEntropy};
+pub use optimizer::{Adam, Nesterov, Sgd, Slot};
+pub use pool::{AvgPool2d, MaxPool2d};

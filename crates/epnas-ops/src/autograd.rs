@@ -1,0 +1,1 @@
+//! The operators as candle custom operations, differentiable by candle's autograd.

@@ -1,0 +1,251 @@
+//! Batch normalization over batch, height and width, with an optional fused ReLU.
+
+use candle_core::Tensor;
+
+use crate::device::Backend;
+use crate::elementwise::Accumulate;
+use crate::error::{Error, Result};
+use crate::kernel::batch_norm::{self, Affine, Geometry};
+use crate::shape;
+use crate::storage::{self, Reads};
+
+/// Function applied after an affine operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Identity.
+    None,
+    /// `max(0, v)`; its derivative at 0 is 0.
+    Relu,
+}
+
+/// Running statistics of a training pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// Running mean, `[c]`, updated in place.
+    pub mean: &'a Tensor,
+    /// Running unbiased variance, `[c]`, updated in place.
+    pub variance: &'a Tensor,
+    /// Weight of this batch, 0 to 1: `running = (1 - momentum) running + momentum batch`. 0.1 in training;
+    /// `1 / t` in the `t`-th batch of a recalibration makes the statistics the plain average of the batches.
+    pub momentum: f64,
+}
+
+/// `y = activation(scale (x - mean) / sqrt(variance + eps) + shift)`, per channel (Ioffe & Szegedy, 2015).
+///
+/// Batch statistics use the biased variance, running statistics the unbiased one, as in PyTorch. Sums run
+/// over fixed blocks of rows and are combined in `f64` in a fixed order.
+///
+/// # Shapes
+/// - `x`, `y`, `dy`, `dx`: `[n, h, w, c]`
+/// - `scale`, `shift`, running statistics, `dscale`, `dshift`: `[c]`
+/// - `saved`: `[2, c]`: mean, then `1 / sqrt(variance + eps)`, of the batch
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance: above 0, 1e-5 by default.
+    pub eps: f64,
+    /// Applied to the result.
+    pub activation: Activation,
+}
+
+impl Default for BatchNorm {
+    /// `eps` 1e-5, no activation.
+    fn default() -> Self {
+        BatchNorm {
+            eps: 1e-5,
+            activation: Activation::None,
+        }
+    }
+}
+
+impl BatchNorm {
+    /// Normalizes by the statistics of the batch, keeps them in `saved` for [`BatchNorm::backward`] and
+    /// moves the running statistics. With one value per channel the unbiased variance is undefined; the
+    /// running variance then takes the biased one, 0.
+    ///
+    /// # Errors
+    /// Shapes that do not fit (see the type); `eps` not above 0; momentum outside 0 to 1; wrong type or
+    /// layout; aliasing; unsupported device.
+    pub fn forward_train(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        running: Running,
+        saved: &Tensor,
+        y: &Tensor,
+    ) -> Result<()> {
+        const OP: &str = "batch_norm.forward_train";
+        let geometry = self.geometry(OP, x)?;
+        let c = [geometry.c];
+        shape::expect(OP, "scale", scale, &c)?;
+        shape::expect(OP, "shift", shift, &c)?;
+        shape::expect(OP, "running.mean", running.mean, &c)?;
+        shape::expect(OP, "running.variance", running.variance, &c)?;
+        shape::expect(OP, "saved", saved, &[2, geometry.c])?;
+        shape::expect(OP, "y", y, x.dims())?;
+        if !(0.0..=1.0).contains(&running.momentum) {
+            return Err(Error::Setting {
+                op: OP,
+                setting: "momentum",
+                found: running.momentum.to_string(),
+                expected: "a number from 0 to 1",
+            });
+        }
+        let reads = [("x", x), ("scale", scale), ("shift", shift)];
+        let writes = [
+            ("running.mean", running.mean),
+            ("running.variance", running.variance),
+            ("saved", saved),
+            ("y", y),
+        ];
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => {
+                storage::expect_dtype::<f32>(OP, &writes)?;
+                let reads = Reads::lock(OP, &reads);
+                let (x, scale, shift) = (reads.get(0)?, reads.get(1)?, reads.get(2)?);
+                storage::write(OP, writes[2], |saved| {
+                    let statistics = batch_norm::statistics(&geometry, x);
+                    statistics.save(self.eps, saved);
+                    storage::write(OP, writes[0], |mean| {
+                        statistics.move_mean(running.momentum, mean);
+                        Ok(())
+                    })?;
+                    storage::write(OP, writes[1], |variance| {
+                        statistics.move_variance(running.momentum, variance);
+                        Ok(())
+                    })?;
+                    let affine = Affine::of(scale, shift, saved);
+                    storage::write(OP, writes[3], |y| {
+                        batch_norm::apply(&geometry, &affine, x, self.activation, y);
+                        Ok(())
+                    })
+                })
+            }
+        }
+    }
+
+    /// Normalizes by given statistics, for example the running ones.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    pub fn forward_eval(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        mean: &Tensor,
+        variance: &Tensor,
+        y: &Tensor,
+    ) -> Result<()> {
+        const OP: &str = "batch_norm.forward_eval";
+        let geometry = self.geometry(OP, x)?;
+        let vectors = [
+            ("scale", scale),
+            ("shift", shift),
+            ("mean", mean),
+            ("variance", variance),
+        ];
+        for (name, vector) in vectors {
+            shape::expect(OP, name, vector, &[geometry.c])?;
+        }
+        shape::expect(OP, "y", y, x.dims())?;
+        let reads = [vectors[0], vectors[1], vectors[2], vectors[3], ("x", x)];
+        match storage::check(OP, &reads, &[("y", y)])? {
+            Backend::Cpu => {
+                let reads = Reads::lock(OP, &reads);
+                let saved = batch_norm::saved_of(reads.get(2)?, reads.get(3)?, self.eps);
+                let affine = Affine::of(reads.get(0)?, reads.get(1)?, &saved);
+                let x = reads.get(4)?;
+                storage::write(OP, ("y", y), |y| {
+                    batch_norm::apply(&geometry, &affine, x, self.activation, y);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// Gradients of [`BatchNorm::forward_train`], which depends on `x` through the statistics too. The ReLU
+    /// mask is computed again from `x`, so `y` need not be kept. `dscale` and `dshift` are overwritten.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    #[expect(clippy::too_many_arguments, reason = "one per tensor of the operator")]
+    pub fn backward(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        saved: &Tensor,
+        dy: &Tensor,
+        dx: &Tensor,
+        acc: Accumulate,
+        dscale: &Tensor,
+        dshift: &Tensor,
+    ) -> Result<()> {
+        const OP: &str = "batch_norm.backward";
+        let geometry = self.geometry(OP, x)?;
+        let c = [geometry.c];
+        shape::expect(OP, "scale", scale, &c)?;
+        shape::expect(OP, "shift", shift, &c)?;
+        shape::expect(OP, "saved", saved, &[2, geometry.c])?;
+        shape::expect(OP, "dy", dy, x.dims())?;
+        shape::expect(OP, "dx", dx, x.dims())?;
+        shape::expect(OP, "dscale", dscale, &c)?;
+        shape::expect(OP, "dshift", dshift, &c)?;
+        let reads = [
+            ("x", x),
+            ("scale", scale),
+            ("shift", shift),
+            ("saved", saved),
+            ("dy", dy),
+        ];
+        let writes = [("dx", dx), ("dscale", dscale), ("dshift", dshift)];
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => {
+                storage::expect_dtype::<f32>(OP, &writes)?;
+                let reads = Reads::lock(OP, &reads);
+                let affine = Affine::of(reads.get(1)?, reads.get(2)?, reads.get(3)?);
+                let (x, dy) = (reads.get(0)?, reads.get(4)?);
+                let sums = batch_norm::gradient_sums(&geometry, &affine, x, dy, self.activation);
+                storage::write(OP, writes[1], |dscale| {
+                    sums.save_scale(dscale);
+                    Ok(())
+                })?;
+                storage::write(OP, writes[2], |dshift| {
+                    sums.save_shift(dshift);
+                    Ok(())
+                })?;
+                storage::write(OP, writes[0], |dx| {
+                    batch_norm::input_gradient(
+                        &geometry,
+                        &affine,
+                        &sums,
+                        x,
+                        dy,
+                        self.activation,
+                        dx,
+                        acc,
+                    );
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    fn geometry(&self, op: &'static str, x: &Tensor) -> Result<Geometry> {
+        if self.eps.is_nan() || self.eps <= 0.0 {
+            return Err(Error::Setting {
+                op,
+                setting: "eps",
+                found: self.eps.to_string(),
+                expected: "a number above 0",
+            });
+        }
+        let [n, h, w, c] = shape::nhwc(op, "x", x)?;
+        Ok(Geometry {
+            n,
+            pixels: h * w,
+            c,
+        })
+    }
+}

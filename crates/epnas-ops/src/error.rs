@@ -1,0 +1,108 @@
+//! The one error type of the crate.
+
+use candle_core::{DType, DeviceLocation};
+
+/// Result of every operator in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operator refused to run. Nothing was written when one of these is returned, except where an
+/// operator says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor's shape does not fit the operator or the other tensors.
+    #[error("{op}: `{tensor}` has shape {found:?}, expected {expected}")]
+    Shape {
+        /// Operator, for example `conv2d.forward`.
+        op: &'static str,
+        /// Name of the argument.
+        tensor: &'static str,
+        /// Shape that was given.
+        found: Vec<usize>,
+        /// Shape that was expected, with the names of its dimensions where they are free.
+        expected: String,
+    },
+    /// A tensor has the wrong element type.
+    #[error("{op}: `{tensor}` holds {found:?}, expected {expected:?}")]
+    DType {
+        /// Operator.
+        op: &'static str,
+        /// Name of the argument.
+        tensor: &'static str,
+        /// Type that was given.
+        found: DType,
+        /// Type that was expected.
+        expected: DType,
+    },
+    /// A tensor is a strided view; operators need row-major contiguous memory.
+    #[error(
+        "{op}: `{tensor}` of shape {shape:?} is not contiguous (strides {strides:?}); call `contiguous()` first"
+    )]
+    NotContiguous {
+        /// Operator.
+        op: &'static str,
+        /// Name of the argument.
+        tensor: &'static str,
+        /// Shape of the view.
+        shape: Vec<usize>,
+        /// Strides of the view, in elements.
+        strides: Vec<usize>,
+    },
+    /// A tensor that is written shares its storage with another argument.
+    #[error(
+        "{op}: `{written}` is written but shares its storage with `{other}`; give it a tensor of its own"
+    )]
+    Aliased {
+        /// Operator.
+        op: &'static str,
+        /// Name of the argument that is written.
+        written: &'static str,
+        /// Name of the other argument.
+        other: &'static str,
+    },
+    /// No kernel of this operator exists for the device of a tensor.
+    #[error("{op}: Unsupported device {device:?} of `{tensor}`; supported: Cpu")]
+    UnsupportedDevice {
+        /// Operator.
+        op: &'static str,
+        /// Name of the argument.
+        tensor: &'static str,
+        /// Where the tensor lives.
+        device: DeviceLocation,
+    },
+    /// An operator's own setting is out of range.
+    #[error("{op}: {setting} is {found}, expected {expected}")]
+    Setting {
+        /// Operator.
+        op: &'static str,
+        /// Name of the setting.
+        setting: &'static str,
+        /// Value that was given.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A class label is not below the number of classes.
+    #[error("{op}: label {label} at position {position}, expected a value below {classes}")]
+    Label {
+        /// Operator.
+        op: &'static str,
+        /// Position in the batch.
+        position: usize,
+        /// Label that was given.
+        label: u32,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// candle refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(inner) => inner,
+            other => candle_core::Error::wrap(other),
+        }
+    }
+}

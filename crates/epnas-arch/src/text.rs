@@ -19,7 +19,7 @@ use thiserror::Error;
 pub(crate) use cursor::Cursor;
 
 use crate::{
-    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch, Op,
+    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch,
     SourceSet,
 };
 

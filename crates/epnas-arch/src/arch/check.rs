@@ -51,7 +51,7 @@ pub enum ArchError {
 }
 
 impl MacroArch {
-    /// Checks the number of layers and the sources; see [`Arch::check`].
+    /// Checks the number of layers and the sources; see [`Arch::check`](crate::Arch::check).
     ///
     /// # Errors
     /// The first fault found.
@@ -74,7 +74,7 @@ impl MacroArch {
 }
 
 impl CellArch {
-    /// Checks the number of blocks and the sources; see [`Arch::check`].
+    /// Checks the number of blocks and the sources; see [`Arch::check`](crate::Arch::check).
     ///
     /// # Errors
     /// The first fault found.

@@ -1,0 +1,233 @@
+//! How a network is trained: the recipes of Perez-Rua et al., 2018, sections 4.1 and 4.2, as values.
+
+use epnas_data::AugmentConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which optimizer updates the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam with betas 0.9 and 0.999.
+    Adam,
+}
+
+/// Whether momentum looks ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MomentumKind {
+    /// Plain momentum, as torch's SGD.
+    Classical,
+    /// Nesterov's, as torch's SGD with `nesterov=True`.
+    Nesterov,
+}
+
+/// How the learning rate falls, step by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Half a cosine from the learning rate to zero over all steps.
+    Cosine,
+    /// Cosines to zero with warm restarts: the first lasts 1 epoch, each further one twice the one before.
+    CosineRestarts,
+    /// The learning rate throughout.
+    Constant,
+}
+
+/// Which statistics batch norm uses in evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BnEval {
+    /// The running averages collected in training.
+    Running,
+    /// Averages over `recalibration_batches` training batches, collected anew before every evaluation; the stored
+    /// running averages stay as they are.
+    Recalibrated,
+    /// Those of the evaluated batch itself.
+    Batch,
+}
+
+/// Which epoch's accuracy counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// The epoch of the best validation accuracy (the first of equals); its weights are kept.
+    BestEpoch,
+    /// The last epoch.
+    Last,
+}
+
+/// A training recipe. The default is [`TrainConfig::fast`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training images. Default 3, the paper's for children; at least 1.
+    pub epochs: usize,
+    /// Images in a training step. Default 128; at least 1. An incomplete last batch of an epoch is dropped; with
+    /// fewer training images than this there is one smaller batch.
+    pub batch: usize,
+    /// `sgd` (default) or `adam`.
+    pub optimizer: OptimizerKind,
+    /// Highest learning rate. Default 0.05; above 0.
+    pub learning_rate: f64,
+    /// `cosine` (default), `cosine_restarts` or `constant`.
+    pub schedule: Schedule,
+    /// Epochs over which the learning rate first rises linearly to `learning_rate`. Default 0; less than `epochs`.
+    pub warmup_epochs: usize,
+    /// Momentum of SGD. Default 0.9; from 0 to below 1. Adam does not use it.
+    pub momentum: f64,
+    /// `classical` (default) or `nesterov`.
+    pub momentum_kind: MomentumKind,
+    /// L2 penalty added to the gradient of every active parameter. Default 5e-4; at least 0.
+    pub weight_decay: f64,
+    /// Highest norm of all gradients together; longer ones are scaled down. Default 5; above 0, or 0 for no limit.
+    pub clip: f64,
+    /// Share of the target probability spread evenly over all classes. Default 0; from 0 to below 1.
+    pub label_smoothing: f64,
+    /// Random crops, flips and cutout of the training images.
+    pub augment: AugmentConfig,
+    /// Batch norm in evaluation: `running` (default), `recalibrated` or `batch`.
+    pub bn_eval: BnEval,
+    /// Training batches that `bn_eval = "recalibrated"` averages over. Default 16; at least 1.
+    pub recalibration_batches: usize,
+    /// `best_epoch` (default) or `last`.
+    pub score: Score,
+    /// Images in an evaluation step. Default 250; at least 1. It changes results only for `bn_eval = "batch"`.
+    pub eval_batch: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig::fast()
+    }
+}
+
+impl TrainConfig {
+    /// 3 epochs of SGD with batches of 128 and a learning rate of 0.05.
+    pub fn fast() -> TrainConfig {
+        TrainConfig {
+            epochs: 3,
+            batch: 128,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: 0.05,
+            schedule: Schedule::Cosine,
+            warmup_epochs: 0,
+            momentum: 0.9,
+            momentum_kind: MomentumKind::Classical,
+            weight_decay: 5e-4,
+            clip: 5.0,
+            label_smoothing: 0.0,
+            augment: AugmentConfig::default(),
+            bn_eval: BnEval::Running,
+            recalibration_batches: 16,
+            score: Score::BestEpoch,
+            eval_batch: 250,
+        }
+    }
+
+    /// The recipe of NASNet that the paper cites: batches of 32 and a learning rate of 0.025.
+    pub fn nasnet() -> TrainConfig {
+        TrainConfig {
+            batch: 32,
+            learning_rate: 0.025,
+            ..TrainConfig::fast()
+        }
+    }
+
+    /// That of the authors' related code: Adam at 1e-3, cosine restarts of 1 and 2 epochs.
+    pub fn mfas() -> TrainConfig {
+        TrainConfig {
+            optimizer: OptimizerKind::Adam,
+            learning_rate: 1e-3,
+            schedule: Schedule::CosineRestarts,
+            ..TrainConfig::fast()
+        }
+    }
+
+    /// Training a found network from scratch: the NASNet recipe for 600 epochs; the last epoch counts.
+    pub fn scratch() -> TrainConfig {
+        TrainConfig {
+            epochs: 600,
+            score: Score::Last,
+            ..TrainConfig::nasnet()
+        }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`TrainConfigError`] names the first key out of range.
+    pub fn check(&self) -> Result<(), TrainConfigError> {
+        let fail = |key, value: f64, expected| {
+            Err(TrainConfigError {
+                key,
+                value,
+                expected,
+            })
+        };
+        for (key, value) in [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("recalibration_batches", self.recalibration_batches),
+            ("eval_batch", self.eval_batch),
+        ] {
+            if value == 0 {
+                return fail(key, 0.0, "at least 1");
+            }
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return fail(
+                "learning_rate",
+                self.learning_rate,
+                "a finite number above 0",
+            );
+        }
+        if self.warmup_epochs >= self.epochs && self.warmup_epochs > 0 {
+            return fail(
+                "warmup_epochs",
+                self.warmup_epochs as f64,
+                "fewer than `epochs`",
+            );
+        }
+        for (key, value) in [("weight_decay", self.weight_decay), ("clip", self.clip)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(key, value, "a finite number of at least 0");
+            }
+        }
+        for (key, value) in [
+            ("momentum", self.momentum),
+            ("label_smoothing", self.label_smoothing),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return fail(key, value, "from 0 to below 1");
+            }
+        }
+        if self.momentum_kind == MomentumKind::Nesterov && self.momentum == 0.0 {
+            return fail(
+                "momentum",
+                0.0,
+                "above 0 with `momentum_kind = \"nesterov\"`",
+            );
+        }
+        Ok(())
+    }
+
+    /// The clip as the optimizers take it.
+    pub(crate) fn clip_norm(&self) -> Option<f64> {
+        (self.clip > 0.0).then_some(self.clip)
+    }
+}
+
+/// A value of [`TrainConfig`] that is out of range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("training `{key}` is {value}, expected {expected}")]
+pub struct TrainConfigError {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// The range.
+    pub expected: &'static str,
+}

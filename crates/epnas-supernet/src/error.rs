@@ -1,0 +1,161 @@
+//! What can go wrong while networks are compiled, trained and stored.
+
+use std::path::PathBuf;
+
+use crate::{config::TrainConfigError, weights::WeightBytesError};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum SupernetError {
+    /// A network cannot be built from an architecture.
+    #[error(transparent)]
+    Network(#[from] epnas_arch::NetworkError),
+    /// An operator refused its tensors.
+    #[error(transparent)]
+    Op(#[from] epnas_ops::Error),
+    /// A tensor could not be made, read or written.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A weight exists with another shape.
+    #[error("weight `{path}` has shape {found:?}, the network needs {expected:?}")]
+    WeightShape {
+        /// The weight's path.
+        path: String,
+        /// The stored shape.
+        found: Vec<usize>,
+        /// The network's shape.
+        expected: Vec<usize>,
+    },
+    /// A weight is not `f32`.
+    #[error("weight `{path}` has element type {found}, expected F32")]
+    WeightType {
+        /// The weight's path.
+        path: String,
+        /// Its element type.
+        found: String,
+    },
+    /// A weight that must exist does not.
+    #[error("weight `{path}` is missing")]
+    MissingWeight {
+        /// The weight's path.
+        path: String,
+    },
+    /// A weight that the network does not use.
+    #[error("weight `{path}` is not one of the network's")]
+    ForeignWeight {
+        /// The weight's path.
+        path: String,
+    },
+    /// A text that is no architecture.
+    #[error(transparent)]
+    Architecture(epnas_arch::ParseArchError),
+    /// Bytes are not a weight store.
+    #[error(transparent)]
+    WeightBytes(#[from] WeightBytesError),
+    /// A node reads one that comes after it.
+    #[error("node `{node}` reads a node that comes after it")]
+    NetworkOrder {
+        /// The node.
+        node: String,
+    },
+    /// A node that nobody reads.
+    #[error("node `{node}` does not lead to the head, so it cannot be trained")]
+    DeadNode {
+        /// The node.
+        node: String,
+    },
+    /// A node that would pass a gradient to images.
+    #[error("node `{node}` has no trained weights before it")]
+    NoWeightsBefore {
+        /// The node.
+        node: String,
+    },
+    /// A network that does not end in a head, or has no input.
+    #[error("the network has no {what} node")]
+    Incomplete {
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// A node with the wrong number of inputs.
+    #[error("node `{node}` has {found} inputs, expected {expected}")]
+    Inputs {
+        /// The node.
+        node: String,
+        /// How many it has.
+        found: usize,
+        /// How many it should have.
+        expected: usize,
+    },
+    /// Two nodes name the same weight.
+    #[error("weight `{path}` is used by two nodes of one network")]
+    SharedWithin {
+        /// The weight's path.
+        path: String,
+    },
+    /// A plan was asked for what its mode does not include.
+    #[error("a plan compiled for inference has no {what}")]
+    NotForTraining {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A batch of no images.
+    #[error("a plan needs a batch of at least one image")]
+    EmptyBatch,
+    /// A training recipe out of range.
+    #[error(transparent)]
+    Config(#[from] TrainConfigError),
+    /// Images do not fit.
+    #[error("{0}")]
+    Data(String),
+    /// The loss is no longer a number.
+    #[error(
+        "training diverged at step {step} (learning rate {learning_rate:.3e}): {what} is {value}"
+    )]
+    Diverged {
+        /// The step, counted from 1 over all epochs.
+        step: u64,
+        /// Its learning rate.
+        learning_rate: f64,
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Validation gave no number.
+    #[error("the validation loss after epoch {epoch} is {value}")]
+    DivergedInValidation {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The loss.
+        value: f64,
+    },
+    /// A checkpoint does not fit the training it should resume.
+    #[error("the checkpoint does not fit: {0}")]
+    Checkpoint(String),
+    /// A file of a saved model.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image that does not fit a model.
+    #[error(
+        "image {index} has {found} values, the model takes {height} x {width} x {channels} = {expected}"
+    )]
+    ImageSize {
+        /// Which image of the call.
+        index: usize,
+        /// How many bytes it has.
+        found: usize,
+        /// How many it should have.
+        expected: usize,
+        /// Height of the model's input in pixels.
+        height: usize,
+        /// Width of the model's input in pixels.
+        width: usize,
+        /// Channels of the model's input.
+        channels: usize,
+    },
+}

@@ -1,0 +1,167 @@
+//! The order of a plan's steps, which gradients exist, which share memory by being the same, and how long every value
+//! lives. Pure bookkeeping on node numbers: no tensors.
+
+use epnas_arch::{Network, NodeId, NodeKind};
+use epnas_ops::Accumulate;
+
+use super::{Mode, buffers::Span};
+use crate::error::SupernetError;
+
+/// Where a gradient goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GradientFlow {
+    /// The input needs none: nothing before it is trained.
+    NotNeeded,
+    /// The input's gradient is the same tensor as that of the node's output; nothing to do.
+    Shared,
+    /// To be written to the input's gradient.
+    Write(Accumulate),
+}
+
+/// The bookkeeping of a plan.
+#[derive(Debug, Clone)]
+pub(super) struct Liveness {
+    /// For every node and each of its inputs, where the gradient goes. Empty without a backward pass.
+    pub(super) flow: Vec<Vec<GradientFlow>>,
+    /// For every node, the number of its activation among the values (the network's input has none).
+    pub(super) activation: Vec<Option<usize>>,
+    /// For every node, the number of its gradient among the values.
+    pub(super) gradient: Vec<Option<usize>>,
+    /// The lifetime of every value.
+    pub(super) spans: Vec<Span>,
+}
+
+impl Liveness {
+    /// Analyzes a network for a batch size. Time runs over the nodes' forward steps, the loss, and the nodes' backward
+    /// steps in reverse.
+    pub(super) fn analyze(
+        network: &Network,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<Liveness, SupernetError> {
+        let nodes = &network.nodes;
+        let loss = nodes.len();
+        let backward_time = |node: NodeId| loss + (nodes.len() - node);
+        let elements = |node: NodeId| {
+            let shape = nodes[node].shape;
+            batch * shape.height * shape.width * shape.channels
+        };
+
+        let mut spans = Vec::new();
+        let mut activation = vec![None; nodes.len()];
+        for (node, entry) in nodes.iter().enumerate() {
+            if !matches!(entry.kind, NodeKind::Input | NodeKind::Head { .. }) {
+                activation[node] = Some(spans.len());
+                spans.push(Span {
+                    first: node,
+                    last: node,
+                    elements: elements(node),
+                });
+            }
+            for input in &entry.inputs {
+                if *input >= node {
+                    return Err(SupernetError::NetworkOrder {
+                        node: entry.label.clone(),
+                    });
+                }
+                if let Some(value) = activation[*input] {
+                    let span: &mut Span = &mut spans[value];
+                    span.last = span.last.max(match mode {
+                        Mode::Train if backward_reads_input(&entry.kind) => backward_time(node),
+                        _ => node,
+                    });
+                }
+            }
+        }
+        let mut liveness = Liveness {
+            flow: Vec::new(),
+            activation,
+            gradient: vec![None; nodes.len()],
+            spans,
+        };
+        if mode == Mode::Train {
+            liveness.analyze_backward(network, backward_time, elements)?;
+        }
+        Ok(liveness)
+    }
+
+    fn analyze_backward(
+        &mut self,
+        network: &Network,
+        backward_time: impl Fn(NodeId) -> usize,
+        elements: impl Fn(NodeId) -> usize,
+    ) -> Result<(), SupernetError> {
+        let nodes = &network.nodes;
+        let mut trained = vec![false; nodes.len()];
+        let mut consumers = vec![0; nodes.len()];
+        for (node, entry) in nodes.iter().enumerate() {
+            trained[node] =
+                has_weights(&entry.kind) || entry.inputs.iter().any(|input| trained[*input]);
+            entry.inputs.iter().for_each(|input| consumers[*input] += 1);
+        }
+        self.flow = vec![Vec::new(); nodes.len()];
+        for (node, entry) in nodes.iter().enumerate().rev() {
+            let is_head = matches!(entry.kind, NodeKind::Head { .. });
+            if !trained[node] {
+                self.flow[node] = vec![GradientFlow::NotNeeded; entry.inputs.len()];
+                continue;
+            }
+            let now = backward_time(node);
+            match self.gradient[node] {
+                Some(value) => self.spans[value].last = self.spans[value].last.max(now),
+                // The gradient of the logits comes from the loss.
+                None if is_head => {}
+                None => {
+                    return Err(SupernetError::DeadNode {
+                        node: entry.label.clone(),
+                    });
+                }
+            }
+            for input in &entry.inputs {
+                let flow = if !trained[*input] {
+                    GradientFlow::NotNeeded
+                } else if let Some(value) = self.gradient[*input] {
+                    self.spans[value].last = self.spans[value].last.max(now);
+                    GradientFlow::Write(Accumulate::Add)
+                } else if matches!(entry.kind, NodeKind::Add) && consumers[*input] == 1 {
+                    // A sum passes its gradient on unchanged. Nobody else adds to it, so it need not be copied.
+                    self.gradient[*input] = self.gradient[node];
+                    GradientFlow::Shared
+                } else {
+                    self.gradient[*input] = Some(self.spans.len());
+                    self.spans.push(Span {
+                        first: now,
+                        last: now,
+                        elements: elements(*input),
+                    });
+                    GradientFlow::Write(Accumulate::Overwrite)
+                };
+                self.flow[node].push(flow);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_weights(kind: &NodeKind) -> bool {
+    match kind {
+        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add => false,
+        NodeKind::Conv { .. }
+        | NodeKind::Depthwise { .. }
+        | NodeKind::FactorizedConv { .. }
+        | NodeKind::BatchNorm { .. }
+        | NodeKind::Head { .. } => true,
+    }
+}
+
+/// Whether the backward pass of a node reads what its forward pass read. The head keeps its pooled input, maximum
+/// pooling the position of each maximum.
+fn backward_reads_input(kind: &NodeKind) -> bool {
+    match kind {
+        NodeKind::Conv { .. }
+        | NodeKind::Depthwise { .. }
+        | NodeKind::FactorizedConv { .. }
+        | NodeKind::BatchNorm { .. } => true,
+        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Head { .. } => false,
+    }
+}

@@ -1,0 +1,308 @@
+//! Training one network from scratch (Perez-Rua et al., 2018, sections 4.1 and 4.2, final training).
+
+mod checkpoint;
+
+use std::{sync::Arc, time::Instant};
+
+use epnas_arch::{Arch, Network, NetworkConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{BnEval, Score, TrainConfig},
+    data::TrainingData,
+    error::SupernetError,
+    host,
+    model::{Model, Origin, TrainingRecord},
+    plan::network_params,
+    session::Session,
+    weights::WeightStore,
+};
+
+/// Which images a network is trained on.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingPart {
+    /// The training images; the validation images validate.
+    #[default]
+    Train,
+    /// Training and validation images together; nothing is left to validate on.
+    TrainAndValidation,
+}
+
+/// What to train from scratch, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// The architecture.
+    pub arch: Arch,
+    /// Levels of the search space: it fixes where a macro network is pooled.
+    pub space_len: usize,
+    /// Channels, cells and the options of the network.
+    pub network: NetworkConfig,
+    /// The recipe.
+    pub training: TrainConfig,
+    /// The images.
+    pub part: TrainingPart,
+}
+
+/// One epoch of a training from scratch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainerReport {
+    /// Which epoch, counted from 1.
+    pub epoch: usize,
+    /// Mean training loss in nats, label smoothing included.
+    pub loss: f64,
+    /// Training accuracy during the epoch, 0 to 1, on augmented images.
+    pub training_accuracy: f64,
+    /// Validation accuracy after the epoch, 0 to 1, where there are images to validate on.
+    pub validation_accuracy: Option<f64>,
+    /// Mean validation loss in nats.
+    pub validation_loss: Option<f64>,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Wall-clock time in seconds, validation included.
+    pub seconds: f64,
+    /// Image passes trained.
+    pub images: u64,
+}
+
+/// How far an epoch has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainerProgress {
+    /// Which epoch, counted from 1.
+    pub epoch: usize,
+    /// Image passes since the first epoch.
+    pub images: u64,
+    /// Image passes of the whole training.
+    pub total_images: u64,
+    /// Mean loss of the latest step in nats.
+    pub loss: f64,
+}
+
+/// Weights of the best epoch so far.
+#[derive(Debug)]
+struct Best {
+    accuracy: f64,
+    epoch: usize,
+    weights: WeightStore,
+}
+
+/// A training from scratch, epoch by epoch.
+///
+/// Between epochs it can be written to bytes and taken up again from them; what follows is bit for bit what would have
+/// followed without the interruption.
+#[derive(Debug)]
+pub struct Trainer {
+    config: TrainerConfig,
+    data: Arc<TrainingData>,
+    seed: u64,
+    network: Network,
+    weights: WeightStore,
+    session: Session,
+    images: usize,
+    reports: Vec<TrainerReport>,
+    best: Option<Best>,
+}
+
+impl Trainer {
+    /// Fresh weights and nothing trained yet. Initial weights, order and augmentation all derive from `seed`.
+    ///
+    /// # Errors
+    /// A network that cannot be built or a recipe out of range.
+    pub fn new(
+        config: TrainerConfig,
+        data: Arc<TrainingData>,
+        seed: u64,
+    ) -> Result<Trainer, SupernetError> {
+        let shape = data.image_shape();
+        let network = Network::build(
+            &config.arch,
+            config.space_len,
+            &config.network,
+            shape,
+            data.classes.len(),
+        )?;
+        let mut weights = WeightStore::new(epnas_arch::seed::split(seed, "weights"));
+        let mut train = data.train.clone();
+        if config.part == TrainingPart::TrainAndValidation {
+            train.extend_from_slice(&data.validation);
+            train.sort_unstable();
+        }
+        let images = train.len();
+        let session = Session::new(
+            &network,
+            &mut weights,
+            &config.training,
+            data.clone(),
+            train,
+            seed,
+        )?;
+        Ok(Trainer {
+            config,
+            data,
+            seed,
+            network,
+            weights,
+            session,
+            images,
+            reports: Vec::new(),
+            best: None,
+        })
+    }
+
+    /// The network that is trained.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The weights as they are now.
+    pub fn weights(&self) -> &WeightStore {
+        &self.weights
+    }
+
+    /// Epochs done.
+    pub fn epoch(&self) -> usize {
+        self.reports.len()
+    }
+
+    /// True after the last epoch.
+    pub fn is_finished(&self) -> bool {
+        self.reports.len() >= self.config.training.epochs
+    }
+
+    /// The epochs so far.
+    pub fn reports(&self) -> &[TrainerReport] {
+        &self.reports
+    }
+
+    /// Image passes of the whole training.
+    pub fn total_images(&self) -> u64 {
+        self.session.images_per_epoch() * self.config.training.epochs as u64
+    }
+
+    /// Memory of buffers, optimizer and weights, in bytes; images not counted.
+    pub fn bytes(&self) -> u64 {
+        self.session.bytes() + self.weights.bytes()
+    }
+
+    /// Trains the next epoch and validates; `None` when all are done.
+    ///
+    /// # Errors
+    /// [`SupernetError::Diverged`] or [`SupernetError::DivergedInValidation`] when the loss is not finite, after which
+    /// the trainer should be dropped or resumed from an earlier checkpoint; when an operator fails.
+    pub fn train_epoch(
+        &mut self,
+        progress: &mut dyn FnMut(TrainerProgress),
+    ) -> Result<Option<TrainerReport>, SupernetError> {
+        if self.is_finished() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let epoch = self.reports.len();
+        let (done, total_images) = (
+            self.session.images_per_epoch() * epoch as u64,
+            self.total_images(),
+        );
+        let totals = self.session.train_epoch(epoch, &mut |images, loss| {
+            progress(TrainerProgress {
+                epoch: epoch + 1,
+                images: done + images,
+                total_images,
+                loss,
+            });
+        })?;
+        let validation = match self.config.part {
+            TrainingPart::Train => Some(self.session.validate(&mut self.weights, epoch)?),
+            TrainingPart::TrainAndValidation => None,
+        };
+        let accuracy = validation.map(|validation| validation.accuracy());
+        if let Some(accuracy) = accuracy
+            && self.config.training.score == Score::BestEpoch
+            && self
+                .best
+                .as_ref()
+                .is_none_or(|best| accuracy > best.accuracy)
+        {
+            let weights = self.weights.extract(network_params(&self.network))?;
+            self.best = Some(Best {
+                accuracy,
+                epoch: epoch + 1,
+                weights,
+            });
+        }
+        let report = TrainerReport {
+            epoch: epoch + 1,
+            loss: totals.loss(),
+            training_accuracy: totals.accuracy(),
+            validation_accuracy: accuracy,
+            validation_loss: validation.map(|validation| validation.loss()),
+            learning_rate: self.session.last_rate(epoch),
+            seconds: start.elapsed().as_secs_f64(),
+            images: totals.images as u64,
+        };
+        tracing::debug!(
+            epoch = report.epoch,
+            loss = report.loss,
+            validation = accuracy,
+            "epoch trained"
+        );
+        self.reports.push(report.clone());
+        Ok(Some(report))
+    }
+
+    /// The network with its weights: those of the best epoch under [`Score::BestEpoch`] where there are images to
+    /// validate on, else the present ones. Under [`BnEval::Recalibrated`] the present ones get recalibrated batch-norm
+    /// statistics; a model always evaluates by the statistics that it holds.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    pub fn model(&mut self) -> Result<Model, SupernetError> {
+        let last = self.reports.last();
+        let mut record = TrainingRecord {
+            origin: Origin::Scratch,
+            config: self.config.training.clone(),
+            seed: self.seed,
+            epochs: self.reports.len(),
+            images: self.images,
+            loss: last.map(|report| report.loss),
+            training_accuracy: last.map(|report| report.training_accuracy),
+            validation_accuracy: last.and_then(|report| report.validation_accuracy),
+        };
+        let weights = match &self.best {
+            Some(best) => {
+                record.validation_accuracy = Some(best.accuracy);
+                record.epochs = best.epoch;
+                best.weights.deep_clone()?
+            }
+            None => self.final_weights()?,
+        };
+        let TrainerConfig {
+            arch,
+            space_len,
+            network,
+            ..
+        } = &self.config;
+        Model::assemble(arch, *space_len, network, &self.data, weights, record)
+    }
+
+    fn final_weights(&mut self) -> Result<WeightStore, SupernetError> {
+        let mut weights = self.weights.extract(network_params(&self.network))?;
+        if self.config.training.bn_eval == BnEval::Recalibrated {
+            let recalibrated = self.session.recalibrated()?;
+            // A plan over the copy names its statistics in the same order.
+            let copy = crate::plan::Plan::compile(
+                &self.network,
+                &mut weights,
+                1,
+                crate::plan::Mode::Infer,
+            )?;
+            for (to, from) in copy.statistics().iter().zip(&recalibrated) {
+                host::write(&to.mean, &host::read::<f32>(&from.mean)?)?;
+                host::write(&to.variance, &host::read::<f32>(&from.variance)?)?;
+            }
+        }
+        Ok(weights)
+    }
+}

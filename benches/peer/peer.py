@@ -18,7 +18,7 @@ Recipe: SGD momentum 0.9, weight decay 5e-4 on every parameter, global gradient 
 training images, the last partial batch of an epoch dropped. The first n training images train, the last
 `--validation` (5,000) of the 50,000 validate, with running statistics.
 
-Needs torch and nothing else. Only differs from ours where the two must: the random numbers.
+Needs torch and nothing else. The two sides differ in their random numbers only.
 """
 
 import argparse
@@ -132,17 +132,17 @@ class MacroNetwork(nn.Module):
                 )
                 self.operation[str(index)] = Operation(code, channels)
         self.head = nn.Linear(channels, CLASSES)
-        self.initialize(channels)
+        self.initialize()
 
-    def initialize(self, channels):
-        """He-normal convolutions. A merging 1x1 is stored by us as one slice per source, so its fan-in is a slice's."""
-        for name, module in self.named_modules():
+    def initialize(self):
+        """He-normal convolutions over their fan-out, as ours: a 1x1 that merges several sources is one slice per source
+        there, each from the same distribution, and a depthwise filter counts its own window."""
+        for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                fan_in = module.weight[0].numel()
-                if name.startswith("merge."):
-                    fan_in = channels
-                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_in))
-        nn.init.normal_(self.head.weight, std=math.sqrt(2.0 / channels))
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        bound = 1.0 / math.sqrt(self.head.in_features)
+        nn.init.uniform_(self.head.weight, -bound, bound)
         nn.init.zeros_(self.head.bias)
 
     def resolution(self, index):

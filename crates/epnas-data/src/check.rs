@@ -1,0 +1,386 @@
+//! Looking over a data set before hours are spent on it: classes, sizes, unreadable files, duplicates.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::cifar::{CIFAR10, CIFAR100, Format};
+use crate::counter::mix;
+use crate::{DataConfig, DataError, Images, Source, UnreadableFile, decode, detect, folder, idx};
+
+/// What [`check`] found in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The kind of data set it holds.
+    pub source: Source,
+    /// Readable images in all.
+    pub images: usize,
+    /// Readable images of every class, in the order of the labels.
+    pub classes: Vec<ClassCount>,
+    /// Sizes of the readable images as they are stored, by width, then height.
+    pub sizes: Vec<SizeCount>,
+    /// Files that cannot be read, in the order of the data set.
+    pub unreadable: Vec<UnreadableFile>,
+    /// Images whose decoded pixels equal those of an earlier image.
+    pub duplicates: Vec<Duplicate>,
+    /// Files in the class directories whose names say that they are no images.
+    pub ignored_files: usize,
+}
+
+/// Readable images of one class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassCount {
+    /// Name of the class.
+    pub name: String,
+    /// Images in the training part.
+    pub train: usize,
+    /// Images in the test part.
+    pub test: usize,
+}
+
+/// How many images have one size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SizeCount {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Images of this size.
+    pub images: usize,
+}
+
+/// The part of a data set that an image belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Training images.
+    Train,
+    /// Test images.
+    Test,
+}
+
+/// Two images with the same pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Duplicate {
+    /// The first image with these pixels: a path, or `file#record` in a packed format (records count from 0).
+    pub first: String,
+    /// A later one.
+    pub second: String,
+    /// The classes of the two.
+    pub classes: [String; 2],
+    /// The parts of the two. A pair across parts tests on a training image.
+    pub parts: [Part; 2],
+}
+
+impl Duplicate {
+    /// Whether the same pixels carry two labels.
+    pub fn across_classes(&self) -> bool {
+        self.classes[0] != self.classes[1]
+    }
+
+    /// Whether the same pixels are in both parts.
+    pub fn across_parts(&self) -> bool {
+        self.parts[0] != self.parts[1]
+    }
+}
+
+impl CheckReport {
+    /// Whether there is nothing to complain about: all readable, no duplicates, no class without training images.
+    pub fn is_clean(&self) -> bool {
+        self.unreadable.is_empty()
+            && self.duplicates.is_empty()
+            && self.classes.iter().all(|class| class.train > 0)
+    }
+}
+
+/// Looks over the data set in `dir`, whose kind is found out by [`detect`].
+///
+/// Unreadable files do not end the check: an image that cannot be decoded or a packed file that is truncated is listed
+/// in the report. Of `config`, only `source` matters, and only to tell Fashion-MNIST from MNIST.
+///
+/// # Errors
+/// When `dir` is no folder, holds no known data set, or has no classes to count by.
+pub fn check(dir: &Path, config: &DataConfig) -> Result<CheckReport, DataError> {
+    let source = match (detect(dir)?, config.source) {
+        (Source::Mnist, Source::FashionMnist) => Source::FashionMnist,
+        (source, _) => source,
+    };
+    let mut survey = Survey::default();
+    let classes = match source {
+        Source::Cifar10 => survey.cifar(&CIFAR10, dir),
+        Source::Cifar100 => survey.cifar(&CIFAR100, dir),
+        Source::Mnist => survey.idx(dir, &idx::MNIST_CLASSES),
+        Source::FashionMnist => survey.idx(dir, &idx::FASHION_CLASSES),
+        Source::Folder | Source::Synthetic => survey.folder(dir)?,
+    };
+    Ok(survey.report(dir, source, classes))
+}
+
+/// One readable image.
+struct Seen {
+    place: String,
+    label: u32,
+    part: Part,
+    width: u32,
+    height: u32,
+    hash: u128,
+}
+
+#[derive(Default)]
+struct Survey {
+    seen: Vec<Seen>,
+    unreadable: Vec<UnreadableFile>,
+    ignored_files: usize,
+}
+
+impl Survey {
+    fn cifar(&mut self, format: &Format, dir: &Path) -> Vec<String> {
+        let root = format.root(dir);
+        let classes = format.classes(&root).unwrap_or_else(|error| {
+            self.fault(&root, &error);
+            format.class_names()
+        });
+        let train = format.train.iter().map(|&file| (file, Part::Train));
+        for (file, part) in train.chain([(format.test, Part::Test)]) {
+            match format.read(&root.join(file)) {
+                Ok(images) => self.packed(file, part, &images),
+                Err(error) => self.fault(&root.join(file), &error),
+            }
+        }
+        classes
+    }
+
+    fn idx(&mut self, dir: &Path, classes: &[&str]) -> Vec<String> {
+        for (pair, part) in idx::files(dir).iter().zip([Part::Train, Part::Test]) {
+            match idx::read(pair) {
+                Ok(images) => {
+                    let file = pair
+                        .images
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy();
+                    self.packed(&file, part, &images);
+                }
+                Err(error) => self.fault(&pair.images, &error),
+            }
+        }
+        classes.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn folder(&mut self, dir: &Path) -> Result<Vec<String>, DataError> {
+        let listing = folder::list(dir)?;
+        self.ignored_files = listing.others;
+        let train = listing
+            .train
+            .into_iter()
+            .map(|(path, label)| (path, label, Part::Train));
+        let test = listing
+            .test
+            .into_iter()
+            .flatten()
+            .map(|(path, label)| (path, label, Part::Test));
+        let files: Vec<_> = train.chain(test).collect();
+        let seen: Vec<Result<Seen, UnreadableFile>> = files
+            .into_par_iter()
+            .map(|(path, label, part)| match decode::decode(&path) {
+                Ok(image) => Ok(Seen {
+                    place: path
+                        .strip_prefix(dir)
+                        .unwrap_or(&path)
+                        .display()
+                        .to_string(),
+                    label,
+                    part,
+                    width: image.width(),
+                    height: image.height(),
+                    hash: hash(image.width(), image.height(), image.as_raw()),
+                }),
+                Err(reason) => Err(UnreadableFile { path, reason }),
+            })
+            .collect();
+        for result in seen {
+            match result {
+                Ok(seen) => self.seen.push(seen),
+                Err(file) => self.unreadable.push(file),
+            }
+        }
+        Ok(listing.classes)
+    }
+
+    fn packed(&mut self, file: &str, part: Part, images: &Images) {
+        let (width, height) = (images.width as u32, images.height as u32);
+        self.seen
+            .par_extend((0..images.len()).into_par_iter().map(|index| Seen {
+                place: format!("{file}#{index}"),
+                label: images.labels[index],
+                part,
+                width,
+                height,
+                hash: hash(width, height, images.image(index)),
+            }));
+    }
+
+    fn fault(&mut self, path: &Path, error: &DataError) {
+        let (path, reason) = match error {
+            DataError::Missing { path, expected } => {
+                (path.as_path(), format!("not found; expected {expected}"))
+            }
+            DataError::Invalid {
+                path,
+                found,
+                expected,
+            } => (path.as_path(), format!("{found}; expected {expected}")),
+            DataError::Io { path, source } => (path.as_path(), source.to_string()),
+            other => (path, other.to_string()),
+        };
+        self.unreadable.push(UnreadableFile {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+
+    fn report(self, dir: &Path, source: Source, names: Vec<String>) -> CheckReport {
+        let mut classes: Vec<ClassCount> = names
+            .iter()
+            .map(|name| ClassCount {
+                name: name.clone(),
+                train: 0,
+                test: 0,
+            })
+            .collect();
+        let mut sizes = BTreeMap::new();
+        let mut firsts: BTreeMap<u128, usize> = BTreeMap::new();
+        let mut duplicates = Vec::new();
+        for (index, seen) in self.seen.iter().enumerate() {
+            if let Some(class) = classes.get_mut(seen.label as usize) {
+                match seen.part {
+                    Part::Train => class.train += 1,
+                    Part::Test => class.test += 1,
+                }
+            }
+            *sizes.entry((seen.width, seen.height)).or_insert(0) += 1;
+            let first = *firsts.entry(seen.hash).or_insert(index);
+            if first != index {
+                let first = &self.seen[first];
+                duplicates.push(Duplicate {
+                    first: first.place.clone(),
+                    second: seen.place.clone(),
+                    classes: [first, seen].map(|image| names[image.label as usize].clone()),
+                    parts: [first.part, seen.part],
+                });
+            }
+        }
+        CheckReport {
+            dir: dir.to_owned(),
+            source,
+            images: self.seen.len(),
+            classes,
+            sizes: sizes
+                .into_iter()
+                .map(|((width, height), images)| SizeCount {
+                    width,
+                    height,
+                    images,
+                })
+                .collect(),
+            unreadable: self.unreadable,
+            duplicates,
+            ignored_files: self.ignored_files,
+        }
+    }
+}
+
+/// 128 bits of the size and the pixels: two chains of splitmix64's finalizer with different starts. Not meant to
+/// withstand forgery; by chance, two of a billion images collide with probability 1e-21.
+fn hash(width: u32, height: u32, pixels: &[u8]) -> u128 {
+    let size = u64::from(width) << 32 | u64::from(height);
+    let (mut a, mut b) = (mix(size), mix(!size));
+    for chunk in pixels.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        a = mix(a ^ word);
+        b = mix(b.wrapping_add(word).rotate_left(17));
+    }
+    u128::from(a) << 64 | u128::from(b)
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Lists longer than this are cut; the JSON form has all.
+        const SHOWN: usize = 20;
+        let rest = |f: &mut fmt::Formatter<'_>, len: usize| {
+            if len > SHOWN {
+                writeln!(f, "  .. and {} more", len - SHOWN)?;
+            }
+            Ok(())
+        };
+        writeln!(
+            f,
+            "{}: {}, {} images",
+            self.dir.display(),
+            self.source,
+            self.images
+        )?;
+        let width = self
+            .classes
+            .iter()
+            .map(|class| class.name.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(5);
+        writeln!(f, "\n{:width$} {:>8} {:>8}", "class", "train", "test")?;
+        for class in &self.classes {
+            writeln!(
+                f,
+                "{:width$} {:>8} {:>8}",
+                class.name, class.train, class.test
+            )?;
+        }
+        writeln!(f, "\nsizes (width x height): {}", self.sizes.len())?;
+        let mut sizes: Vec<&SizeCount> = self.sizes.iter().collect();
+        sizes.sort_by_key(|size| (std::cmp::Reverse(size.images), size.width, size.height));
+        for size in sizes.iter().take(SHOWN) {
+            writeln!(f, "  {} x {}: {}", size.width, size.height, size.images)?;
+        }
+        rest(f, sizes.len())?;
+        writeln!(f, "unreadable: {}", self.unreadable.len())?;
+        for file in self.unreadable.iter().take(SHOWN) {
+            writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
+        }
+        rest(f, self.unreadable.len())?;
+        let count =
+            |test: fn(&Duplicate) -> bool| self.duplicates.iter().filter(|d| test(d)).count();
+        writeln!(
+            f,
+            "duplicates: {} ({} across classes, {} across training and test)",
+            self.duplicates.len(),
+            count(Duplicate::across_classes),
+            count(Duplicate::across_parts)
+        )?;
+        for pair in self.duplicates.iter().take(SHOWN) {
+            write!(f, "  {} = {}", pair.first, pair.second)?;
+            if pair.across_classes() {
+                write!(f, ", classes {} and {}", pair.classes[0], pair.classes[1])?;
+            }
+            if pair.across_parts() {
+                f.write_str(", training and test")?;
+            }
+            writeln!(f)?;
+        }
+        rest(f, self.duplicates.len())?;
+        if self.ignored_files > 0 {
+            writeln!(
+                f,
+                "ignored files without an image's extension: {}",
+                self.ignored_files
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! One image file to pixels: PNG or JPEG, any size, color depth and orientation.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::{DataError, UnreadableFile, resample};
+
+/// Transparent pixels are composited over white, as most viewers show them.
+pub const ALPHA_BACKGROUND: [u8; 3] = [255; 3];
+/// The most pixels an image may have before it is decoded: 64 Mi, against decompression bombs.
+pub const MAX_PIXELS: u64 = 64 << 20;
+/// The longest side an image may have.
+pub const MAX_SIDE: u32 = 32_768;
+/// The largest image file that is read: 128 MiB.
+pub const MAX_FILE_BYTES: u64 = 128 << 20;
+/// What a decoder may allocate: 8 bytes (16-bit red, green, blue, alpha) for each of [`MAX_PIXELS`].
+const MAX_ALLOCATION: u64 = 8 * MAX_PIXELS;
+
+/// Reads the image at `path` as `[size, size, channels]` pixels: the central square, resized with a bicubic filter.
+///
+/// PNG and JPEG are told apart by their content, not their name. Gray becomes three equal channels, 16 bits become 8,
+/// transparent pixels are composited over [`ALPHA_BACKGROUND`], and the orientation that a camera noted is applied.
+/// `channels` is 3, or 1 for luma.
+///
+/// # Errors
+/// [`DataError::Unreadable`] with the path and the reason: not found, not an image, truncated, or above the limits
+/// [`MAX_PIXELS`], [`MAX_SIDE`], [`MAX_FILE_BYTES`]. [`DataError::Config`] for another size or number of channels.
+pub fn decode_image(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
+    if size == 0 || size > 1024 {
+        return Err(DataError::config("image_size", size, "4 to 1024 pixels"));
+    }
+    if channels != 1 && channels != 3 {
+        return Err(DataError::config("channels", channels, "1 or 3"));
+    }
+    decode_square(path, size, channels).map_err(|reason| {
+        DataError::Unreadable(vec![UnreadableFile {
+            path: path.to_owned(),
+            reason,
+        }])
+    })
+}
+
+/// As [`decode_image`], for values that are known to be right; the error is the reason alone.
+pub(crate) fn decode_square(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, String> {
+    let image = decode(path)?;
+    let pixels = resample::square(&image, size as u32);
+    Ok(match channels {
+        1 => resample::luma(&pixels),
+        _ => pixels,
+    })
+}
+
+/// The image as it is stored, in 8-bit red, green and blue, upright. The error is the reason, in one line.
+pub(crate) fn decode(path: &Path) -> Result<RgbImage, String> {
+    let bytes = read(path)?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes))
+        .with_guessed_format()
+        .map_err(|error| one_line(&error))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_ALLOCATION);
+    reader.limits(limits);
+    match reader.format() {
+        Some(ImageFormat::Png) => {}
+        Some(ImageFormat::Jpeg) => jpeg_is_whole(&bytes)?,
+        Some(other) => return Err(format!("{other:?} file, expected PNG or JPEG")),
+        None => return Err("not a PNG or JPEG file".to_owned()),
+    }
+    let mut decoder = reader.into_decoder().map_err(|error| one_line(&error))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "{width} x {height} pixels, expected at most {MAX_PIXELS} in all"
+        ));
+    }
+    if width == 0 || height == 0 {
+        return Err(format!(
+            "{width} x {height} pixels, expected at least 1 x 1"
+        ));
+    }
+    // Most files carry none; one that cannot be parsed is no reason to lose the image.
+    let orientation = decoder.orientation().ok();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| one_line(&error))?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    Ok(if image.color().has_alpha() {
+        composite(image)
+    } else {
+        image.into_rgb8()
+    })
+}
+
+fn composite(image: DynamicImage) -> RgbImage {
+    let image = image.into_rgba8();
+    let mut out = RgbImage::new(image.width(), image.height());
+    for (out, pixel) in out.pixels_mut().zip(image.pixels()) {
+        let alpha = u32::from(pixel.0[3]);
+        for channel in 0..3 {
+            let over = u32::from(pixel.0[channel]) * alpha;
+            let under = u32::from(ALPHA_BACKGROUND[channel]) * (255 - alpha);
+            out.0[channel] = ((over + under + 127) / 255) as u8;
+        }
+    }
+    out
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| one_line(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| one_line(&error))?;
+    if bytes.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("larger than {MAX_FILE_BYTES} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// The decoder fills what is missing of a truncated JPEG with gray and reports success, so the end marker is looked
+/// for here: after the first scan begins, 0xFF 0xD9 can be nothing else (data bytes 0xFF are stuffed with 0x00).
+fn jpeg_is_whole(bytes: &[u8]) -> Result<(), String> {
+    const TRUNCATED: &str = "truncated JPEG: no end-of-image marker";
+    let mut at = 2;
+    loop {
+        match bytes.get(at..at + 2) {
+            // Fill bytes and markers without a segment.
+            Some([0xff, 0xff]) => at += 1,
+            Some([0xff, 0x01 | 0xd0..=0xd8]) => at += 2,
+            Some([0xff, 0xda]) => break,
+            Some([0xff, _]) => match bytes.get(at + 2..at + 4) {
+                Some(length) => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+                None => return Err(TRUNCATED.to_owned()),
+            },
+            // Not where a marker should be: leave the verdict to the decoder.
+            Some(_) => return Ok(()),
+            None => return Err(TRUNCATED.to_owned()),
+        }
+    }
+    if bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
+        Ok(())
+    } else {
+        Err(TRUNCATED.to_owned())
+    }
+}
+
+fn one_line(error: &dyn std::error::Error) -> String {
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

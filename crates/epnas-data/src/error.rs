@@ -1,0 +1,143 @@
+//! The errors of this crate: one line each, naming the file, field or value and what was expected.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// An image file that could not be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableFile {
+    /// Path of the file, as it was opened.
+    pub path: PathBuf,
+    /// Why it could not be read, in one line.
+    pub reason: String,
+}
+
+/// What can be wrong with a data set, its configuration or its files.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder is not there.
+    #[error("{}: not found; expected {expected}", path.display())]
+    Missing {
+        /// The path that was looked for.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+    },
+    /// The operating system refused to read a file or folder.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Io {
+        /// The path that was read.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file or folder was read, and what it holds is not what it should hold.
+    #[error("{}: {found}; expected {expected}", path.display())]
+    Invalid {
+        /// The offending file or folder.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+        /// What was expected instead.
+        expected: String,
+    },
+    /// A value of the configuration is outside its range or contradicts the data.
+    #[error("data.{field} = {value}: expected {expected}")]
+    Config {
+        /// Field of [`crate::DataConfig`], without the leading `data.`.
+        field: &'static str,
+        /// The offending value.
+        value: String,
+        /// What was expected instead.
+        expected: String,
+    },
+    /// Images could not be decoded and `unreadable = "fatal"`.
+    #[error("{}", list_unreadable(.0))]
+    Unreadable(
+        /// Every unreadable file, in the order of the data set; never empty.
+        Vec<UnreadableFile>,
+    ),
+    /// The data set could not be downloaded.
+    #[error(
+        "could not download {name} from the Hugging Face hub: {reason}; pass --data DIR with {files} to read it from disk"
+    )]
+    Download {
+        /// The data set that was asked for.
+        name: &'static str,
+        /// What the client said, in one line.
+        reason: String,
+        /// The files that the folder should hold.
+        files: &'static str,
+    },
+    /// A tensor of the download has another form than documented.
+    #[error("the downloaded {name} is malformed: {reason}")]
+    Malformed {
+        /// The data set that was asked for.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl DataError {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn missing(path: impl Into<PathBuf>, expected: impl Into<String>) -> Self {
+        Self::Missing {
+            path: path.into(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(crate) fn invalid(
+        path: impl Into<PathBuf>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            path: path.into(),
+            found: found.into(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(crate) fn config(
+        field: &'static str,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            field,
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+fn list_unreadable(files: &[UnreadableFile]) -> String {
+    const SHOWN: usize = 3;
+    let mut text: Vec<String> = files
+        .iter()
+        .take(SHOWN)
+        .map(|file| format!("{}: {}", file.path.display(), file.reason))
+        .collect();
+    if files.len() > SHOWN {
+        text.push(format!("and {} more", files.len() - SHOWN));
+    }
+    format!(
+        "{} unreadable: {} (set data.unreadable = \"skip\" to leave such files out)",
+        match files.len() {
+            1 => "1 image is".to_owned(),
+            n => format!("{n} images are"),
+        },
+        text.join("; ")
+    )
+}

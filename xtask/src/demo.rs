@@ -110,7 +110,7 @@ impl Demo<'_> {
             serde_json::from_str(&printed).with_context(|| format!("eval printed {printed:?}"))?;
         report["accuracy"]
             .as_f64()
-            .with_context(|| format!("eval reports no accuracy: {report}"))
+            .with_context(|| format!("eval reports no test accuracy: {report}"))
     }
 
     fn read(&self, file: &str) -> Result<Value> {

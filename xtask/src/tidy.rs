@@ -48,13 +48,16 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             continue; // not text
         };
         findings.extend(sources::check(file, &text));
+        if documents::is_document(file) {
+            findings.extend(documents::check(file, &text, |path| {
+                root.join(path).exists()
+            }));
+        }
     }
-    for document in documents::CHECKED {
-        let text = fs::read_to_string(root.join(document))
-            .with_context(|| format!("cannot read {document}"))?;
-        findings.extend(documents::check(document, &text, |path| {
-            root.join(path).exists()
-        }));
+    for document in documents::REQUIRED {
+        if !files.iter().any(|file| file == document) {
+            findings.push(finding(document, 0, "is missing"));
+        }
     }
     for finding in &findings {
         eprintln!("tidy: {finding}");

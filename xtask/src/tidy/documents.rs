@@ -2,15 +2,20 @@
 
 use super::{Finding, finding};
 
-/// Documents whose every path must exist.
-pub(crate) const CHECKED: [&str; 6] = [
+/// Documents that there have to be.
+pub(crate) const REQUIRED: [&str; 5] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "docs/algorithm.md",
-    "docs/configuration.md",
 ];
+
+/// Documents of the whole workspace: at its root and in `docs`.
+pub(crate) fn is_document(file: &str) -> bool {
+    let name = file.strip_prefix("docs/").unwrap_or(file);
+    name.ends_with(".md") && !name.contains('/')
+}
 
 /// First components of paths that a run makes, or that the reader supplies.
 const MADE_BY_RUNS: [&str; 10] = [
@@ -139,6 +144,12 @@ mod tests {
             .iter()
             .map(|f| f.to_string())
             .collect()
+    }
+
+    #[test]
+    fn documents_of_the_workspace_are_told_from_those_of_a_crate() {
+        assert!(is_document("README.md") && is_document("docs/algorithm.md"));
+        assert!(!is_document("crates/a/README.md") && !is_document("docs/a.toml"));
     }
 
     #[test]

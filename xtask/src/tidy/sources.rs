@@ -115,6 +115,7 @@ fn stray_unsafe(file: &str, text: &str) -> Option<Finding> {
 
 /// The line without its string literals and its trailing comment; good enough for code that rustfmt wrote.
 fn without_strings(line: &str) -> String {
+    let line = line.replace("\\\"", "");
     let outside: Vec<&str> = line.split('"').step_by(2).collect();
     let code = outside.join("");
     code.split("//").next().unwrap_or_default().to_owned()

@@ -40,7 +40,7 @@ enum Task {
     Data(data::Flags),
     /// Compare learning with PyTorch: same network, images and recipe over several seeds.
     Parity(parity::Flags),
-    /// Check what the compiler does not: paths in the documents, house rules of the sources.
+    /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
 
@@ -62,7 +62,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Ci => ci::run(root),
         Task::Data(flags) => data::run(&flags),
         Task::Parity(flags) => parity::run(root, &flags),
-        Task::Tidy => tidy::run(root),
+        Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }
 

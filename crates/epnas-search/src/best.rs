@@ -58,8 +58,10 @@ impl TotalCost {
     /// The cost of retraining.
     #[must_use]
     pub fn of_selection(records: &[SelectionRecord]) -> Self {
-        let macs: u128 =
-            records.iter().map(|r| u128::from(r.macs.unwrap_or(0)) * u128::from(r.images)).sum();
+        let macs: u128 = records
+            .iter()
+            .map(|r| u128::from(r.macs.unwrap_or(0)) * u128::from(r.images))
+            .sum();
         Self {
             children: records.len() as u64,
             images: records.iter().map(|record| record.images).sum(),
@@ -102,10 +104,12 @@ impl Machine {
     /// This machine.
     #[must_use]
     pub fn here() -> Self {
-        let model = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        });
+        let model = std::fs::read_to_string("/proc/cpuinfo")
+            .ok()
+            .and_then(|text| {
+                let line = text.lines().find(|line| line.starts_with("model name"))?;
+                Some(line.split_once(':')?.1.trim().to_owned())
+            });
         Self {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -125,7 +129,10 @@ pub struct Versions {
 
 impl Default for Versions {
     fn default() -> Self {
-        Self { epnas: env!("CARGO_PKG_VERSION").to_owned(), format: 1 }
+        Self {
+            epnas: env!("CARGO_PKG_VERSION").to_owned(),
+            format: 1,
+        }
     }
 }
 
@@ -171,8 +178,10 @@ impl Best {
             path: path.to_owned(),
             message: "there is no result yet".into(),
         })?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| SearchError::Result { path: path.to_owned(), message: error.to_string() })
+        serde_json::from_slice(&bytes).map_err(|error| SearchError::Result {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })
     }
 
     /// Writes `best.json`; readers see the old result or the new one, whole.
@@ -180,8 +189,10 @@ impl Best {
     /// # Errors
     /// [`SearchError`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), SearchError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| SearchError::Result { path: path.to_owned(), message: error.to_string() })?;
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| SearchError::Result {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
         bytes.push(b'\n');
         Ok(disk::write_atomic(path, &bytes)?)
     }
@@ -189,10 +200,16 @@ impl Best {
 
 /// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.
 #[must_use]
-pub fn rank(space: &Space, shortlist: &Shortlist, retrained: &[SelectionRecord]) -> Vec<RankedCandidate> {
+pub fn rank(
+    space: &Space,
+    shortlist: &Shortlist,
+    retrained: &[SelectionRecord],
+) -> Vec<RankedCandidate> {
     let accuracy = |arch: &Arch| {
         let key = space.key(arch);
-        let found = retrained.iter().find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
+        let found = retrained
+            .iter()
+            .find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
         found.and_then(|record| record.retrained_accuracy)
     };
     let mut ranked: Vec<RankedCandidate> = shortlist
@@ -208,7 +225,8 @@ pub fn rank(space: &Space, shortlist: &Shortlist, retrained: &[SelectionRecord])
         .collect();
     // Stable: of equals the better estimate stays first.
     ranked.sort_by(|a, b| {
-        let of = |candidate: &RankedCandidate| candidate.retrained_accuracy.unwrap_or(f64::NEG_INFINITY);
+        let of =
+            |candidate: &RankedCandidate| candidate.retrained_accuracy.unwrap_or(f64::NEG_INFINITY);
         of(b).total_cmp(&of(a))
     });
     ranked

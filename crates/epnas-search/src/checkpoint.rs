@@ -63,7 +63,11 @@ impl Blob {
     }
 
     fn of(file: String, bytes: &[u8]) -> Self {
-        Self { file, bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes) }
+        Self {
+            file,
+            bytes: bytes.len() as u64,
+            crc32: crc32fast::hash(bytes),
+        }
     }
 }
 
@@ -114,21 +118,38 @@ impl Store {
     /// Opens a folder, reading what was committed last. Files of a generation that was never committed are removed.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>), CheckpointError> {
         disk::make_dir(dir)?;
-        let mut store = Self { dir: dir.to_owned(), state: None };
+        let mut store = Self {
+            dir: dir.to_owned(),
+            state: None,
+        };
         let path = dir.join(STATE);
         let Some(bytes) = disk::read_if_present(&path)? else {
             store.sweep()?;
             return Ok((store, None));
         };
-        let damaged = |message: String| CheckpointError::State { path: path.clone(), message };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let version = value.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0) as u32;
+        let damaged = |message: String| CheckpointError::State {
+            path: path.clone(),
+            message,
+        };
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let version = value
+            .get("version")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0) as u32;
         if version != VERSION {
-            return Err(CheckpointError::Version { path, found: version });
+            return Err(CheckpointError::Version {
+                path,
+                found: version,
+            });
         }
         let state: State = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
         let weights = store.read(&state.weights)?;
-        let surrogate = state.surrogate.as_ref().map(|blob| store.read(blob)).transpose()?;
+        let surrogate = state
+            .surrogate
+            .as_ref()
+            .map(|blob| store.read(blob))
+            .transpose()?;
         let loaded = Loaded {
             children: state.children,
             seconds: state.seconds,
@@ -148,7 +169,9 @@ impl Store {
 
     /// The evaluator's state as it was last committed.
     pub(crate) fn weights(&self) -> Result<Vec<u8>, CheckpointError> {
-        self.state.as_ref().map_or_else(|| Ok(Vec::new()), |state| self.read(&state.weights))
+        self.state
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |state| self.read(&state.weights))
     }
 
     /// Makes `commit` the state to resume from.
@@ -159,7 +182,10 @@ impl Store {
             (None, None) => self.write("weights-0.bin".into(), &[])?,
         };
         let (surrogate, fits) = match (commit.surrogate, &self.state) {
-            (Some((bytes, fits)), _) => (Some(self.write(format!("surrogate-{fits}.bin"), bytes)?), fits),
+            (Some((bytes, fits)), _) => (
+                Some(self.write(format!("surrogate-{fits}.bin"), bytes)?),
+                fits,
+            ),
             (None, Some(state)) => (state.surrogate.clone(), state.fits),
             (None, None) => (None, 0),
         };
@@ -173,8 +199,10 @@ impl Store {
             fits,
         };
         let path = self.dir.join(STATE);
-        let text = serde_json::to_vec_pretty(&state)
-            .map_err(|e| CheckpointError::State { path: path.clone(), message: e.to_string() })?;
+        let text = serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::State {
+            path: path.clone(),
+            message: e.to_string(),
+        })?;
         disk::write_atomic(&path, &text)?;
         self.state = Some(state);
         self.sweep()
@@ -188,24 +216,40 @@ impl Store {
     fn read(&self, blob: &Blob) -> Result<Vec<u8>, CheckpointError> {
         let path = self.dir.join(&blob.file);
         let Some(bytes) = disk::read_if_present(&path)? else {
-            return Err(CheckpointError::Damaged { path, found: "missing".into(), expected: blob.describe() });
+            return Err(CheckpointError::Damaged {
+                path,
+                found: "missing".into(),
+                expected: blob.describe(),
+            });
         };
         let found = Blob::of(blob.file.clone(), &bytes);
         if found != *blob {
-            return Err(CheckpointError::Damaged { path, found: found.describe(), expected: blob.describe() });
+            return Err(CheckpointError::Damaged {
+                path,
+                found: found.describe(),
+                expected: blob.describe(),
+            });
         }
         Ok(bytes)
     }
 
     /// Removes files that `state.json` does not name.
     fn sweep(&self) -> Result<(), CheckpointError> {
-        let named: Vec<&str> = self.state.iter().flat_map(State::files).chain([STATE]).collect();
-        let entries = std::fs::read_dir(&self.dir).map_err(|source| DiskError::new("read", &self.dir, source))?;
+        let named: Vec<&str> = self
+            .state
+            .iter()
+            .flat_map(State::files)
+            .chain([STATE])
+            .collect();
+        let entries = std::fs::read_dir(&self.dir)
+            .map_err(|source| DiskError::new("read", &self.dir, source))?;
         for entry in entries {
             let entry = entry.map_err(|source| DiskError::new("read", &self.dir, source))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let ours = name.starts_with("weights-") || name.starts_with("surrogate-") || name.ends_with(".tmp");
+            let ours = name.starts_with("weights-")
+                || name.starts_with("surrogate-")
+                || name.ends_with(".tmp");
             if ours && !named.contains(&name.as_ref()) {
                 disk::remove(&entry.path())?;
             }
@@ -217,15 +261,21 @@ impl Store {
 impl State {
     fn files(&self) -> Vec<&str> {
         let surrogate = self.surrogate.iter().map(|blob| blob.file.as_str());
-        std::iter::once(self.weights.file.as_str()).chain(surrogate).collect()
+        std::iter::once(self.weights.file.as_str())
+            .chain(surrogate)
+            .collect()
     }
 }
 
 /// The wall time in a checkpoint, without reading the rest.
 pub(crate) fn peek_seconds(dir: &Path) -> Result<Option<f64>, CheckpointError> {
     let path = dir.join(STATE);
-    let Some(bytes) = disk::read_if_present(&path)? else { return Ok(None) };
-    let state: State = serde_json::from_slice(&bytes)
-        .map_err(|error| CheckpointError::State { path, message: error.to_string() })?;
+    let Some(bytes) = disk::read_if_present(&path)? else {
+        return Ok(None);
+    };
+    let state: State = serde_json::from_slice(&bytes).map_err(|error| CheckpointError::State {
+        path,
+        message: error.to_string(),
+    })?;
     Ok(Some(state.seconds))
 }

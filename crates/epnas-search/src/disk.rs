@@ -22,7 +22,11 @@ pub struct DiskError {
 
 impl DiskError {
     pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { action, path: path.to_owned(), source }
+        Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -47,7 +51,9 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 pub(crate) fn append(file: &mut File, path: &Path, line: &str) -> Result<(), DiskError> {
     let mut bytes = line.as_bytes().to_vec();
     bytes.push(b'\n');
-    let result = write_in_halves(file, &bytes).and_then(|()| file.sync_data()).and_then(|()| point());
+    let result = write_in_halves(file, &bytes)
+        .and_then(|()| file.sync_data())
+        .and_then(|()| point());
     result.map_err(|source| DiskError::new("append to", path, source))
 }
 
@@ -105,7 +111,11 @@ fn write_in_halves(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if cfg!(unix) => {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
             File::open(parent)?.sync_all()
         }
         _ => Ok(()),

@@ -90,18 +90,31 @@ impl Driver<'_> {
             loaded.as_ref().map_or(0, |loaded| loaded.children),
         )?;
         let history = History::from_records(self.space.clone(), self.policy, records);
-        let mut progress =
-            Loop { store, file, history, batch: None, done: 0, before: 0.0, started: Instant::now(), seed: self.seed };
+        let mut progress = Loop {
+            store,
+            file,
+            history,
+            batch: None,
+            done: 0,
+            before: 0.0,
+            started: Instant::now(),
+            seed: self.seed,
+        };
         match loaded {
             Some(loaded) => progress.resume(loaded, evaluator, strategy, observer)?,
-            None => progress.commit(strategy, Some(&evaluator.snapshot().map_err(SearchError::snapshot)?))?,
+            None => progress.commit(
+                strategy,
+                Some(&evaluator.snapshot().map_err(SearchError::snapshot)?),
+            )?,
         }
         loop {
             if progress.batch.is_none() {
                 progress.batch = strategy.propose(&progress.history, observer)?;
                 progress.done = 0;
             }
-            let Some(batch) = progress.batch.clone() else { break };
+            let Some(batch) = progress.batch.clone() else {
+                break;
+            };
             observer.event(Event::Step {
                 iteration: batch.iteration,
                 step: batch.step,
@@ -130,7 +143,9 @@ impl Driver<'_> {
             return None;
         }
         let seconds = progress.seconds();
-        self.stop.as_mut().and_then(|stop| stop(&progress.history, seconds))
+        self.stop
+            .as_mut()
+            .and_then(|stop| stop(&progress.history, seconds))
     }
 }
 
@@ -158,14 +173,22 @@ impl Loop {
         E: Evaluator + ?Sized,
         S: Strategy + ?Sized,
     {
-        let position: Position = serde_json::from_value(loaded.strategy)
-            .map_err(|error| crate::StrategyError::State { reason: error.to_string() })?;
-        evaluator.restore(&loaded.weights).map_err(SearchError::snapshot)?;
+        let position: Position = serde_json::from_value(loaded.strategy).map_err(|error| {
+            crate::StrategyError::State {
+                reason: error.to_string(),
+            }
+        })?;
+        evaluator
+            .restore(&loaded.weights)
+            .map_err(SearchError::snapshot)?;
         strategy.restore(&position.strategy, loaded.surrogate.as_deref())?;
         self.batch = position.batch;
         self.done = position.done;
         self.before = loaded.seconds;
-        observer.event(Event::Resumed { done: loaded.children as u64, seconds: loaded.seconds });
+        observer.event(Event::Resumed {
+            done: loaded.children as u64,
+            seconds: loaded.seconds,
+        });
         Ok(())
     }
 
@@ -183,12 +206,22 @@ impl Loop {
     {
         let index = self.history.len() as u64;
         let arch = &proposal.arch;
-        observer.event(Event::ChildStarted { index, arch, predicted: proposal.predicted });
+        observer.event(Event::ChildStarted {
+            index,
+            arch,
+            predicted: proposal.predicted,
+        });
         let key = self.history.space().key(arch);
         let seed = split(self.seed, &format!("{}/{key}", batch.seed_name));
         let clock = Instant::now();
         let mut progress = |progress| observer.event(Event::ChildProgress(progress));
-        let result = evaluator.evaluate(Job { arch, seed, progress: &mut progress }).and_then(finite);
+        let result = evaluator
+            .evaluate(Job {
+                arch,
+                seed,
+                progress: &mut progress,
+            })
+            .and_then(finite);
         let cost = evaluator.cost(arch);
         let mut record = Record {
             index,
@@ -214,17 +247,26 @@ impl Loop {
                 record.status = Status::Failed;
                 record.reason = Some(reason);
                 // What the child did to the shared weights before it failed must not reach the next one.
-                evaluator.restore(&self.store.weights()?).map_err(SearchError::snapshot)?;
+                evaluator
+                    .restore(&self.store.weights()?)
+                    .map_err(SearchError::snapshot)?;
             }
             Err(error @ EvaluateError::Fatal(_)) => {
-                return Err(SearchError::Evaluate { arch: arch.to_string(), source: error });
+                return Err(SearchError::Evaluate {
+                    arch: arch.to_string(),
+                    source: error,
+                });
             }
         }
         let failed = record.status == Status::Failed;
         self.file.append(&record)?;
         self.history.push(record);
         self.done += 1;
-        let weights = if failed { None } else { Some(evaluator.snapshot().map_err(SearchError::snapshot)?) };
+        let weights = if failed {
+            None
+        } else {
+            Some(evaluator.snapshot().map_err(SearchError::snapshot)?)
+        };
         self.commit(strategy, weights.as_deref())?;
         if let Some(record) = self.history.records().last() {
             observer.event(Event::ChildFinished { record });
@@ -232,12 +274,26 @@ impl Loop {
         Ok(())
     }
 
-    fn commit<S: Strategy + ?Sized>(&mut self, strategy: &S, weights: Option<&[u8]>) -> Result<(), SearchError> {
+    fn commit<S: Strategy + ?Sized>(
+        &mut self,
+        strategy: &S,
+        weights: Option<&[u8]>,
+    ) -> Result<(), SearchError> {
         let fits = strategy.fits();
-        let surrogate = if fits == self.store.fits() { None } else { strategy.surrogate()? };
-        let position = Position { strategy: strategy.state(), batch: self.batch.clone(), done: self.done };
-        let strategy = serde_json::to_value(position)
-            .map_err(|error| crate::StrategyError::State { reason: error.to_string() })?;
+        let surrogate = if fits == self.store.fits() {
+            None
+        } else {
+            strategy.surrogate()?
+        };
+        let position = Position {
+            strategy: strategy.state(),
+            batch: self.batch.clone(),
+            done: self.done,
+        };
+        let strategy =
+            serde_json::to_value(position).map_err(|error| crate::StrategyError::State {
+                reason: error.to_string(),
+            })?;
         self.store.commit(Commit {
             children: self.history.len(),
             seconds: self.seconds(),
@@ -253,17 +309,31 @@ impl Loop {
     }
 
     fn end(self, ended: Ended) -> Outcome {
-        Outcome { seconds: self.seconds(), history: self.history, ended }
+        Outcome {
+            seconds: self.seconds(),
+            history: self.history,
+            ended,
+        }
     }
 }
 
 /// JSON has no infinities, and nothing can be learned from them: such a child has failed.
 pub(crate) fn finite(measurement: Measurement) -> Result<Measurement, EvaluateError> {
     if !measurement.estimate.is_finite() {
-        return Err(EvaluateError::child(format!("its estimate is {}", measurement.estimate)));
+        return Err(EvaluateError::child(format!(
+            "its estimate is {}",
+            measurement.estimate
+        )));
     }
-    match measurement.epochs.iter().find(|epoch| !(epoch.loss.is_finite() && epoch.accuracy.is_finite())) {
-        Some(epoch) => Err(EvaluateError::child(format!("loss {} in epoch {}", epoch.loss, epoch.epoch))),
+    match measurement
+        .epochs
+        .iter()
+        .find(|epoch| !(epoch.loss.is_finite() && epoch.accuracy.is_finite()))
+    {
+        Some(epoch) => Err(EvaluateError::child(format!(
+            "loss {} in epoch {}",
+            epoch.loss, epoch.epoch
+        ))),
         None => Ok(measurement),
     }
 }

@@ -134,7 +134,12 @@ impl History {
     /// An empty history.
     #[must_use]
     pub fn new(space: Space, policy: HistoryPolicy) -> Self {
-        Self { space, policy, records: Vec::new(), known: BTreeMap::new() }
+        Self {
+            space,
+            policy,
+            records: Vec::new(),
+            known: BTreeMap::new(),
+        }
     }
 
     /// A history of records as they were measured.
@@ -152,12 +157,17 @@ impl History {
         let position = self.records.len();
         if let Some(estimate) = record.estimate {
             let key = self.space.key(&record.arch);
-            let known = self.known.entry(key).or_insert(Known { first: position, counts: position });
+            let known = self.known.entry(key).or_insert(Known {
+                first: position,
+                counts: position,
+            });
             let better = match self.policy {
                 HistoryPolicy::Latest => true,
-                HistoryPolicy::Best => {
-                    self.records.get(known.counts).and_then(|r| r.estimate).is_none_or(|best| estimate > best)
-                }
+                HistoryPolicy::Best => self
+                    .records
+                    .get(known.counts)
+                    .and_then(|r| r.estimate)
+                    .is_none_or(|best| estimate > best),
             };
             if better {
                 known.counts = position;
@@ -196,16 +206,25 @@ impl History {
     pub fn distinct(&self) -> Vec<&Record> {
         let mut known: Vec<Known> = self.known.values().copied().collect();
         known.sort_unstable_by_key(|known| known.first);
-        known.iter().filter_map(|known| self.records.get(known.counts)).collect()
+        known
+            .iter()
+            .filter_map(|known| self.records.get(known.counts))
+            .collect()
     }
 
     /// The best `n` distinct architectures of `length` levels by estimate, best first; the earlier of equals first.
     #[must_use]
     pub fn best(&self, n: usize, length: usize) -> Vec<&Record> {
-        let mut found: Vec<&Record> =
-            self.distinct().into_iter().filter(|record| record.arch.len() == length).collect();
+        let mut found: Vec<&Record> = self
+            .distinct()
+            .into_iter()
+            .filter(|record| record.arch.len() == length)
+            .collect();
         found.sort_by(|a, b| {
-            let by_estimate = b.estimate.unwrap_or(f64::MIN).total_cmp(&a.estimate.unwrap_or(f64::MIN));
+            let by_estimate = b
+                .estimate
+                .unwrap_or(f64::MIN)
+                .total_cmp(&a.estimate.unwrap_or(f64::MIN));
             by_estimate.then(a.index.cmp(&b.index))
         });
         found.truncate(n);
@@ -231,7 +250,10 @@ impl History {
 /// [`HistoryError::Disk`] when the file cannot be read, [`HistoryError::Line`] for a complete line that is no record.
 pub fn read_history(path: &Path) -> Result<Vec<Record>, HistoryError> {
     let text = std::fs::read(path).map_err(|source| DiskError::new("read", path, source))?;
-    Ok(parse(path, &text)?.into_iter().map(|(record, _)| record).collect())
+    Ok(parse(path, &text)?
+        .into_iter()
+        .map(|(record, _)| record)
+        .collect())
 }
 
 /// Records with the offset of the end of their line.
@@ -240,7 +262,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(Record, u64)>, HistoryError> 
     let mut end = 0;
     for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
         end += line.len() as u64;
-        let Some(line) = line.strip_suffix(b"\n") else { break };
+        let Some(line) = line.strip_suffix(b"\n") else {
+            break;
+        };
         let record = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
             path: path.to_owned(),
             line: number + 1,
@@ -266,16 +290,30 @@ impl HistoryFile {
         if count > 0 {
             let bytes = disk::read_if_present(path)?.unwrap_or_default();
             // Lines beyond the checkpoint need not even be whole.
-            let kept: usize = bytes.split_inclusive(|&byte| byte == b'\n').take(count).map(<[u8]>::len).sum();
+            let kept: usize = bytes
+                .split_inclusive(|&byte| byte == b'\n')
+                .take(count)
+                .map(<[u8]>::len)
+                .sum();
             let parsed = parse(path, &bytes[..kept])?;
             if parsed.len() < count {
-                return Err(HistoryError::Short { path: path.to_owned(), found: parsed.len(), expected: count });
+                return Err(HistoryError::Short {
+                    path: path.to_owned(),
+                    found: parsed.len(),
+                    expected: count,
+                });
             }
             length = parsed.last().map_or(0, |(_, end)| *end);
             records = parsed.into_iter().map(|(record, _)| record).collect();
         }
         let file = disk::open_truncated(path, length)?;
-        Ok((Self { path: path.to_owned(), file }, records))
+        Ok((
+            Self {
+                path: path.to_owned(),
+                file,
+            },
+            records,
+        ))
     }
 
     /// Appends a child; it is on disk when this returns.

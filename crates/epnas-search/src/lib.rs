@@ -11,11 +11,12 @@
 //! weights and the LSTM of the other crates. Without it the crate needs no tensors.
 
 pub mod best;
-pub mod checkpoint;
+pub mod budget;
+mod checkpoint;
 pub mod config;
-pub mod disk;
+mod disk;
 pub mod driver;
-pub mod error;
+mod error;
 pub mod history;
 pub mod observer;
 pub mod progressive;
@@ -31,11 +32,18 @@ mod text;
 pub mod compose;
 
 pub use best::{Best, BestRandom, Machine, RankedCandidate, TotalCost, Versions};
+pub use checkpoint::CheckpointError;
 #[cfg(feature = "supernet")]
-pub use compose::{DryRun, Session, TrainReport, Which};
-pub use config::{BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, SelectConfig, StrategyKind};
+pub use compose::{
+    DryRun, ForecastBytes, ForecastSeconds, Session, TrainReport, Which, data_split,
+};
+pub use config::{
+    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, SelectConfig,
+    StrategyKind,
+};
 #[cfg(feature = "supernet")]
 pub use config::{Config, FinalConfig, FinalNetwork, Preset, TrainOn, TrainingConfig};
+pub use disk::DiskError;
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use error::{ConfigFileError, SearchError};
 pub use history::{History, HistoryError, Record, Status, read_history};

@@ -50,8 +50,20 @@ struct State {
 impl<S: Surrogate> Progressive<S> {
     /// A search from the beginning. `seed` is the run's root seed.
     pub fn new(space: Space, config: SearchConfig, surrogate: S, seed: u64) -> Self {
-        let state = State { iteration: 0, step: 1, parents: Vec::new(), failed: Vec::new(), fits: 0 };
-        Self { space, config, surrogate, seed, state }
+        let state = State {
+            iteration: 0,
+            step: 1,
+            parents: Vec::new(),
+            failed: Vec::new(),
+            fits: 0,
+        };
+        Self {
+            space,
+            config,
+            surrogate,
+            seed,
+            state,
+        }
     }
 
     /// The surrogate.
@@ -60,18 +72,28 @@ impl<S: Surrogate> Progressive<S> {
     }
 
     fn candidates(&self) -> Result<Candidates, StrategyError> {
-        let State { iteration, step, .. } = self.state;
+        let State {
+            iteration, step, ..
+        } = self.state;
         let parents = self.parents()?;
-        let refines = self.config.continuation == Continuation::Refine && iteration > 0 && !parents.is_empty();
+        let refines = self.config.continuation == Continuation::Refine
+            && iteration > 0
+            && !parents.is_empty();
         if refines {
-            return Ok(Candidates::refine(&self.space, self.distinct_without(parents, step), step)?);
+            return Ok(Candidates::refine(
+                &self.space,
+                self.distinct_without(parents, step),
+                step,
+            )?);
         }
         match step {
             1 => Ok(Candidates::first(&self.space)),
             // The paper scores |B_1| x |B_2| candidates here, whichever of B_1 were trained in this iteration.
             2 => {
                 let first = Candidates::first(&self.space);
-                let parents = first.iter().filter(|arch| !self.state.failed.contains(&arch.to_string()));
+                let parents = first
+                    .iter()
+                    .filter(|arch| !self.state.failed.contains(&arch.to_string()));
                 Ok(Candidates::extend(&self.space, parents.collect())?)
             }
             _ => Ok(Candidates::extend(&self.space, parents)?),
@@ -80,7 +102,9 @@ impl<S: Surrogate> Progressive<S> {
 
     fn parents(&self) -> Result<Vec<Arch>, StrategyError> {
         let parse = |text: &String| {
-            text.parse::<Arch>().map_err(|error| StrategyError::State { reason: error.to_string() })
+            text.parse::<Arch>().map_err(|error| StrategyError::State {
+                reason: error.to_string(),
+            })
         };
         self.state.parents.iter().map(parse).collect()
     }
@@ -90,7 +114,10 @@ impl<S: Surrogate> Progressive<S> {
     fn distinct_without(&self, parents: Vec<Arch>, level: usize) -> Vec<Arch> {
         let mut seen = BTreeSet::new();
         let rest = |arch: &Arch| self.space.key(&self.space.replace(arch, level, 0));
-        parents.into_iter().filter(|arch| seen.insert(rest(arch))).collect()
+        parents
+            .into_iter()
+            .filter(|arch| seen.insert(rest(arch)))
+            .collect()
     }
 
     fn draw(
@@ -99,10 +126,15 @@ impl<S: Surrogate> Progressive<S> {
         temperature: f64,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Proposal>, StrategyError> {
-        let State { iteration, step, .. } = self.state;
+        let State {
+            iteration, step, ..
+        } = self.state;
         let total = candidates.len();
-        let k = usize::try_from(total).unwrap_or(usize::MAX).min(self.config.children_per_step);
-        let mut rng = ChaCha8Rng::seed_from_u64(split(self.seed, &format!("draw/{iteration}/{step}")));
+        let k = usize::try_from(total)
+            .unwrap_or(usize::MAX)
+            .min(self.config.children_per_step);
+        let mut rng =
+            ChaCha8Rng::seed_from_u64(split(self.seed, &format!("draw/{iteration}/{step}")));
         let mut sampler = StreamingSampler::new(self.config.selection, k, temperature, &mut rng)?;
         for range in chunks(total) {
             let start = range.start;
@@ -135,22 +167,37 @@ impl<S: Surrogate> Progressive<S> {
 }
 
 impl<S: Surrogate> Strategy for Progressive<S> {
-    fn propose(&mut self, _: &History, observer: &mut dyn Observer) -> Result<Option<Batch>, StrategyError> {
-        let State { iteration, step, .. } = self.state;
+    fn propose(
+        &mut self,
+        _: &History,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Batch>, StrategyError> {
+        let State {
+            iteration, step, ..
+        } = self.state;
         if iteration >= self.config.iterations {
             return Ok(None);
         }
         let candidates = self.candidates()?;
         let levels = self.space.levels();
-        let temperature = self.config.temperature.at((iteration * levels + step - 1) as u64, levels as f64);
+        let temperature = self
+            .config
+            .temperature
+            .at((iteration * levels + step - 1) as u64, levels as f64);
         let mut children = if iteration == 0 && step == 1 {
             let all = candidates.iter();
-            all.map(|arch| Proposal { arch, predicted: None, probability: None }).collect()
+            all.map(|arch| Proposal {
+                arch,
+                predicted: None,
+                probability: None,
+            })
+            .collect()
         } else {
             self.draw(&candidates, temperature, observer)?
         };
         // The last child of a step leaves the shared weights at their best for itself: a random order spreads that.
-        let mut rng = ChaCha8Rng::seed_from_u64(split(self.seed, &format!("order/{iteration}/{step}")));
+        let mut rng =
+            ChaCha8Rng::seed_from_u64(split(self.seed, &format!("order/{iteration}/{step}")));
         children.shuffle(&mut rng);
         Ok(Some(Batch {
             iteration,
@@ -168,27 +215,53 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         history: &History,
         observer: &mut dyn Observer,
     ) -> Result<(), StrategyError> {
-        let Batch { iteration, step, .. } = *batch;
+        let Batch {
+            iteration, step, ..
+        } = *batch;
         let records = history.records();
         let children = &records[records.len().saturating_sub(batch.children.len())..];
-        let (good, failed): (Vec<&Record>, Vec<&Record>) =
-            children.iter().partition(|record| record.estimate.is_some());
+        let (good, failed): (Vec<&Record>, Vec<&Record>) = children
+            .iter()
+            .partition(|record| record.estimate.is_some());
         if good.is_empty() {
-            let reason = failed.last().and_then(|record| record.reason.clone()).unwrap_or_default();
-            return Err(StrategyError::AllFailed { iteration, step, children: children.len(), reason });
+            let reason = failed
+                .last()
+                .and_then(|record| record.reason.clone())
+                .unwrap_or_default();
+            return Err(StrategyError::AllFailed {
+                iteration,
+                step,
+                children: children.len(),
+                reason,
+            });
         }
         let known: Vec<(Arch, f64)> = history
             .distinct()
             .into_iter()
             .filter_map(|record| Some((record.arch.clone(), record.estimate?)))
             .collect();
-        let report = self.surrogate.fit(&known, split(self.seed, &format!("fit/{iteration}/{step}")))?;
+        let report = self
+            .surrogate
+            .fit(&known, split(self.seed, &format!("fit/{iteration}/{step}")))?;
         self.state.fits += 1;
-        tracing::info!(iteration, step, loss = report.loss, saturation = report.saturation, "surrogate fitted");
-        observer.event(Event::Fit { iteration, step, report: &report });
+        tracing::info!(
+            iteration,
+            step,
+            loss = report.loss,
+            saturation = report.saturation,
+            "surrogate fitted"
+        );
+        observer.event(Event::Fit {
+            iteration,
+            step,
+            report: &report,
+        });
         self.state.parents = good.iter().map(|record| record.arch.to_string()).collect();
         if step == 1 {
-            self.state.failed = failed.iter().map(|record| record.arch.to_string()).collect();
+            self.state.failed = failed
+                .iter()
+                .map(|record| record.arch.to_string())
+                .collect();
         }
         self.advance();
         Ok(())
@@ -210,9 +283,15 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         Ok(Some(self.surrogate.snapshot()?))
     }
 
-    fn restore(&mut self, state: &serde_json::Value, surrogate: Option<&[u8]>) -> Result<(), StrategyError> {
-        let state: State = serde_json::from_value(state.clone())
-            .map_err(|error| StrategyError::State { reason: error.to_string() })?;
+    fn restore(
+        &mut self,
+        state: &serde_json::Value,
+        surrogate: Option<&[u8]>,
+    ) -> Result<(), StrategyError> {
+        let state: State =
+            serde_json::from_value(state.clone()).map_err(|error| StrategyError::State {
+                reason: error.to_string(),
+            })?;
         match surrogate {
             Some(bytes) => self.surrogate.restore(bytes)?,
             None if state.fits > 0 => {

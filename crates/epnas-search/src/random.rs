@@ -29,10 +29,16 @@ impl RandomBudget {
     pub fn of(history: &History) -> Self {
         let children = history.len() as u64;
         match history.training_macs() {
-            0 => Self { training_macs: None, children },
+            0 => Self {
+                training_macs: None,
+                children,
+            },
             // A full-length child costs more than the average child of the search, so fewer are needed; the factor only
             // guards against an evaluator that reports next to nothing.
-            macs => Self { training_macs: Some(macs), children: children.saturating_mul(100) },
+            macs => Self {
+                training_macs: Some(macs),
+                children: children.saturating_mul(100),
+            },
         }
     }
 }
@@ -49,7 +55,11 @@ impl RandomSearch {
     /// A random search; `seed` is the run's root seed.
     #[must_use]
     pub fn new(space: Space, budget: RandomBudget, seed: u64) -> Self {
-        Self { space, budget, seed }
+        Self {
+            space,
+            budget,
+            seed,
+        }
     }
 }
 
@@ -67,34 +77,72 @@ pub fn random_architecture(space: &Space, seed: u64, index: u64) -> Option<Arch>
 }
 
 impl Strategy for RandomSearch {
-    fn propose(&mut self, history: &History, _: &mut dyn Observer) -> Result<Option<Batch>, StrategyError> {
+    fn propose(
+        &mut self,
+        history: &History,
+        _: &mut dyn Observer,
+    ) -> Result<Option<Batch>, StrategyError> {
         let index = history.len() as u64;
-        let spent = self.budget.training_macs.is_some_and(|limit| history.training_macs() >= limit);
+        let spent = self
+            .budget
+            .training_macs
+            .is_some_and(|limit| history.training_macs() >= limit);
         if spent || index >= self.budget.children {
             return Ok(None);
         }
-        let Some(arch) = random_architecture(&self.space, self.seed, index) else { return Ok(None) };
+        let Some(arch) = random_architecture(&self.space, self.seed, index) else {
+            return Ok(None);
+        };
         Ok(Some(Batch {
             iteration: 0,
             step: self.space.levels(),
-            candidates: self.space.cardinality().map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX)),
+            candidates: self
+                .space
+                .cardinality()
+                .map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX)),
             temperature: None,
             seed_name: format!("random/child/{index}"),
-            children: vec![Proposal { arch, predicted: None, probability: None }],
+            children: vec![Proposal {
+                arch,
+                predicted: None,
+                probability: None,
+            }],
         }))
     }
 
-    fn observe(&mut self, batch: &Batch, history: &History, _: &mut dyn Observer) -> Result<(), StrategyError> {
-        let failed = history.records().iter().rev().take_while(|record| record.status == Status::Failed).count();
+    fn observe(
+        &mut self,
+        batch: &Batch,
+        history: &History,
+        _: &mut dyn Observer,
+    ) -> Result<(), StrategyError> {
+        let failed = history
+            .records()
+            .iter()
+            .rev()
+            .take_while(|record| record.status == Status::Failed)
+            .count();
         if failed < FAILURES {
             return Ok(());
         }
-        let reason = history.records().last().and_then(|record| record.reason.clone()).unwrap_or_default();
-        Err(StrategyError::AllFailed { iteration: batch.iteration, step: batch.step, children: failed, reason })
+        let reason = history
+            .records()
+            .last()
+            .and_then(|record| record.reason.clone())
+            .unwrap_or_default();
+        Err(StrategyError::AllFailed {
+            iteration: batch.iteration,
+            step: batch.step,
+            children: failed,
+            reason,
+        })
     }
 
     fn total_children(&self) -> Option<u64> {
-        self.budget.training_macs.is_none().then_some(self.budget.children)
+        self.budget
+            .training_macs
+            .is_none()
+            .then_some(self.budget.children)
     }
 
     fn state(&self) -> serde_json::Value {

@@ -135,7 +135,14 @@ impl RunFolder {
     /// Whether the folder holds a run.
     #[must_use]
     pub fn holds_run(&self) -> bool {
-        [self.config(), self.history(), self.best(), self.dir.join("checkpoint")].iter().any(|path| path.exists())
+        [
+            self.config(),
+            self.history(),
+            self.best(),
+            self.dir.join("checkpoint"),
+        ]
+        .iter()
+        .any(|path| path.exists())
     }
 
     /// The stored configuration's text.
@@ -147,9 +154,14 @@ impl RunFolder {
         match disk::read_if_present(&path)? {
             Some(bytes) => String::from_utf8(bytes).map_err(|_| RunError::Config {
                 path,
-                source: SettingsError::Syntax { line: None, message: "not UTF-8".into() },
+                source: SettingsError::Syntax {
+                    line: None,
+                    message: "not UTF-8".into(),
+                },
             }),
-            None => Err(RunError::Missing { dir: self.dir.clone() }),
+            None => Err(RunError::Missing {
+                dir: self.dir.clone(),
+            }),
         }
     }
 }
@@ -168,17 +180,50 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError`] when the folder holds a run that may not be touched, or another process uses it.
-    pub fn begin(dir: &Path, config: &Table, may_differ: &[&str], start: Start) -> Result<Self, RunError> {
+    pub fn begin(
+        dir: &Path,
+        config: &Table,
+        may_differ: &[&str],
+        start: Start,
+    ) -> Result<Self, RunError> {
+        let run = Self::prepare(dir, config, may_differ, start)?;
+        run.store_config(config)?;
+        Ok(run)
+    }
+
+    /// As [`Run::begin`], but writes nothing yet: a run becomes one with [`Run::store_config`], so that what fails in
+    /// between leaves no run behind.
+    ///
+    /// # Errors
+    /// As [`Run::begin`].
+    pub fn prepare(
+        dir: &Path,
+        config: &Table,
+        may_differ: &[&str],
+        start: Start,
+    ) -> Result<Self, RunError> {
         disk::make_dir(dir)?;
         let run = Self::lock(RunFolder::new(dir))?;
         if run.folder.holds_run() {
             if start == Start::New {
-                return Err(RunError::Exists { dir: dir.to_owned() });
+                return Err(RunError::Exists {
+                    dir: dir.to_owned(),
+                });
             }
             run.compare(config, may_differ)?;
         }
-        disk::write_atomic(&run.folder.config(), config.to_string().as_bytes())?;
         Ok(run)
+    }
+
+    /// Writes the effective configuration.
+    ///
+    /// # Errors
+    /// [`RunError::Disk`].
+    pub fn store_config(&self, config: &Table) -> Result<(), RunError> {
+        Ok(disk::write_atomic(
+            &self.folder.config(),
+            config.to_string().as_bytes(),
+        )?)
     }
 
     /// Opens a folder that holds a run, to add to it.
@@ -188,7 +233,9 @@ impl Run {
     pub fn open(dir: &Path) -> Result<Self, RunError> {
         let folder = RunFolder::new(dir);
         if !folder.config().is_file() {
-            return Err(RunError::Missing { dir: dir.to_owned() });
+            return Err(RunError::Missing {
+                dir: dir.to_owned(),
+            });
         }
         Self::lock(folder)
     }
@@ -208,7 +255,10 @@ impl Run {
             .open(&path)
             .map_err(|source| DiskError::new("write", &path, source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { folder, _lock: file }),
+            Ok(()) => Ok(Self {
+                folder,
+                _lock: file,
+            }),
             Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: folder.dir }),
             Err(TryLockError::Error(source)) => Err(DiskError::new("lock", &path, source).into()),
         }
@@ -220,13 +270,18 @@ impl Run {
             Err(RunError::Missing { dir }) => return Err(RunError::Exists { dir }),
             Err(error) => return Err(error),
         };
-        let stored = settings::parse_table(&text)
-            .map_err(|source| RunError::Config { path: self.folder.config(), source })?;
+        let stored = settings::parse_table(&text).map_err(|source| RunError::Config {
+            path: self.folder.config(),
+            source,
+        })?;
         let differences = differences(&stored, config, may_differ);
         if differences.is_empty() {
             return Ok(());
         }
-        Err(RunError::Differs { dir: self.folder.dir.clone(), differences })
+        Err(RunError::Differs {
+            dir: self.folder.dir.clone(),
+            differences,
+        })
     }
 }
 
@@ -234,14 +289,18 @@ impl Run {
 fn differences(stored: &Table, given: &Table, may_differ: &[&str]) -> Vec<String> {
     let (stored, given) = (settings::leaves(stored), settings::leaves(given));
     let excused = |key: &str| {
-        may_differ.iter().any(|allowed| key == *allowed || (allowed.ends_with('.') && key.starts_with(allowed)))
+        may_differ
+            .iter()
+            .any(|allowed| key == *allowed || (allowed.ends_with('.') && key.starts_with(allowed)))
     };
     let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
     let unset = String::from("unset");
     keys.into_iter()
         .filter(|key| stored.get(*key) != given.get(*key) && !excused(key))
         .map(|key| {
-            let value = |side: &std::collections::BTreeMap<String, String>| side.get(key).unwrap_or(&unset).clone();
+            let value = |side: &std::collections::BTreeMap<String, String>| {
+                side.get(key).unwrap_or(&unset).clone()
+            };
             format!("{key} (stored {}, given {})", value(&stored), value(&given))
         })
         .collect()

@@ -42,9 +42,19 @@ impl Schedule {
                     parents = space.level_len(1);
                 }
                 let candidates = parents.saturating_mul(space.level_len(step));
-                let children = if iteration == 0 && step == 1 { candidates } else { candidates.min(k) };
+                let children = if iteration == 0 && step == 1 {
+                    candidates
+                } else {
+                    candidates.min(k)
+                };
                 let length = if refines { space.levels() } else { step };
-                steps.push(PlannedStep { iteration, step, candidates, children, length });
+                steps.push(PlannedStep {
+                    iteration,
+                    step,
+                    candidates,
+                    children,
+                    length,
+                });
                 parents = children;
             }
         }
@@ -57,10 +67,20 @@ impl Schedule {
 
     /// As many full-length children, drawn at random.
     fn random(self, space: &Space) -> Self {
-        let candidates = space.cardinality().map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX));
+        let candidates = space
+            .cardinality()
+            .map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX));
         let length = space.levels();
         let children = self.children();
-        Self { steps: vec![PlannedStep { iteration: 0, step: length, candidates, children, length }] }
+        Self {
+            steps: vec![PlannedStep {
+                iteration: 0,
+                step: length,
+                candidates,
+                children,
+                length,
+            }],
+        }
     }
 
     /// Children in all.

@@ -50,13 +50,22 @@ pub fn shortlist(history: &History, n: usize) -> Option<Shortlist> {
         .into_iter()
         .filter_map(|record| {
             let estimate = record.estimate?;
-            Some(Candidate { arch: record.arch.clone(), estimate, params: record.params, macs: record.macs })
+            Some(Candidate {
+                arch: record.arch.clone(),
+                estimate,
+                params: record.params,
+                macs: record.macs,
+            })
         })
         .collect();
     let note = (length < full).then(|| {
         format!("the search ended before any full-length architecture: the best of {length} of {full} levels are given")
     });
-    Some(Shortlist { candidates, length, note })
+    Some(Shortlist {
+        candidates,
+        length,
+        note,
+    })
 }
 
 /// A retrained candidate: a line of `selection.jsonl`.
@@ -140,8 +149,10 @@ impl Selection<'_> {
         let bytes = disk::read_if_present(&self.file)?.unwrap_or_default();
         let (stored, length) = parse(&self.file, &bytes)?;
         let mut file = disk::open_truncated(&self.file, length)?;
-        let mut records: Vec<SelectionRecord> =
-            stored.into_iter().filter(|record| record.settings == self.settings).collect();
+        let mut records: Vec<SelectionRecord> = stored
+            .into_iter()
+            .filter(|record| record.settings == self.settings)
+            .collect();
         let mut stopped = None;
         for (index, candidate) in candidates.iter().enumerate() {
             if self.find(&records, &candidate.arch).is_some() {
@@ -154,12 +165,22 @@ impl Selection<'_> {
                 break;
             }
             let Candidate { arch, estimate, .. } = candidate;
-            observer.event(Event::CandidateStarted { index, total: candidates.len(), arch, estimate: *estimate });
+            observer.event(Event::CandidateStarted {
+                index,
+                total: candidates.len(),
+                arch,
+                estimate: *estimate,
+            });
             let record = self.retrain(arch, evaluator, observer)?;
-            let line = serde_json::to_string(&record)
-                .map_err(|error| DiskError::new("append to", &self.file, std::io::Error::other(error)))?;
+            let line = serde_json::to_string(&record).map_err(|error| {
+                DiskError::new("append to", &self.file, std::io::Error::other(error))
+            })?;
             disk::append(&mut file, &self.file, &line)?;
-            observer.event(Event::CandidateFinished { index, arch, accuracy: record.retrained_accuracy });
+            observer.event(Event::CandidateFinished {
+                index,
+                arch,
+                accuracy: record.retrained_accuracy,
+            });
             records.push(record);
         }
         Ok((records, stopped))
@@ -167,7 +188,9 @@ impl Selection<'_> {
 
     fn find<'r>(&self, records: &'r [SelectionRecord], arch: &Arch) -> Option<&'r SelectionRecord> {
         let key = self.space.key(arch);
-        records.iter().find(|record| self.space.key(&record.arch) == key)
+        records
+            .iter()
+            .find(|record| self.space.key(&record.arch) == key)
     }
 
     fn retrain<E: Evaluator + ?Sized>(
@@ -177,12 +200,23 @@ impl Selection<'_> {
         observer: &mut dyn Observer,
     ) -> Result<SelectionRecord, SearchError> {
         let key = self.space.key(arch);
-        let failed = |source| SearchError::Evaluate { arch: arch.to_string(), source };
-        evaluator.reset(split(self.seed, &format!("select/weights/{key}"))).map_err(failed)?;
+        let failed = |source| SearchError::Evaluate {
+            arch: arch.to_string(),
+            source,
+        };
+        evaluator
+            .reset(split(self.seed, &format!("select/weights/{key}")))
+            .map_err(failed)?;
         let seed = split(self.seed, &format!("select/{key}"));
         let clock = Instant::now();
         let mut progress = |progress| observer.event(Event::ChildProgress(progress));
-        let result = evaluator.evaluate(Job { arch, seed, progress: &mut progress }).and_then(crate::driver::finite);
+        let result = evaluator
+            .evaluate(Job {
+                arch,
+                seed,
+                progress: &mut progress,
+            })
+            .and_then(crate::driver::finite);
         let mut record = SelectionRecord {
             arch: arch.clone(),
             retrained_accuracy: None,

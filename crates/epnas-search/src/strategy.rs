@@ -49,7 +49,9 @@ pub enum StrategyError {
     #[error(transparent)]
     Sample(#[from] SampleError),
     /// No child of a step could be evaluated, so the search has nothing to continue from.
-    #[error("all {children} children of iteration {iteration}, step {step} failed; the last: {reason}")]
+    #[error(
+        "all {children} children of iteration {iteration}, step {step} failed; the last: {reason}"
+    )]
     AllFailed {
         /// Iteration, from 0.
         iteration: usize,
@@ -79,7 +81,11 @@ pub trait Strategy {
     ///
     /// # Errors
     /// [`StrategyError`] when the candidates cannot be scored or drawn from.
-    fn propose(&mut self, history: &History, observer: &mut dyn Observer) -> Result<Option<Batch>, StrategyError>;
+    fn propose(
+        &mut self,
+        history: &History,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Batch>, StrategyError>;
 
     /// Learns from a batch; its children are the last ones of `history`, in order.
     ///
@@ -115,5 +121,9 @@ pub trait Strategy {
     ///
     /// # Errors
     /// [`StrategyError::State`] or [`StrategyError::Surrogate`] when it does not fit.
-    fn restore(&mut self, state: &serde_json::Value, surrogate: Option<&[u8]>) -> Result<(), StrategyError>;
+    fn restore(
+        &mut self,
+        state: &serde_json::Value,
+        surrogate: Option<&[u8]>,
+    ) -> Result<(), StrategyError>;
 }

@@ -9,10 +9,16 @@ pub(crate) fn serialize<S: Serializer>(arch: &Arch, serializer: S) -> Result<S::
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|error| de::Error::custom(one_line(&error)))
+    text.parse()
+        .map_err(|error| de::Error::custom(one_line(&error)))
 }
 
 /// The first line of a parse error: the rest draws a caret.
 fn one_line(error: &impl ToString) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -67,11 +67,19 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigFileError`](crate::ConfigFileError) naming the file.
-    pub fn from_file(path: &Path, sets: &[(String, String)]) -> Result<Self, crate::ConfigFileError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| crate::ConfigFileError::Read { path: path.to_owned(), source })?;
-        Self::from_toml_with(&text, sets)
-            .map_err(|source| crate::ConfigFileError::Settings { path: path.to_owned(), source })
+    pub fn from_file(
+        path: &Path,
+        sets: &[(String, String)],
+    ) -> Result<Self, crate::ConfigFileError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| crate::ConfigFileError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+        Self::from_toml_with(&text, sets).map_err(|source| crate::ConfigFileError::Settings {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Replaces one key, such as `("search.iterations", "2")`. The value is read as TOML, or as a bare string.
@@ -90,7 +98,10 @@ impl Config {
     /// # Errors
     /// [`SettingsError`] when a value cannot be written in TOML.
     pub fn to_toml(&self) -> Result<String, SettingsError> {
-        toml::to_string(self).map_err(|error| SettingsError::Syntax { line: None, message: error.to_string() })
+        toml::to_string(self).map_err(|error| SettingsError::Syntax {
+            line: None,
+            message: error.to_string(),
+        })
     }
 
     /// Every key with type, default and documentation.
@@ -105,17 +116,26 @@ impl Config {
     /// [`SettingsError::Value`] naming key, value and what was expected.
     pub fn validate(&self) -> Result<(), SettingsError> {
         if i64::try_from(self.seed).is_err() {
-            return Err(SettingsError::value("seed", self.seed, "a whole number from 0 to 9223372036854775807"));
+            return Err(SettingsError::value(
+                "seed",
+                self.seed,
+                "a whole number from 0 to 9223372036854775807",
+            ));
         }
         self.data.validate().map_err(|error| match error {
-            DataError::Config { field, value, expected } => {
-                SettingsError::value(format!("data.{field}"), value, expected)
-            }
+            DataError::Config {
+                field,
+                value,
+                expected,
+            } => SettingsError::value(format!("data.{field}"), value, expected),
             other => SettingsError::value("data", "refused", other.to_string()),
         })?;
-        self.space.validate().map_err(|error| SettingsError::value("space", "refused", error.to_string()))?;
-        range("network.channels", self.network.channels, 1, 65_536)?;
-        range("network.cells_per_stage", self.network.cells_per_stage, 1, 100)?;
+        self.space
+            .validate()
+            .map_err(|error| SettingsError::value("space", "refused", error.to_string()))?;
+        self.network
+            .validate()
+            .map_err(|error| SettingsError::value("network", "refused", error.to_string()))?;
         self.search.validate()?;
         self.surrogate
             .validate()
@@ -125,13 +145,22 @@ impl Config {
         if let Some(channels) = self.train.network.channels {
             range("train.channels", channels, 1, 65_536)?;
         }
-        range("train.cells_per_stage", self.train.network.cells_per_stage, 1, 100)?;
+        range(
+            "train.cells_per_stage",
+            self.train.network.cells_per_stage,
+            1,
+            100,
+        )?;
         recipe("train", &self.train.recipe)
     }
 }
 
 fn recipe(section: &str, recipe: &TrainConfig) -> Result<(), SettingsError> {
-    recipe.check().map_err(|TrainConfigError { key, value, expected }| {
-        SettingsError::value(format!("{section}.{key}"), value, expected)
-    })
+    recipe.check().map_err(
+        |TrainConfigError {
+             key,
+             value,
+             expected,
+         }| { SettingsError::value(format!("{section}.{key}"), value, expected) },
+    )
 }

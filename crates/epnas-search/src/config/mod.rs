@@ -12,7 +12,9 @@ mod training;
 
 #[cfg(feature = "supernet")]
 pub use document::{Config, MAY_DIFFER};
-pub use search::{BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, StrategyKind};
+pub use search::{
+    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, StrategyKind,
+};
 pub use select::SelectConfig;
 #[cfg(feature = "supernet")]
 pub use training::{FinalConfig, FinalNetwork, Preset, TrainOn, TrainingConfig};

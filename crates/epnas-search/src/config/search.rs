@@ -90,16 +90,23 @@ impl SearchConfig {
     /// [`SettingsError::Value`] for the first key out of range.
     pub fn validate(&self) -> Result<(), SettingsError> {
         range("search.iterations", self.iterations, 1, 1000)?;
-        range("search.children_per_step", self.children_per_step, 1, 100_000)?;
+        range(
+            "search.children_per_step",
+            self.children_per_step,
+            1,
+            100_000,
+        )?;
         self.temperature.validate().map_err(|error| match error {
             TemperatureError::Temperature { field, value } => SettingsError::value(
                 format!("search.temperature.{field}"),
                 value,
                 "a finite number of at least 1e-6",
             ),
-            TemperatureError::Decay { value } => {
-                SettingsError::value("search.temperature.decay", value, "a finite number above 0, in search steps")
-            }
+            TemperatureError::Decay { value } => SettingsError::value(
+                "search.temperature.decay",
+                value,
+                "a finite number above 0, in search steps",
+            ),
         })?;
         self.budget().map(|_| ())
     }
@@ -109,7 +116,9 @@ impl SearchConfig {
     /// # Errors
     /// [`SettingsError::Value`] when it is not a duration above zero.
     pub fn budget(&self) -> Result<Option<Duration>, SettingsError> {
-        let Some(text) = &self.budget else { return Ok(None) };
+        let Some(text) = &self.budget else {
+            return Ok(None);
+        };
         match humantime::parse_duration(text) {
             Ok(budget) if !budget.is_zero() => Ok(Some(budget)),
             _ => Err(SettingsError::value(
@@ -146,5 +155,9 @@ pub(crate) fn range(key: &str, value: usize, low: usize, high: usize) -> Result<
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(SettingsError::value(key, value, format!("a whole number from {low} to {high}")))
+    Err(SettingsError::value(
+        key,
+        value,
+        format!("a whole number from {low} to {high}"),
+    ))
 }

@@ -28,7 +28,14 @@ pub struct SelectConfig {
 
 impl Default for SelectConfig {
     fn default() -> Self {
-        Self { top: 5, epochs: 10, batch: None, learning_rate: None, channels: None, cells_per_stage: None }
+        Self {
+            top: 5,
+            epochs: 10,
+            batch: None,
+            learning_rate: None,
+            channels: None,
+            cells_per_stage: None,
+        }
     }
 }
 
@@ -50,9 +57,11 @@ impl SelectConfig {
             }
         }
         match self.learning_rate {
-            Some(rate) if !(rate.is_finite() && rate > 0.0) => {
-                Err(SettingsError::value("select.learning_rate", rate, "a finite number above 0"))
-            }
+            Some(rate) if !(rate.is_finite() && rate > 0.0) => Err(SettingsError::value(
+                "select.learning_rate",
+                rate,
+                "a finite number above 0",
+            )),
             _ => Ok(()),
         }
     }

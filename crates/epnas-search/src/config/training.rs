@@ -50,14 +50,17 @@ pub struct TrainingConfig {
 
 impl Default for TrainingConfig {
     fn default() -> Self {
-        Self { preset: Preset::Fast, recipe: Preset::Fast.recipe() }
+        Self {
+            preset: Preset::Fast,
+            recipe: Preset::Fast.recipe(),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for TrainingConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut given = Table::deserialize(deserializer)?;
-        let (preset, recipe) = take_recipe(&mut given, given.clone(), Preset::Fast).map_err(D::Error::custom)?;
+        let given = Table::deserialize(deserializer)?;
+        let (preset, recipe) = take_recipe(given, Preset::Fast).map_err(D::Error::custom)?;
         Ok(Self { preset, recipe })
     }
 }
@@ -89,7 +92,12 @@ pub struct FinalNetwork {
 
 impl Default for FinalNetwork {
     fn default() -> Self {
-        Self { channels: None, cells_per_stage: 3, stage_channels: StageChannels::Constant, images: TrainOn::All }
+        Self {
+            channels: None,
+            cells_per_stage: 3,
+            stage_channels: StageChannels::Constant,
+            images: TrainOn::All,
+        }
     }
 }
 
@@ -112,32 +120,41 @@ pub struct FinalConfig {
 
 impl Default for FinalConfig {
     fn default() -> Self {
-        Self { preset: Preset::Scratch, network: FinalNetwork::default(), recipe: Preset::Scratch.recipe() }
+        Self {
+            preset: Preset::Scratch,
+            network: FinalNetwork::default(),
+            recipe: Preset::Scratch.recipe(),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for FinalConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut given = Table::deserialize(deserializer)?;
-        let network: Table = NETWORK_KEYS.iter().filter_map(|&key| given.remove_entry(key)).collect();
+        let network: Table = NETWORK_KEYS
+            .iter()
+            .filter_map(|&key| given.remove_entry(key))
+            .collect();
         let network = network.try_into().map_err(D::Error::custom)?;
-        let rest = given.clone();
-        let (preset, recipe) = take_recipe(&mut given, rest, Preset::Scratch).map_err(D::Error::custom)?;
-        Ok(Self { preset, network, recipe })
+        let (preset, recipe) = take_recipe(given, Preset::Scratch).map_err(D::Error::custom)?;
+        Ok(Self {
+            preset,
+            network,
+            recipe,
+        })
     }
 }
 
+/// The preset of a section and its recipe with the keys that the section overrides.
 fn take_recipe(
-    given: &mut Table,
-    mut rest: Table,
+    mut given: Table,
     default: Preset,
 ) -> Result<(Preset, TrainConfig), toml::de::Error> {
-    rest.remove("preset");
     let preset = match given.remove("preset") {
         Some(word) => word.try_into()?,
         None => default,
     };
     let mut table = Table::try_from(preset.recipe()).map_err(toml::de::Error::custom)?;
-    overlay(&mut table, rest);
+    overlay(&mut table, given);
     Ok((preset, table.try_into()?))
 }

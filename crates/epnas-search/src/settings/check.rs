@@ -11,7 +11,11 @@ use super::{SettingsError, join, line_at};
 type Json = serde_json::Value;
 
 /// Checks `table` against `schema`; `text` is its source, for line numbers.
-pub(super) fn check(schema: &Schema, table: &Table, text: Option<&str>) -> Result<(), SettingsError> {
+pub(super) fn check(
+    schema: &Schema,
+    table: &Table,
+    text: Option<&str>,
+) -> Result<(), SettingsError> {
     let walk = Walk { schema, text };
     walk.value("", &Value::Table(table.clone()), schema.root())
 }
@@ -28,14 +32,25 @@ impl<'s> Walk<'s> {
             Value::Table(table) => self.table(key, table, &alternatives),
             Value::Array(items) => self.array(key, value, items, &alternatives),
             Value::String(word) => self.word(key, value, word, &alternatives),
-            Value::Integer(number) => self.number(key, value, *number as f64, &["integer", "number"], &alternatives),
+            Value::Integer(number) => self.number(
+                key,
+                value,
+                *number as f64,
+                &["integer", "number"],
+                &alternatives,
+            ),
             Value::Float(number) => self.number(key, value, *number, &["number"], &alternatives),
             Value::Boolean(_) if alternatives.iter().any(|a| a.accepts("boolean")) => Ok(()),
             Value::Boolean(_) | Value::Datetime(_) => Err(self.wrong(key, value, &alternatives)),
         }
     }
 
-    fn table(&self, key: &str, table: &Table, alternatives: &[Alternative<'s>]) -> Result<(), SettingsError> {
+    fn table(
+        &self,
+        key: &str,
+        table: &Table,
+        alternatives: &[Alternative<'s>],
+    ) -> Result<(), SettingsError> {
         let tables: Vec<_> = alternatives.iter().filter(|a| a.is_table()).collect();
         if tables.is_empty() {
             return Err(self.wrong(key, &Value::Table(table.clone()), alternatives));
@@ -43,7 +58,12 @@ impl<'s> Walk<'s> {
         let chosen = self.variant(key, table, &tables)?;
         let mut properties: BTreeMap<&str, &Json> = BTreeMap::new();
         for alternative in chosen {
-            properties.extend(alternative.properties.iter().map(|(&name, &schema)| (name, schema)));
+            properties.extend(
+                alternative
+                    .properties
+                    .iter()
+                    .map(|(&name, &schema)| (name, schema)),
+            );
         }
         for (name, value) in table {
             let path = join(key, name);
@@ -122,7 +142,10 @@ impl<'s> Walk<'s> {
         word: &str,
         alternatives: &[Alternative<'s>],
     ) -> Result<(), SettingsError> {
-        let strings: Vec<_> = alternatives.iter().filter(|a| a.accepts("string")).collect();
+        let strings: Vec<_> = alternatives
+            .iter()
+            .filter(|a| a.accepts("string"))
+            .collect();
         if strings.is_empty() {
             return Err(self.wrong(key, value, alternatives));
         }
@@ -145,7 +168,10 @@ impl<'s> Walk<'s> {
         kinds: &[&str],
         alternatives: &[Alternative<'s>],
     ) -> Result<(), SettingsError> {
-        let numbers: Vec<_> = alternatives.iter().filter(|a| kinds.iter().any(|kind| a.accepts(kind))).collect();
+        let numbers: Vec<_> = alternatives
+            .iter()
+            .filter(|a| kinds.iter().any(|kind| a.accepts(kind)))
+            .collect();
         if numbers.is_empty() {
             return Err(self.wrong(key, value, alternatives));
         }
@@ -192,7 +218,8 @@ impl<'s> Walk<'s> {
 
     fn unknown(&self, path: &str, name: &str, siblings: &BTreeMap<&str, &Json>) -> SettingsError {
         let section = path.strip_suffix(name).unwrap_or("");
-        let sibling = nearest(name, siblings.keys().copied()).map(|near| format!("{section}{near}"));
+        let sibling =
+            nearest(name, siblings.keys().copied()).map(|near| format!("{section}{near}"));
         SettingsError::UnknownKey {
             line: self.line(path),
             key: path.to_owned(),
@@ -218,8 +245,9 @@ impl<'s> Walk<'s> {
         let mut table: &DeTable<'_> = document.get_ref();
         let mut parts = key.split('.').peekable();
         while let Some(part) = parts.next() {
-            let (name, value): (&Spanned<_>, &Spanned<DeValue<'_>>) =
-                table.iter().find(|(name, _)| name.get_ref().as_ref() == part)?;
+            let (name, value): (&Spanned<_>, &Spanned<DeValue<'_>>) = table
+                .iter()
+                .find(|(name, _)| name.get_ref().as_ref() == part)?;
             if parts.peek().is_none() {
                 return Some(line_at(text, name.span().start));
             }
@@ -274,7 +302,11 @@ pub(super) fn expected(alternatives: &[Alternative<'_>]) -> String {
     if !words.is_empty() {
         parts.push(one_of(words.into_iter()));
     }
-    if parts.is_empty() { "any value".to_owned() } else { parts.join(" or ") }
+    if parts.is_empty() {
+        "any value".to_owned()
+    } else {
+        parts.join(" or ")
+    }
 }
 
 fn shown(value: &Value) -> String {

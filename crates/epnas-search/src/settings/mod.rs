@@ -77,13 +77,23 @@ fn at(line: Option<usize>) -> String {
 }
 
 fn hint(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
+    suggestion
+        .as_ref()
+        .map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
 }
 
 impl SettingsError {
     /// A value out of range, for validation code.
-    pub fn value(key: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Self {
-        Self::Value { key: key.into(), value: value.to_string(), expected: expected.into() }
+    pub fn value(
+        key: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Value {
+            key: key.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
     }
 }
 
@@ -109,10 +119,11 @@ pub fn parse<T: JsonSchema + DeserializeOwned>(
 /// # Errors
 /// [`SettingsError::Syntax`].
 pub fn parse_table(text: &str) -> Result<Table, SettingsError> {
-    text.parse::<Table>().map_err(|error| SettingsError::Syntax {
-        line: error.span().map(|span| line_at(text, span.start)),
-        message: error.message().replace('\n', "; "),
-    })
+    text.parse::<Table>()
+        .map_err(|error| SettingsError::Syntax {
+            line: error.span().map(|span| line_at(text, span.start)),
+            message: error.message().replace('\n', "; "),
+        })
 }
 
 /// `value` with the setting `key` (dotted path) replaced by `raw`, read as a TOML value or, failing that, as a bare
@@ -138,7 +149,10 @@ pub fn set<T: JsonSchema + Serialize + DeserializeOwned>(
 /// # Errors
 /// [`SettingsError::Syntax`] when a value cannot be written in TOML (an integer above 2^63-1).
 pub fn to_table<T: Serialize>(value: &T) -> Result<Table, SettingsError> {
-    Table::try_from(value).map_err(|error| SettingsError::Syntax { line: None, message: error.to_string() })
+    Table::try_from(value).map_err(|error| SettingsError::Syntax {
+        line: None,
+        message: error.to_string(),
+    })
 }
 
 /// Every key of `T` with type, default and documentation, in the order of the schema.
@@ -154,8 +168,12 @@ pub fn reference<T: JsonSchema + Serialize + Default>() -> Vec<KeyDoc> {
 /// [`SettingsError::Assignment`] without an equals sign or a key.
 pub fn split_assignment(argument: &str) -> Result<(String, String), SettingsError> {
     match argument.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        _ => Err(SettingsError::Assignment { argument: argument.to_owned() }),
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(SettingsError::Assignment {
+            argument: argument.to_owned(),
+        }),
     }
 }
 
@@ -179,6 +197,7 @@ pub fn leaves(table: &Table) -> BTreeMap<String, String> {
 }
 
 /// Overlays `over` on `under`, table by table. A table whose `kind` differs replaces the one below it.
+#[cfg_attr(not(feature = "supernet"), allow(dead_code))]
 pub(crate) fn overlay(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
@@ -194,18 +213,28 @@ pub(crate) fn overlay(under: &mut Table, over: Table) {
     }
 }
 
-fn build<T: DeserializeOwned>(schema: &Schema, table: Table, text: Option<&str>) -> Result<T, SettingsError> {
+fn build<T: DeserializeOwned>(
+    schema: &Schema,
+    table: Table,
+    text: Option<&str>,
+) -> Result<T, SettingsError> {
     check::check(schema, &table, text)?;
     table
         .try_into()
-        .map_err(|error: toml::de::Error| SettingsError::Syntax { line: None, message: error.message().to_owned() })
+        .map_err(|error: toml::de::Error| SettingsError::Syntax {
+            line: None,
+            message: error.message().to_owned(),
+        })
 }
 
 fn assign(schema: &Schema, table: &mut Table, key: &str, raw: &str) -> Result<(), SettingsError> {
-    let parsed = format!("value = {raw}").parse::<Table>().ok().and_then(|mut t| match t.len() {
-        1 => t.remove("value"),
-        _ => None,
-    });
+    let parsed = format!("value = {raw}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| match t.len() {
+            1 => t.remove("value"),
+            _ => None,
+        });
     let text = Value::String(raw.to_owned());
     let mut attempt = table.clone();
     let first = parsed.unwrap_or_else(|| text.clone());
@@ -231,7 +260,9 @@ fn place(table: &mut Table, key: &str, value: Value) -> Result<(), SettingsError
         None => (key, None),
     };
     if head.is_empty() {
-        return Err(SettingsError::Assignment { argument: key.to_owned() });
+        return Err(SettingsError::Assignment {
+            argument: key.to_owned(),
+        });
     }
     match rest {
         None => {
@@ -242,7 +273,9 @@ fn place(table: &mut Table, key: &str, value: Value) -> Result<(), SettingsError
             Ok(())
         }
         Some(rest) => {
-            let inner = table.entry(head).or_insert_with(|| Value::Table(Table::new()));
+            let inner = table
+                .entry(head)
+                .or_insert_with(|| Value::Table(Table::new()));
             if !inner.is_table() {
                 *inner = Value::Table(Table::new());
             }
@@ -255,9 +288,18 @@ fn place(table: &mut Table, key: &str, value: Value) -> Result<(), SettingsError
 }
 
 fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
+    }
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count()
+    1 + text
+        .as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|&&byte| byte == b'\n')
+        .count()
 }

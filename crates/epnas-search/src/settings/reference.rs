@@ -3,8 +3,8 @@
 use toml::{Table, Value};
 
 use super::check::expected;
-use super::schema::Schema;
 use super::join;
+use super::schema::Schema;
 
 /// One documented setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -28,7 +28,10 @@ pub(super) fn reference(schema: &Schema, defaults: &Table) -> Vec<KeyDoc> {
 
 /// Every key's path.
 pub(super) fn keys(schema: &Schema) -> Vec<String> {
-    reference(schema, &Table::new()).into_iter().map(|doc| doc.key).collect()
+    reference(schema, &Table::new())
+        .into_iter()
+        .map(|doc| doc.key)
+        .collect()
 }
 
 fn section(
@@ -41,7 +44,11 @@ fn section(
     if prefix.matches('.').count() > 8 {
         return;
     }
-    for table in schema.alternatives(place).iter().filter(|alternative| alternative.is_table()) {
+    for table in schema
+        .alternatives(place)
+        .iter()
+        .filter(|alternative| alternative.is_table())
+    {
         for (name, property) in &table.properties {
             let key = join(prefix, name);
             if out.iter().any(|doc| doc.key == key) {
@@ -54,9 +61,11 @@ fn section(
                 continue;
             }
             let described = property.get("default").filter(|json| !json.is_null());
-            let default = value
-                .map(Value::to_string)
-                .or_else(|| described.and_then(|json| Value::try_from(json).ok()).map(|v| v.to_string()));
+            let default = value.map(Value::to_string).or_else(|| {
+                described
+                    .and_then(|json| Value::try_from(json).ok())
+                    .map(|v| v.to_string())
+            });
             // The words of a tag are spread over the variants of its section.
             let kind = match property.get("const") {
                 Some(_) => expected(
@@ -69,7 +78,12 @@ fn section(
                 ),
                 None => expected(&alternatives),
             };
-            out.push(KeyDoc { key, kind, default, doc: one_line(schema.description(property).unwrap_or("")) });
+            out.push(KeyDoc {
+                key,
+                kind,
+                default,
+                doc: one_line(schema.description(property).unwrap_or("")),
+            });
         }
     }
 }

@@ -41,7 +41,9 @@ impl Alternative<'_> {
 
 impl Schema {
     pub(super) fn of<T: JsonSchema>() -> Self {
-        Self { root: schema_for!(T).to_value() }
+        Self {
+            root: schema_for!(T).to_value(),
+        }
     }
 
     pub(super) fn root(&self) -> &Value {
@@ -59,7 +61,11 @@ impl Schema {
             return vec![Alternative::default()];
         }
         let mut found = vec![own(schema)];
-        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|path| self.resolve(path)) {
+        if let Some(target) = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| self.resolve(path))
+        {
             found = product(&found, &self.unfold(target, depth + 1));
         }
         for part in list(schema, "allOf") {
@@ -68,7 +74,10 @@ impl Schema {
         for keyword in ["oneOf", "anyOf"] {
             let parts = list(schema, keyword);
             if !parts.is_empty() {
-                let options: Vec<_> = parts.iter().flat_map(|part| self.unfold(part, depth + 1)).collect();
+                let options: Vec<_> = parts
+                    .iter()
+                    .flat_map(|part| self.unfold(part, depth + 1))
+                    .collect();
                 found = product(&found, &options);
             }
         }
@@ -80,7 +89,9 @@ impl Schema {
         let own = schema.get("description").and_then(Value::as_str);
         own.or_else(|| {
             let target = schema.get("$ref").and_then(Value::as_str)?;
-            self.resolve(target)?.get("description").and_then(Value::as_str)
+            self.resolve(target)?
+                .get("description")
+                .and_then(Value::as_str)
         })
     }
 
@@ -90,7 +101,10 @@ impl Schema {
 }
 
 fn list<'s>(schema: &'s Value, keyword: &str) -> &'s [Value] {
-    schema.get(keyword).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema
+        .get(keyword)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn own(schema: &Value) -> Alternative<'_> {
@@ -107,7 +121,11 @@ fn own(schema: &Value) -> Alternative<'_> {
     let properties = schema
         .get("properties")
         .and_then(Value::as_object)
-        .map(|map| map.iter().map(|(key, value)| (key.as_str(), value)).collect())
+        .map(|map| {
+            map.iter()
+                .map(|(key, value)| (key.as_str(), value))
+                .collect()
+        })
         .unwrap_or_default();
     Alternative {
         types,
@@ -128,7 +146,9 @@ fn product<'s>(left: &[Alternative<'s>], right: &[Alternative<'s>]) -> Vec<Alter
                 merged.types.clone_from(&b.types);
             }
             merged.words = merged.words.or_else(|| b.words.clone());
-            merged.properties.extend(b.properties.iter().map(|(&key, &value)| (key, value)));
+            merged
+                .properties
+                .extend(b.properties.iter().map(|(&key, &value)| (key, value)));
             merged.items = merged.items.or(b.items);
             merged.minimum = merged.minimum.or(b.minimum);
             merged.maximum = merged.maximum.or(b.maximum);

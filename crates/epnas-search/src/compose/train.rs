@@ -1,0 +1,231 @@
+//! Training the found network from scratch (Perez-Rua et al., 2018, sections 4.1 and 4.2, final training).
+
+use std::path::Path;
+use std::time::Instant;
+
+use epnas_arch::seed::split;
+use epnas_arch::{Arch, NetworkConfig, Progress, Space};
+use epnas_supernet::{EvalReport, Model, Trainer, TrainerConfig, TrainerReport, TrainingPart};
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use crate::best::Best;
+use crate::config::TrainOn;
+use crate::disk;
+use crate::error::SearchError;
+use crate::observer::{Event, Observer, Phase};
+use crate::run::{Run, RunError, Start};
+
+/// Whose architecture is trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The one that the search found; into `model/`.
+    #[default]
+    Found,
+    /// The one that random search found; into `model-random/`.
+    Random,
+}
+
+/// What a final training gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The architecture, in text form.
+    #[serde(with = "crate::text")]
+    pub architecture: Arch,
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-accumulates per image.
+    pub macs: u64,
+    /// Accuracy of the last epoch on the validation images; `None` when they were trained on.
+    pub validation_accuracy: Option<f64>,
+    /// The trained network on the test images; `None` when the data set has none.
+    pub test: Option<EvalReport>,
+    /// Wall time of the training in seconds, resumed parts included.
+    pub seconds: f64,
+}
+
+impl Session {
+    /// Trains the architecture in `best.json` from scratch, with a checkpoint after every epoch in `train/` and the
+    /// learning curve in `train/curve.jsonl`; the result goes to `model/`. For [`Which::Random`] the folders are
+    /// `train-random/` and `model-random/`.
+    ///
+    /// # Errors
+    /// [`SearchError`]; with [`Start::Resume`] training goes on after the last finished epoch.
+    pub fn train(
+        &self,
+        dir: &Path,
+        which: Which,
+        start: Start,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainReport, SearchError> {
+        let run = Run::open(dir)?;
+        let folder = run.folder();
+        let best = Best::read(&folder.best())?;
+        let (arch, work, model) = match which {
+            Which::Found => (best.architecture, folder.train(), folder.model()),
+            Which::Random => {
+                let random = best.random.ok_or_else(|| SearchError::Nothing {
+                    dir: dir.to_owned(),
+                    reason: "the run has no baseline; set baseline.kind = \"random\"".into(),
+                })?;
+                (
+                    random.architecture,
+                    folder.train_random(),
+                    folder.model_random(),
+                )
+            }
+        };
+        self.train_architecture(&arch, &work, &model, start, observer)
+    }
+
+    /// Trains any architecture from scratch, with checkpoint and learning curve in `work` and the result in `model`.
+    ///
+    /// # Errors
+    /// As [`Session::train`].
+    pub fn train_architecture(
+        &self,
+        arch: &Arch,
+        work: &Path,
+        model: &Path,
+        start: Start,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainReport, SearchError> {
+        self.config.space.check(arch)?;
+        let checkpoint = work.join("checkpoint.bin");
+        if start == Start::New {
+            for (path, dir) in [
+                (model.join(epnas_supernet::MODEL_FILE), model),
+                (checkpoint.clone(), work),
+            ] {
+                if path.exists() {
+                    return Err(RunError::Exists {
+                        dir: dir.to_owned(),
+                    }
+                    .into());
+                }
+            }
+        }
+        disk::make_dir(work)?;
+        let (config, data) = (self.trainer_config(arch), self.training()?);
+        let seed = split(
+            self.config.seed,
+            &format!("train/{}", self.config.space.key(arch)),
+        );
+        let epochs = config.training.epochs;
+        observer.event(Event::Phase {
+            phase: Phase::Training,
+            total: Some(epochs as u64),
+        });
+        let mut trainer = match disk::read_if_present(&checkpoint)? {
+            Some(bytes) => {
+                let trainer = Trainer::resume(config, data, seed, &bytes)?;
+                observer.event(Event::Resumed {
+                    done: trainer.epoch() as u64,
+                    seconds: seconds(trainer.reports()),
+                });
+                trainer
+            }
+            None => Trainer::new(config, data, seed)?,
+        };
+        let progress = |observer: &mut dyn Observer, trainer: &mut Trainer| {
+            trainer.train_epoch(&mut |p| {
+                let progress = Progress {
+                    images: p.images,
+                    total_images: p.total_images,
+                    loss: p.loss,
+                };
+                observer.event(Event::ChildProgress(progress));
+            })
+        };
+        while let Some(report) = progress(observer, &mut trainer)? {
+            let clock = Instant::now();
+            disk::write_atomic(&checkpoint, &trainer.checkpoint()?)?;
+            write_curve(work, trainer.reports())?;
+            tracing::debug!(
+                epoch = report.epoch,
+                seconds = clock.elapsed().as_secs_f64(),
+                "checkpoint written"
+            );
+            observer.event(Event::Epoch {
+                epoch: report.epoch,
+                epochs,
+                loss: report.loss,
+                accuracy: report.validation_accuracy,
+                seconds: report.seconds,
+            });
+        }
+        let trained = trainer.model()?;
+        trained.save(model)?;
+        self.report(arch, &trainer, &trained)
+    }
+
+    fn report(
+        &self,
+        arch: &Arch,
+        trainer: &Trainer,
+        model: &Model,
+    ) -> Result<TrainReport, SearchError> {
+        let test = self
+            .dataset()?
+            .test
+            .as_ref()
+            .map(|images| model.evaluate(images))
+            .transpose()?;
+        Ok(TrainReport {
+            architecture: arch.clone(),
+            epochs: trainer.epoch(),
+            params: model.network().params(),
+            macs: model.network().macs(),
+            validation_accuracy: trainer
+                .reports()
+                .last()
+                .and_then(|report| report.validation_accuracy),
+            test,
+            seconds: seconds(trainer.reports()),
+        })
+    }
+
+    fn trainer_config(&self, arch: &Arch) -> TrainerConfig {
+        let train = &self.config.train;
+        // The channels of Perez-Rua et al., 2018, section 5, tables 1 and 2, smaller networks.
+        let default = match self.config.space {
+            Space::Macro(_) => 200,
+            Space::Micro(_) => 96,
+        };
+        TrainerConfig {
+            arch: arch.clone(),
+            space_len: self.config.space.levels(),
+            network: NetworkConfig {
+                channels: train.network.channels.unwrap_or(default),
+                cells_per_stage: train.network.cells_per_stage,
+                stage_channels: train.network.stage_channels,
+                ..self.config.network.clone()
+            },
+            training: train.recipe.clone(),
+            part: match train.network.images {
+                TrainOn::All => TrainingPart::TrainAndValidation,
+                TrainOn::Training => TrainingPart::Train,
+            },
+        }
+    }
+}
+
+fn seconds(reports: &[TrainerReport]) -> f64 {
+    reports.iter().map(|report| report.seconds).sum()
+}
+
+fn write_curve(work: &Path, reports: &[TrainerReport]) -> Result<(), SearchError> {
+    let path = work.join("curve.jsonl");
+    let mut text = String::new();
+    for report in reports {
+        let line = serde_json::to_string(report).map_err(|error| SearchError::Result {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(disk::write_atomic(&path, text.as_bytes())?)
+}

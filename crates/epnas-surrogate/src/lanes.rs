@@ -85,3 +85,53 @@ pub(crate) fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: f32) -> Vec<f32> {
+        (0..n)
+            .map(|i| ((i as f32 + 0.5) * (1.3 + seed)).sin())
+            .collect()
+    }
+
+    fn lanes(n: usize, seed: f32) -> Vec<Lane> {
+        numbers(n * LANES, seed).as_chunks::<LANES>().0.to_vec()
+    }
+
+    /// Against sums in f64, and the vector version bit for bit against the portable one, for row
+    /// counts with and without a rest.
+    #[test]
+    fn products_are_exact_and_the_same_for_every_instruction_set() {
+        for (rows, columns) in [(1, 1), (3, 7), (4, 17), (9, 100), (400, 100)] {
+            let weights = numbers(rows * columns, 0.1);
+            let input = lanes(columns, 0.2);
+            let start = lanes(rows, 0.3);
+            let (mut vector, mut portable) = (start.clone(), start.clone());
+            multiply_add(&weights, &input, &mut vector);
+            multiply_add_portable(&weights, &input, &mut portable);
+            assert_eq!(vector, portable, "{rows} x {columns}");
+            for row in 0..rows {
+                for lane in 0..LANES {
+                    let terms = (0..columns)
+                        .map(|k| f64::from(weights[row * columns + k]) * f64::from(input[k][lane]));
+                    let want = f64::from(start[row][lane]) + terms.sum::<f64>();
+                    assert!((f64::from(vector[row][lane]) - want).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposes() {
+        let matrix = numbers(35 * 18, 0.0);
+        let mut out = vec![0.0; matrix.len()];
+        transpose(&matrix, 18, &mut out);
+        for row in 0..35 {
+            for column in 0..18 {
+                assert_eq!(out[column * 35 + row], matrix[row * 18 + column]);
+            }
+        }
+    }
+}

@@ -75,7 +75,11 @@ impl Sizes {
     /// Where a part lies in the vector of all weights.
     pub(crate) fn range(self, part: Part) -> Range<usize> {
         let len = |part| self.shape(part).iter().product::<usize>();
-        let start = Part::ALL.into_iter().take_while(|&p| p != part).map(len).sum();
+        let start = Part::ALL
+            .into_iter()
+            .take_while(|&p| p != part)
+            .map(len)
+            .sum();
         start..start + len(part)
     }
 

@@ -100,7 +100,11 @@ impl Lstm {
 }
 
 impl Surrogate for Lstm {
-    fn predict(&self, candidates: &Candidates, range: Range<u64>) -> Result<Vec<f32>, SurrogateError> {
+    fn predict(
+        &self,
+        candidates: &Candidates,
+        range: Range<u64>,
+    ) -> Result<Vec<f32>, SurrogateError> {
         if candidates.space() != &self.space {
             return Err(LstmError::OtherSpace {
                 found: format!("{:?}", candidates.space()),
@@ -115,7 +119,9 @@ impl Surrogate for Lstm {
         let bias = gate_bias(self.sizes, &self.values);
         let weights = Weights::new(self.sizes, &self.values, &bias);
         let encoding = self.config.encoding;
-        Ok(predict::predict(self.sizes, &weights, encoding, candidates, range))
+        Ok(predict::predict(
+            self.sizes, &weights, encoding, candidates, range,
+        ))
     }
 
     fn fit(&mut self, records: &[(Arch, f64)], seed: u64) -> Result<FitReport, SurrogateError> {
@@ -147,7 +153,10 @@ impl Surrogate for Lstm {
             .into());
         }
         let predicted = train::predictions(self.sizes, &values, &examples);
-        let saturated = predicted.iter().filter(|p| !(0.01..=0.99).contains(*p)).count();
+        let saturated = predicted
+            .iter()
+            .filter(|p| !(0.01..=0.99).contains(*p))
+            .count();
         (self.values, self.adam) = (values, adam);
         let report = FitReport {
             loss,
@@ -167,7 +176,8 @@ impl Surrogate for Lstm {
 
     fn snapshot(&self) -> Result<Vec<u8>, SurrogateError> {
         let encoding = self.config.encoding;
-        snapshot::write(self.sizes, encoding, &self.values, &self.adam).map_err(SurrogateError::backend)
+        snapshot::write(self.sizes, encoding, &self.values, &self.adam)
+            .map_err(SurrogateError::backend)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), SurrogateError> {

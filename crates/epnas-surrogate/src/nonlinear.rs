@@ -97,7 +97,14 @@ mod tests {
             .map(|x| {
                 let exact = exact(f64::from(x));
                 let error = (f64::from(f(x)) - exact).abs();
-                (if exact == 0.0 { error } else { error / exact.abs() }, x)
+                (
+                    if exact == 0.0 {
+                        error
+                    } else {
+                        error / exact.abs()
+                    },
+                    x,
+                )
             })
             .fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a })
     }

@@ -50,33 +50,60 @@ pub(crate) fn predict(
         candidates,
         first..range.end.div_ceil(level_len),
     );
-    // Within the first and the last parent the range may begin and end anywhere.
-    let elements = if parents.len() == 1 {
-        range.start % level_len..(range.end - 1) % level_len + 1
-    } else {
-        0..level_len
-    };
-    let tasks: Vec<u64> = (elements.start / TASK..elements.end.div_ceil(TASK)).collect();
+    let tasks = tasks(level_len, first..first + parents.len() as u64, &range);
     let scores: Vec<Vec<f32>> = tasks
         .par_iter()
-        .map(|&task| {
-            let elements = task * TASK..((task + 1) * TASK).min(level_len);
-            score(sizes, weights, encoding, candidates, &parents, elements)
+        .map(|task| {
+            let own = &parents
+                [(task.parents.start - first) as usize..(task.parents.end - first) as usize];
+            score(
+                sizes,
+                weights,
+                encoding,
+                candidates,
+                own,
+                task.elements.clone(),
+            )
         })
         .collect();
 
     let mut out = vec![0.0; (range.end - range.start) as usize];
-    for (&task, scores) in tasks.iter().zip(&scores) {
-        let width = ((task + 1) * TASK).min(level_len) - task * TASK;
-        for (parent, scores) in (first..).zip(scores.chunks(width as usize)) {
-            let start = parent * level_len + task * TASK;
-            let from = start.clamp(range.start, range.end);
-            let to = (start + width).clamp(range.start, range.end);
-            out[(from - range.start) as usize..(to - range.start) as usize]
-                .copy_from_slice(&scores[(from - start.min(from)) as usize..][..(to - from) as usize]);
+    for (task, scores) in tasks.iter().zip(&scores) {
+        let width = task.elements.end - task.elements.start;
+        for (parent, scores) in task.parents.clone().zip(scores.chunks(width as usize)) {
+            // Within the first and the last parent the range may begin and end anywhere.
+            let start = parent * level_len + task.elements.start;
+            let (from, to) = (start.max(range.start), (start + width).min(range.end));
+            let scores = &scores[(from - start) as usize..(to - start) as usize];
+            out[(from - range.start) as usize..(to - range.start) as usize].copy_from_slice(scores);
         }
     }
     out
+}
+
+/// Elements of the level, with all parents that a range of candidates has with them.
+struct Task {
+    elements: Range<u64>,
+    parents: Range<u64>,
+}
+
+/// The tasks that make up a range of candidates; `parents` are those of the range.
+fn tasks(level_len: u64, parents: Range<u64>, range: &Range<u64>) -> Vec<Task> {
+    (0..level_len)
+        .step_by(TASK as usize)
+        .map(|start| start..(start + TASK).min(level_len))
+        .filter_map(|elements| {
+            // Only the first parent can end before the range begins, only the last begin after it.
+            let mut parents = parents.clone();
+            if parents.start * level_len + elements.end <= range.start {
+                parents.start += 1;
+            }
+            if !parents.is_empty() && (parents.end - 1) * level_len + elements.start >= range.end {
+                parents.end -= 1;
+            }
+            (!parents.is_empty()).then_some(Task { elements, parents })
+        })
+        .collect()
 }
 
 /// What the candidates of each of these parents share, 16 parents at a time.
@@ -97,12 +124,15 @@ fn shared(
         }];
     }
     let parents = &candidates.parents()[range.start as usize..range.end as usize];
-    let column = |rows: &[Lane], lane: usize| -> Vec<f32> { rows.iter().map(|r| r[lane]).collect() };
+    let column =
+        |rows: &[Lane], lane: usize| -> Vec<f32> { rows.iter().map(|r| r[lane]).collect() };
     let groups: Vec<Vec<Parent>> = parents
         .par_chunks(LANES)
         .map(|group| {
-            let encoded: Vec<Vec<Vec<f32>>> =
-                group.iter().map(|arch| space.encode(arch, encoding)).collect();
+            let encoded: Vec<Vec<Vec<f32>>> = group
+                .iter()
+                .map(|arch| space.encode(arch, encoding))
+                .collect();
             let length = encoded[0].len();
             let mut state = State::new(sizes);
             let mut features = vec![ZERO; sizes.features];

@@ -2,7 +2,7 @@
 //!
 //! Weights keep the names and shapes of candle's (and PyTorch's) layers, so that other programs
 //! read them; the moments are `adam.mean.<name>` and `adam.square.<name>`, the number of updates
-//! is `adam.step`. The only metadata is `format`, which names the version and the encoding.
+//! is `adam.step` (an I64: candle reads no U64). The only metadata is `format`, which names the version and the encoding.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,8 @@ pub(crate) fn write(
     values: &[f32],
     adam: &Adam,
 ) -> Result<Vec<u8>, safetensors::SafeTensorError> {
-    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let bytes =
+        |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
     let mut data: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = names()
         .map(|(name, part, vector)| {
             let vector = [values, &adam.mean, &adam.square][vector];
@@ -55,12 +56,10 @@ pub(crate) fn write(
         })
         .collect();
     let step = adam.step.to_le_bytes().to_vec();
-    data.push((STEP.to_owned(), Dtype::U64, vec![1], step));
+    data.push((STEP.to_owned(), Dtype::I64, vec![1], step));
     let views = data
         .iter()
-        .map(|(name, dtype, shape, data)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), data)?))
-        })
+        .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(*dtype, shape.clone(), data)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     let metadata = HashMap::from([(FORMAT.to_owned(), format(encoding))]);
     safetensors::serialize(views, Some(metadata))
@@ -102,7 +101,7 @@ pub(crate) fn read(
             }
         }
     }
-    let step = tensor(STEP, Dtype::U64, &[1])?;
+    let step = tensor(STEP, Dtype::I64, &[1])?;
     let step = step.data().as_chunks::<8>().0[0];
     let [values, mean, square] = vectors;
     let adam = Adam {

@@ -76,7 +76,15 @@ pub(crate) fn train(
                 chunks.resize_with(used, || Chunk::new(sizes));
             }
             let chunks = &mut chunks[..used];
-            gradient(config.loss, sizes, values, &mut transposed, examples, &batch, chunks);
+            gradient(
+                config.loss,
+                sizes,
+                values,
+                &mut transposed,
+                examples,
+                &batch,
+                chunks,
+            );
             loss += chunks.iter().map(|chunk| chunk.loss).sum::<f64>();
             let parts: Vec<&[f32]> = chunks.iter().map(|chunk| &chunk.gradient[..]).collect();
             adam.update(values, &parts, config.learning_rate);
@@ -119,7 +127,10 @@ pub(crate) fn predictions(sizes: Sizes, values: &[f32], examples: &[Example]) ->
     for (index, example) in examples.iter().enumerate() {
         buckets.entry(example.length).or_default().push(index);
     }
-    let groups: Vec<&[usize]> = buckets.values().flat_map(|bucket| bucket.chunks(LANES)).collect();
+    let groups: Vec<&[usize]> = buckets
+        .values()
+        .flat_map(|bucket| bucket.chunks(LANES))
+        .collect();
     let predicted: Vec<Vec<f32>> = groups
         .par_iter()
         .map_init(

@@ -209,7 +209,7 @@ impl Store {
     }
 
     fn write(&self, file: String, bytes: &[u8]) -> Result<Blob, CheckpointError> {
-        disk::write_atomic(&self.dir.join(&file), bytes)?;
+        disk::write_new(&self.dir.join(&file), bytes)?;
         Ok(Blob::of(file, bytes))
     }
 

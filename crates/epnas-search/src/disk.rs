@@ -38,11 +38,23 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let result = (|| {
         let mut file = File::create(&temporary)?;
         write_in_halves(&mut file, bytes)?;
-        file.sync_all()?;
+        sync(&file)?;
         point()?;
         fs::rename(&temporary, path)?;
         point()?;
         sync_parent(path)
+    })();
+    result.map_err(|source| DiskError::new("write", path, source))
+}
+
+/// Writes a file of a name that nothing refers to yet. It needs no rename, and its folder is synchronized by whatever
+/// refers to it next.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let result = (|| {
+        let mut file = File::create(path)?;
+        write_in_halves(&mut file, bytes)?;
+        sync(&file)?;
+        point()
     })();
     result.map_err(|source| DiskError::new("write", path, source))
 }
@@ -52,7 +64,7 @@ pub(crate) fn append(file: &mut File, path: &Path, line: &str) -> Result<(), Dis
     let mut bytes = line.as_bytes().to_vec();
     bytes.push(b'\n');
     let result = write_in_halves(file, &bytes)
-        .and_then(|()| file.sync_data())
+        .and_then(|()| sync(file))
         .and_then(|()| point());
     result.map_err(|source| DiskError::new("append to", path, source))
 }
@@ -63,7 +75,7 @@ pub(crate) fn open_truncated(path: &Path, length: u64) -> Result<File, DiskError
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         if file.metadata()?.len() != length {
             file.set_len(length)?;
-            file.sync_all()?;
+            sync(&file)?;
         }
         point()?;
         sync_parent(path)?;
@@ -107,6 +119,11 @@ fn write_in_halves(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
+/// Waits until the file is on disk. Tests kill the process and not the machine, and need not wait.
+fn sync(file: &File) -> io::Result<()> {
+    if cfg!(test) { Ok(()) } else { file.sync_all() }
+}
+
 /// A rename is durable only once its folder is synchronized; platforms that cannot open folders need no such step.
 fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
@@ -116,7 +133,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
             } else {
                 parent
             };
-            File::open(parent)?.sync_all()
+            sync(&File::open(parent)?)
         }
         _ => Ok(()),
     }
@@ -128,7 +145,7 @@ fn point() -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) use fault::{deaths, die_at, point};
+pub(crate) use fault::{die_at, point, points_passed};
 
 #[cfg(test)]
 mod fault {
@@ -147,7 +164,7 @@ mod fault {
     }
 
     /// How many write points this thread has passed since the last [`die_at`].
-    pub(crate) fn deaths() -> usize {
+    pub(crate) fn points_passed() -> usize {
         PASSED.get()
     }
 

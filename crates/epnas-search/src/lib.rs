@@ -31,6 +31,13 @@ mod text;
 #[cfg(feature = "supernet")]
 pub mod compose;
 
+#[cfg(test)]
+#[path = "../tests/fakes/mod.rs"]
+#[allow(unreachable_pub)]
+mod fakes;
+#[cfg(test)]
+mod resume_tests;
+
 pub use best::{Best, BestRandom, Machine, RankedCandidate, TotalCost, Versions};
 pub use checkpoint::CheckpointError;
 #[cfg(feature = "supernet")]

@@ -175,14 +175,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins a run in `dir`, or goes on with the one in it. `config` is the effective configuration; keys in
+    /// Begins a run in `dir`, or goes on with the one in it. `config` is the effective configuration as TOML; keys in
     /// `may_differ` (or sections, with a trailing dot) may have changed since.
     ///
     /// # Errors
     /// [`RunError`] when the folder holds a run that may not be touched, or another process uses it.
     pub fn begin(
         dir: &Path,
-        config: &Table,
+        config: &str,
         may_differ: &[&str],
         start: Start,
     ) -> Result<Self, RunError> {
@@ -198,7 +198,7 @@ impl Run {
     /// As [`Run::begin`].
     pub fn prepare(
         dir: &Path,
-        config: &Table,
+        config: &str,
         may_differ: &[&str],
         start: Start,
     ) -> Result<Self, RunError> {
@@ -219,10 +219,10 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::Disk`].
-    pub fn store_config(&self, config: &Table) -> Result<(), RunError> {
+    pub fn store_config(&self, config: &str) -> Result<(), RunError> {
         Ok(disk::write_atomic(
             &self.folder.config(),
-            config.to_string().as_bytes(),
+            config.as_bytes(),
         )?)
     }
 
@@ -264,7 +264,7 @@ impl Run {
         }
     }
 
-    fn compare(&self, config: &Table, may_differ: &[&str]) -> Result<(), RunError> {
+    fn compare(&self, config: &str, may_differ: &[&str]) -> Result<(), RunError> {
         let text = match self.folder.config_text() {
             Ok(text) => text,
             Err(RunError::Missing { dir }) => return Err(RunError::Exists { dir }),
@@ -274,7 +274,11 @@ impl Run {
             path: self.folder.config(),
             source,
         })?;
-        let differences = differences(&stored, config, may_differ);
+        let given = settings::parse_table(config).map_err(|source| RunError::Config {
+            path: PathBuf::from("the given configuration"),
+            source,
+        })?;
+        let differences = differences(&stored, &given, may_differ);
         if differences.is_empty() {
             return Ok(());
         }

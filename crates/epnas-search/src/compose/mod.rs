@@ -29,7 +29,6 @@ use crate::random::{RandomBudget, RandomSearch};
 use crate::run::{Run, RunFolder, Start};
 use crate::schedule::Schedule;
 use crate::select::{Candidate, Selection, SelectionRecord, Shortlist, read_selection, shortlist};
-use crate::settings;
 
 /// A configuration with its images.
 #[derive(Debug)]
@@ -155,10 +154,10 @@ impl Session {
         start: Start,
         observer: &mut dyn Observer,
     ) -> Result<Best, SearchError> {
-        let table = settings::to_table(&self.config)?;
-        let run = Run::prepare(dir, &table, &MAY_DIFFER, start)?;
+        let config = self.config.to_toml()?;
+        let run = Run::prepare(dir, &config, &MAY_DIFFER, start)?;
         let training = self.training()?;
-        run.store_config(&table)?;
+        run.store_config(&config)?;
         let folder = run.folder();
         let budget = self.budget(&training)?;
 

@@ -4,6 +4,7 @@ mod augmentation;
 mod checking;
 mod cifar;
 mod folders;
+mod hub;
 mod idx;
 mod settings;
 mod splits;

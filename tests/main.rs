@@ -1,1 +1,20 @@
-//! One integration-test binary.
+//! One integration-test binary: drives the `epnas` command as its users do, on tiny networks and images.
+//!
+//! - [`cli`]: output formats, help, completions, closed pipes;
+//! - [`golden`]: published and hand-derived facts, through the command line;
+//! - [`configs`]: every file of `configs/`;
+//! - [`search`]: the whole way from a search to a prediction, budgets, dry runs, baselines;
+//! - [`resume`]: runs killed at random moments, numbers of threads;
+//! - [`bad_input`]: every mistake gets one line and the right exit code;
+//! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
+//! - [`memory`]: that hundreds of children do not add up (on request).
+
+mod bad_input;
+mod cli;
+mod command;
+mod configs;
+mod data;
+mod golden;
+mod memory;
+mod resume;
+mod search;

@@ -1,2 +1,55 @@
-//! The `epnas` command.
-fn main() {}
+//! The `epnas` command: search, select, train, evaluate and use convolutional networks.
+//!
+//! Results go to standard output, progress and logs to standard error. Exit codes: 0 success, 1 failure, 2 bad input.
+//! The algorithms live in the other crates; a command reads its flags, calls them and prints.
+
+mod arguments;
+mod commands;
+mod failure;
+mod inputs;
+mod logging;
+mod output;
+mod progress;
+mod watcher;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Cli, Command, Global};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let global = &cli.global;
+    logging::start(global);
+    set_threads(global)?;
+    match &cli.command {
+        Command::Search(args) => commands::search::run(args, global),
+        Command::Select(args) => commands::select::run(args, global),
+        Command::Train(args) => commands::train::run(args, global),
+        Command::Eval(args) => commands::eval::run(args, global),
+        Command::Predict(args) => commands::predict::run(args, global),
+        Command::Show(args) => commands::show::run(args, global),
+        Command::Space(args) => commands::space::run(args, global),
+        Command::Data(args) => commands::data::run(args, global),
+        Command::Config(args) => commands::config::run(args, global),
+        Command::Completions(args) => commands::completions::run(args),
+    }
+}
+
+/// Sizes the pool that every kernel runs on. Results do not depend on it.
+fn set_threads(global: &Global) -> anyhow::Result<()> {
+    if let Some(threads) = global.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The command line: global flags, the list of commands and the groups of flags that several commands share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::{
+    completions, config, data, eval, predict, search, select, show, space, train,
+};
+use crate::output::Format;
+
+/// Efficient progressive neural architecture search.
+///
+/// Searches a convolutional network for your images: children share one set of weights, a small LSTM predicts which
+/// candidates are worth training, and a temperature decides how far to trust it. The usual way through:
+///
+///   epnas search --config demo --out runs/demo     find an architecture
+///   epnas select runs/demo                         retrain the best few briefly, pick one
+///   epnas train  runs/demo                         train it from scratch
+///   epnas eval   runs/demo                         test accuracy
+///   epnas predict cat.png --model runs/demo        use it
+///
+/// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit codes: 0 success,
+/// 1 failure, 2 bad input.
+#[derive(Debug, Parser)]
+#[command(
+    name = "epnas",
+    version,
+    verbatim_doc_comment,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print the result as one JSON document.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    /// Threads to compute with; the results are the same for any number [default: all cores].
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Root seed: every random choice derives from it [default: the configuration's `seed`].
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    pub(crate) seed: Option<u64>,
+
+    /// Log more: -v information, -vv debugging, -vvv everything. EPNAS_LOG takes precedence (e.g. `epnas_search=debug`).
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Global options")]
+    pub(crate) verbose: u8,
+
+    /// No progress, and no logs below errors.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// What to print results as.
+    pub(crate) fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            Format::Text
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Search(search::SearchArgs),
+    Select(select::SelectArgs),
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    Show(show::ShowArgs),
+    Space(space::SpaceArgs),
+    Data(data::DataArgs),
+    Config(config::ConfigCommandArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Where the configuration comes from. Later ones win: defaults, `--config`, `--set`, the flags of the command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct SettingsArgs {
+    /// A TOML file, or the name of a preset: demo, cifar10-quick-macro, cifar10-quick-micro, cifar10-macro,
+    /// cifar10-micro [default: the defaults that `epnas config` prints].
+    #[arg(short, long, value_name = "FILE|PRESET")]
+    pub(crate) config: Option<String>,
+
+    /// Change one key, e.g. `--set search.iterations=2`; repeat for more. `epnas config keys` lists them all.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// A configuration and where its images are.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+
+    /// Folder of the images: overrides `data.dir`, and `data.source` too when that is "synthetic".
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}

@@ -1,0 +1,12 @@
+//! One module per command: its flags and what it prints.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod data;
+pub(crate) mod eval;
+pub(crate) mod predict;
+pub(crate) mod search;
+pub(crate) mod select;
+pub(crate) mod show;
+pub(crate) mod space;
+pub(crate) mod train;

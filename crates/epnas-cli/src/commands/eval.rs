@@ -1,0 +1,183 @@
+//! `epnas eval`: accuracy of a trained network on the test images.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use epnas_data::Channels;
+use epnas_supernet::{EvalReport, Model};
+use serde::Serialize;
+
+use crate::arguments::{ConfigArgs, Global};
+use crate::failure::{OrUsage, usage};
+use crate::inputs::{self, Which};
+use crate::output::{self, grouped, table};
+use crate::progress::percent;
+
+/// Measure a trained network on the test images: accuracy, per class, confusions.
+///
+/// The images are those of the run's configuration, or of --config and --data. No search has seen the test images.
+///
+/// Examples:
+///   epnas eval runs/demo
+///   epnas eval runs/demo --random
+///   epnas eval runs/demo/model --data ~/photos --json
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct EvalArgs {
+    /// A run folder with a trained model in it, or a model folder.
+    #[arg(value_name = "RUN|MODEL")]
+    dir: PathBuf,
+
+    /// Evaluate the baseline's network (RUN/model-random) instead.
+    #[arg(long)]
+    random: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What `epnas eval --json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a PathBuf,
+    architecture: &'a str,
+    data: &'a str,
+    /// Share of test images recognized, 0 to 1.
+    test_accuracy: f64,
+    classes: &'a [String],
+    #[serde(flatten)]
+    eval: &'a EvalReport,
+}
+
+pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
+    let which = if args.random {
+        Which::Random
+    } else {
+        Which::Best
+    };
+    let dir = inputs::model_dir(&args.dir, which)?;
+    let model = inputs::model(&args.dir, which)?;
+    let config = config(args, global, &model)?;
+    let dataset = epnas_data::load(&config).or_usage()?;
+    let info = model.info();
+    if dataset.classes != info.classes {
+        return Err(usage(format_args!(
+            "{} has {} classes ({}), expected the {} of the model ({})",
+            dataset.name,
+            dataset.classes.len(),
+            first_names(&dataset.classes),
+            info.classes.len(),
+            first_names(&info.classes)
+        )));
+    }
+    let test = dataset.test.as_ref().filter(|test| !test.is_empty());
+    let test = test.ok_or_else(|| usage(format_args!("{} has no test images", dataset.name)))?;
+    let eval = model
+        .evaluate(test)
+        .with_context(|| dir.display().to_string())?;
+    let report = Report {
+        model: &dir,
+        architecture: &info.architecture,
+        data: &dataset.name,
+        test_accuracy: eval.accuracy,
+        classes: &info.classes,
+        eval: &eval,
+    };
+    output::print_as(global.format(), &report, text)
+}
+
+/// Where the images are: `--config` and `--data`, or else the configuration of the run the model belongs to.
+fn config(
+    args: &EvalArgs,
+    global: &Global,
+    model: &Model,
+) -> anyhow::Result<epnas_data::DataConfig> {
+    let is_given = args.config.settings.config.is_some();
+    let saved = if is_given {
+        None
+    } else {
+        inputs::run_config_near(&args.dir)?
+    };
+    let mut config = match saved {
+        Some(saved) => inputs::adjusted(saved, &args.config, global)?,
+        None if is_given || args.config.data.is_some() => inputs::config(&args.config, global)?,
+        None => {
+            return Err(usage(format_args!(
+                "{} is not in a run folder; name the images with --config or --data",
+                args.dir.display()
+            )));
+        }
+    }
+    .data;
+    let info = model.info();
+    config.image_size = info.height;
+    config.channels = if info.channels == 1 {
+        Channels::Gray
+    } else {
+        Channels::Rgb
+    };
+    Ok(config)
+}
+
+fn text(report: &Report<'_>) -> String {
+    let eval = report.eval;
+    let mut text = format!(
+        "{}\ntest accuracy {} ({} images of {}, loss {:.4})\n\n",
+        report.architecture,
+        percent(eval.accuracy),
+        grouped(eval.images),
+        report.data,
+        eval.loss
+    );
+    let rows: Vec<Vec<String>> = eval
+        .per_class
+        .iter()
+        .map(|class| {
+            let accuracy = class.accuracy.map_or_else(|| "-".to_owned(), percent);
+            vec![
+                class.class.clone(),
+                grouped(class.images),
+                grouped(class.correct),
+                accuracy,
+            ]
+        })
+        .collect();
+    text.push_str(&table(&["class", "images", "correct", "accuracy"], &rows));
+    // Beyond this the matrix fits no terminal; --json has it in full.
+    const WIDEST: usize = 20;
+    if report.classes.len() <= WIDEST {
+        text.push_str("\nconfusion: a row per true class, a column per predicted one\n");
+        let header: Vec<String> = std::iter::once(String::new())
+            .chain((0..report.classes.len()).map(|class| class.to_string()))
+            .collect();
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        let rows: Vec<Vec<String>> = eval
+            .confusion
+            .iter()
+            .enumerate()
+            .map(|(class, counts)| {
+                let name = format!("{class} {}", report.classes[class]);
+                std::iter::once(name)
+                    .chain(counts.iter().map(u64::to_string))
+                    .collect()
+            })
+            .collect();
+        text.push_str(&table(&header, &rows));
+    }
+    text
+}
+
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let dots = if names.len() > SHOWN { ", ..." } else { "" };
+    format!(
+        "{}{dots}",
+        names
+            .iter()
+            .take(SHOWN)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}

@@ -1,0 +1,173 @@
+//! `epnas search`: find an architecture.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use epnas_search::{Best, Config, RunFolder, Session, Start};
+
+use crate::arguments::{ConfigArgs, Global};
+use crate::failure::{self, OrUsage, usage};
+use crate::inputs;
+use crate::output::{self, Format, grouped};
+use crate::progress::{duration, percent};
+use crate::watcher::Watcher;
+
+mod forecast;
+
+/// Search for an architecture, compare with random search if asked to, and retrain the best few.
+///
+/// Everything goes to the run folder: config.toml (what is in force), history.jsonl (a line per child, written at
+/// once), checkpoint/ (after every child: `--resume` continues after any interruption), selection.jsonl, best.json. The
+/// result is printed; estimates come from shared weights and rank architectures, they are not final accuracies.
+///
+/// Examples:
+///   epnas search --config demo --out runs/demo
+///   epnas search --config cifar10-quick-macro --data ~/cifar-10-batches-bin --budget 2h
+///   epnas search --config my.toml --set search.iterations=2 --dry-run
+///   epnas search --out runs/demo --resume
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Run folder [default: runs/ and the name of the configuration].
+    #[arg(short, long, value_name = "RUN")]
+    out: Option<PathBuf>,
+
+    /// Continue the run in the folder, with its stored configuration unless --config is given.
+    #[arg(long)]
+    resume: bool,
+
+    /// Stop after this much time with the best so far: 90s, 45m, "2h 30m" [default: `search.budget`, none].
+    #[arg(long, value_name = "TIME")]
+    budget: Option<String>,
+
+    /// Print steps, candidates and children with a measured forecast of time and memory; write nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
+    let out = out(args)?;
+    let config = config(args, global, &out)?;
+    let start = if args.resume {
+        Start::Resume
+    } else {
+        Start::New
+    };
+    if args.dry_run {
+        let session = Session::new(config).map_err(failure::of_search)?;
+        let forecast = session.dry_run().map_err(failure::of_search)?;
+        return output::print_as(global.format(), &forecast, |f| {
+            forecast::text(f, session.config())
+        });
+    }
+    if start == Start::New && RunFolder::new(&out).holds_run() {
+        let out = out.display();
+        return Err(usage(format_args!(
+            "{out} already holds a run; continue it with --resume, or name another folder"
+        )));
+    }
+    let session = Session::new(config).map_err(failure::of_search)?;
+    // Read before the folder is made, so that images that are not there leave nothing behind.
+    session.dataset().map_err(failure::of_search)?;
+    let mut watcher = Watcher::new(global);
+    let best = session
+        .search(&out, start, &mut watcher)
+        .map_err(failure::of_search)?;
+    drop(watcher);
+    print_best(&best, &out, global.format())
+}
+
+/// The run folder: that of the flag, or `runs/` and the configuration's name.
+fn out(args: &SearchArgs) -> anyhow::Result<PathBuf> {
+    if let Some(out) = &args.out {
+        return Ok(out.clone());
+    }
+    let Some(config) = &args.config.settings.config else {
+        return Err(usage(
+            "name a configuration with --config, for example `--config demo`, or a run with --out and --resume",
+        ));
+    };
+    let name = Path::new(config).file_stem().unwrap_or(config.as_ref());
+    Ok(Path::new("runs").join(name))
+}
+
+fn config(args: &SearchArgs, global: &Global, out: &Path) -> anyhow::Result<Config> {
+    let is_given = args.config.settings.config.is_some();
+    let stored = if args.resume && !is_given {
+        inputs::run_config(out)?
+    } else {
+        None
+    };
+    let mut config = match stored {
+        Some(stored) => inputs::adjusted(stored, &args.config, global)?,
+        None if is_given => inputs::config(&args.config, global)?,
+        None if args.resume => {
+            return Err(usage(format_args!(
+                "{} holds no run to resume",
+                out.display()
+            )));
+        }
+        None => {
+            return Err(usage(
+                "name a configuration with --config, for example `--config demo`",
+            ));
+        }
+    };
+    if let Some(budget) = &args.budget {
+        config.search.budget = Some(budget.clone());
+        config.validate().or_usage()?;
+    }
+    Ok(config)
+}
+
+/// Prints the result of a search or selection in `dir`.
+pub(crate) fn print_best(best: &Best, dir: &Path, format: Format) -> anyhow::Result<()> {
+    output::print_as(format, best, |best| {
+        let mut text = format!("architecture  {}\n", best.architecture);
+        text.push_str(&format!(
+            "estimate      {} (shared weights; ranks only)\n",
+            percent(best.estimate)
+        ));
+        if let (Some(accuracy), Some(epochs)) = (best.retrained_accuracy, best.retrained_epochs) {
+            text.push_str(&format!(
+                "retrained     {} (validation, {epochs} epochs from scratch)\n",
+                percent(accuracy)
+            ));
+        }
+        text.push_str(&format!(
+            "cost          {}\n",
+            cost(best.cost.children, best.cost.seconds)
+        ));
+        if let Some(random) = &best.random {
+            text.push_str(&format!("random        {}\n", random.architecture));
+            let retrained = random
+                .retrained_accuracy
+                .map_or_else(String::new, |a| format!(", retrained {}", percent(a)));
+            let cost = cost(random.cost.children, random.cost.seconds);
+            text.push_str(&format!(
+                "              estimate {}{retrained}; {cost}\n",
+                percent(random.estimate)
+            ));
+        }
+        for note in &best.notes {
+            text.push_str(&format!("note          {note}\n"));
+        }
+        let dir = dir.display();
+        text.push_str(&format!(
+            "run           {dir}\nnext          epnas train {dir}\n"
+        ));
+        text
+    })
+}
+
+fn cost(children: u64, seconds: f64) -> String {
+    format!(
+        "{} children, {}",
+        grouped(children),
+        duration(Duration::from_secs_f64(seconds.max(0.0)))
+    )
+}

@@ -1,0 +1,216 @@
+//! `epnas train`: train a network from scratch.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use epnas_search::{Config, RunFolder, Session, Start, TrainReport, Which};
+use epnas_supernet::MODEL_FILE;
+use serde::Serialize;
+
+use crate::arguments::{ConfigArgs, Global, SettingsArgs};
+use crate::failure::{self, OrUsage, usage};
+use crate::inputs;
+use crate::output::{self, grouped};
+use crate::progress::{duration, percent};
+use crate::watcher::Watcher;
+
+/// Train the network that a search found, or one of your own, from scratch and test it.
+///
+/// The section [train] of the configuration says how: epochs, channels, recipe. A training that was interrupted goes on
+/// after its last finished epoch. The model goes to RUN/model: weights.safetensors, and model.json with architecture,
+/// normalization and class names, all that `epnas predict` needs.
+///
+/// Examples:
+///   epnas train runs/demo
+///   epnas train runs/demo --random
+///   epnas train --arch macro:c3.0/c5.1/d3.1+2 --config demo --out runs/mine
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct TrainArgs {
+    /// Run folder whose best architecture is trained.
+    #[arg(
+        value_name = "RUN",
+        required_unless_present = "arch",
+        conflicts_with = "arch"
+    )]
+    run: Option<PathBuf>,
+
+    /// Train the best architecture of the random baseline instead, into RUN/model-random.
+    #[arg(long, conflicts_with = "arch")]
+    random: bool,
+
+    /// An architecture, or a file that holds one, to train instead of a run's.
+    #[arg(long, value_name = "ARCH|FILE", requires = "out")]
+    arch: Option<String>,
+
+    /// Folder for the model of --arch.
+    #[arg(short, long, value_name = "DIR", requires = "arch")]
+    out: Option<PathBuf>,
+
+    /// Throw an earlier or unfinished training of the same network away and begin anew.
+    #[arg(long)]
+    restart: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What `epnas train --json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Folder of the model.
+    model: PathBuf,
+    /// Share of test images recognized, 0 to 1; absent when the data set has none.
+    test_accuracy: Option<f64>,
+    #[serde(flatten)]
+    train: TrainReport,
+}
+
+pub(crate) fn run(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
+    match (&args.run, &args.arch, &args.out) {
+        (Some(run), _, _) => found(args, run, global),
+        (None, Some(arch), Some(out)) => given(args, arch, out, global),
+        _ => Err(usage(
+            "name a run folder, or an architecture with --arch and a folder with --out",
+        )),
+    }
+}
+
+/// Trains the best architecture of a run.
+fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
+    if args.config.settings.config.is_some() {
+        return Err(usage(
+            "a run keeps its own configuration; change single keys of it with --set train.KEY=VALUE",
+        ));
+    }
+    let stored = inputs::run_config(run)?;
+    let stored = stored.ok_or_else(|| usage(format_args!("{} holds no run", run.display())))?;
+    let config = inputs::adjusted(stored, &args.config, global)?;
+    let folder = RunFolder::new(run);
+    if !folder.best().is_file() {
+        let run = run.display();
+        return Err(usage(format_args!(
+            "{run} has no result yet; finish it with `epnas search --out {run} --resume`"
+        )));
+    }
+    let (which, work, model) = if args.random {
+        (Which::Random, folder.train_random(), folder.model_random())
+    } else {
+        (Which::Found, folder.train(), folder.model())
+    };
+    clear(args, &work, &model)?;
+    let session = Session::new(config).map_err(failure::of_search)?;
+    let mut watcher = Watcher::new(global);
+    let train = session
+        .train(run, which, Start::Resume, &mut watcher)
+        .map_err(failure::of_search)?;
+    drop(watcher);
+    let next = format!(
+        "epnas eval {}{}",
+        run.display(),
+        if args.random { " --random" } else { "" }
+    );
+    print(train, model, &next, global)
+}
+
+/// Trains the architecture of `--arch`.
+fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::Result<()> {
+    let arch = inputs::arch(arch)?;
+    let folder = RunFolder::new(out);
+    if folder.history().exists() || folder.best().exists() {
+        return Err(usage(format_args!(
+            "{} holds a search; name another folder",
+            out.display()
+        )));
+    }
+    let is_given = args.config.settings != SettingsArgs::default() || args.config.data.is_some();
+    let stored = if is_given {
+        None
+    } else {
+        inputs::run_config(out)?
+    };
+    let config = match stored {
+        Some(stored) => stored,
+        None => inputs::config(&args.config, global)?,
+    };
+    config.space.check(&arch).or_usage()?;
+    clear(args, &folder.train(), &folder.model())?;
+    let session = Session::new(config).map_err(failure::of_search)?;
+    session.dataset().map_err(failure::of_search)?;
+    store_config(session.config(), &folder)?;
+    let mut watcher = Watcher::new(global);
+    let train = session
+        .train_architecture(
+            &arch,
+            &folder.train(),
+            &folder.model(),
+            Start::Resume,
+            &mut watcher,
+        )
+        .map_err(failure::of_search)?;
+    drop(watcher);
+    print(
+        train,
+        folder.model(),
+        &format!("epnas eval {}", out.display()),
+        global,
+    )
+}
+
+/// Makes room for a training: with `--restart` by deleting, otherwise by refusing to touch a model without its training.
+fn clear(args: &TrainArgs, work: &Path, model: &Path) -> anyhow::Result<()> {
+    if args.restart {
+        for dir in [work, model] {
+            if dir.exists() {
+                std::fs::remove_dir_all(dir)
+                    .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", dir.display()))?;
+            }
+        }
+    } else if model.join(MODEL_FILE).exists() && !work.exists() {
+        let model = model.display();
+        return Err(usage(format_args!(
+            "{model} already holds a model; replace it with --restart"
+        )));
+    }
+    Ok(())
+}
+
+/// Keeps the configuration beside the model, so that `eval` finds the images.
+fn store_config(config: &Config, folder: &RunFolder) -> anyhow::Result<()> {
+    let path = folder.config();
+    let write = || {
+        std::fs::create_dir_all(folder.dir())?;
+        std::fs::write(&path, config.to_toml().map_err(std::io::Error::other)?)
+    };
+    write().map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
+}
+
+fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> anyhow::Result<()> {
+    let report = Report {
+        model,
+        test_accuracy: train.test.as_ref().map(|test| test.accuracy),
+        train,
+    };
+    output::print_as(global.format(), &report, |report| {
+        let train = &report.train;
+        let mut text = format!("architecture  {}\n", train.architecture);
+        let (params, macs) = (grouped(train.params), grouped(train.macs));
+        text.push_str(&format!(
+            "size          {params} parameters, {macs} multiply-accumulates per image\n"
+        ));
+        if let Some(accuracy) = train.validation_accuracy {
+            text.push_str(&format!("validation    {}\n", percent(accuracy)));
+        }
+        if let Some(accuracy) = report.test_accuracy {
+            text.push_str(&format!("test          {}\n", percent(accuracy)));
+        }
+        let time = duration(Duration::from_secs_f64(train.seconds.max(0.0)));
+        text.push_str(&format!("cost          {} epochs, {time}\n", train.epochs));
+        text.push_str(&format!(
+            "model         {}\nnext          {next}\n",
+            report.model.display()
+        ));
+        text
+    })
+}

@@ -1,0 +1,135 @@
+//! How a command fails: exit codes and the one line that is shown.
+//!
+//! Commands return [`anyhow::Result`]. What the user got wrong on the command line or in a file named there (an unknown
+//! key, a missing folder, an architecture that does not parse) is marked with [`Usage`] and ends with exit code 2;
+//! everything else that goes wrong ends with 1.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use epnas_data::DataError;
+use epnas_search::{RunError, SearchError};
+use epnas_supernet::SupernetError;
+
+/// Exit code of bad input: flags, configuration, files named on the command line.
+pub(crate) const USAGE: u8 = 2;
+/// Exit code of everything else that failed.
+pub(crate) const FAILURE: u8 = 1;
+
+/// Marks an error as the user's to fix.
+#[derive(Debug)]
+pub(crate) struct Usage(anyhow::Error);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(&self.0))
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Standard output was closed by its reader (`epnas ... | head`): no error at all, but nothing is left to do.
+#[derive(Debug)]
+pub(crate) struct OutputClosed;
+
+impl fmt::Display for OutputClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("standard output was closed")
+    }
+}
+
+impl std::error::Error for OutputClosed {}
+
+/// A [`Usage`] error with `message`.
+pub(crate) fn usage(message: impl fmt::Display) -> anyhow::Error {
+    anyhow::Error::new(Usage(anyhow::anyhow!("{message}")))
+}
+
+/// Turns any error of a result into a [`Usage`] error.
+pub(crate) trait OrUsage<T> {
+    /// The same value, or the same error marked as the user's to fix.
+    fn or_usage(self) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrUsage<T> for Result<T, E> {
+    fn or_usage(self) -> anyhow::Result<T> {
+        self.map_err(|error| anyhow::Error::new(Usage(error.into())))
+    }
+}
+
+/// An error of a run: the user's to fix when it is about the configuration, the folder or the images.
+pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
+    let is_usage = match &error {
+        SearchError::Data(error) => !matches!(
+            error,
+            DataError::Download { .. } | DataError::Malformed { .. }
+        ),
+        SearchError::Supernet(error) => {
+            matches!(
+                error,
+                SupernetError::Network(_) | SupernetError::Config(_) | SupernetError::Checkpoint(_)
+            )
+        }
+        SearchError::Run(error) => !matches!(error, RunError::Disk(_)),
+        SearchError::Settings(_)
+        | SearchError::Space(_)
+        | SearchError::Nothing { .. }
+        | SearchError::Result { .. } => true,
+        _ => false,
+    };
+    if is_usage {
+        anyhow::Error::new(Usage(error.into()))
+    } else {
+        error.into()
+    }
+}
+
+/// Shows `error` as one `error: ...` line on standard error and says which code to exit with.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| cause.is::<OutputClosed>()) {
+        return ExitCode::SUCCESS;
+    }
+    crate::output::stderr_line(&format!("error: {}", chain(error)));
+    let is_usage = error.chain().any(|cause| cause.is::<Usage>());
+    ExitCode::from(if is_usage { USAGE } else { FAILURE })
+}
+
+/// The error and its causes, joined by `: `. A cause that its parent's message already ends with is not said twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let part = cause.to_string();
+        let part = part.trim_end();
+        if text.is_empty() {
+            text.push_str(part);
+        } else if !text.contains(part) {
+            text.push_str(": ");
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn causes_are_joined_and_not_repeated() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read a.toml: no such file")
+            .context("config");
+        assert_eq!(chain(&error), "config: cannot read a.toml: no such file");
+    }
+
+    #[test]
+    fn usage_survives_context() {
+        let failed: Result<(), _> = Err(std::io::Error::other("boom"))
+            .or_usage()
+            .context("while parsing");
+        let error = failed.expect_err("it was an error");
+        assert!(error.chain().any(|cause| cause.is::<Usage>()));
+        assert_eq!(chain(&error), "while parsing: boom");
+    }
+}

@@ -1,0 +1,239 @@
+//! What the user names on the command line: configurations, presets and architectures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use epnas_arch::Arch;
+use epnas_search::{Best, Config, RunFolder};
+use epnas_supernet::{MODEL_FILE, Model};
+
+use crate::arguments::{ConfigArgs, Global, SettingsArgs};
+use crate::failure::{OrUsage, usage};
+
+/// The configurations that are built into the command, by name. They are the files of `configs/`.
+pub(crate) const PRESETS: [(&str, &str); 5] = [
+    ("demo", include_str!("../presets/demo.toml")),
+    (
+        "cifar10-quick-macro",
+        include_str!("../presets/cifar10-quick-macro.toml"),
+    ),
+    (
+        "cifar10-quick-micro",
+        include_str!("../presets/cifar10-quick-micro.toml"),
+    ),
+    (
+        "cifar10-macro",
+        include_str!("../presets/cifar10-macro.toml"),
+    ),
+    (
+        "cifar10-micro",
+        include_str!("../presets/cifar10-micro.toml"),
+    ),
+];
+
+/// Assignments that override a configuration: dotted key and raw value.
+pub(crate) type Sets = Vec<(String, String)>;
+
+/// The effective configuration: defaults, then the file or preset, then `--set`, then `--seed` and `--data`.
+pub(crate) fn config(args: &ConfigArgs, global: &Global) -> anyhow::Result<Config> {
+    let config = settings(&args.settings, global)?;
+    match &args.data {
+        Some(dir) => with_data(config, dir),
+        None => Ok(config),
+    }
+}
+
+/// As [`config`], for commands that read no images.
+pub(crate) fn settings(args: &SettingsArgs, global: &Global) -> anyhow::Result<Config> {
+    let sets = assignments(args, global)?;
+    match &args.config {
+        None => Config::from_toml_with("", &sets).or_usage(),
+        Some(name) => named_config(name, &sets),
+    }
+}
+
+/// The assignments of `--set` and `--seed`.
+pub(crate) fn assignments(args: &SettingsArgs, global: &Global) -> anyhow::Result<Sets> {
+    let mut sets = Sets::new();
+    for argument in &args.set {
+        sets.push(epnas_search::settings::split_assignment(argument).or_usage()?);
+    }
+    if let Some(seed) = global.seed {
+        sets.push(("seed".to_owned(), seed.to_string()));
+    }
+    Ok(sets)
+}
+
+/// The file called `name`, or else the preset of that name.
+pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Result<Config> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Err(usage(format_args!(
+            "{name} is a folder; --config takes a TOML file or a preset: {}",
+            preset_names()
+        )));
+    }
+    if path.exists() {
+        return Config::from_file(path, sets).or_usage();
+    }
+    let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
+    let Some((_, text)) = preset else {
+        return Err(usage(format_args!(
+            "no file or preset called `{name}`; the presets are {}",
+            preset_names()
+        )));
+    };
+    Config::from_toml_with(text, sets)
+        .with_context(|| format!("preset {name}"))
+        .or_usage()
+}
+
+/// `config` reading its images from `dir`, whose layout is recognized when the configuration says "synthetic".
+pub(crate) fn with_data(mut config: Config, dir: &Path) -> anyhow::Result<Config> {
+    if !dir.is_dir() {
+        return Err(usage(format_args!(
+            "{}: not found; expected a folder of images",
+            dir.display()
+        )));
+    }
+    if config.data.source == epnas_data::Source::Synthetic {
+        config.data.source = epnas_data::detect(dir).or_usage()?;
+    }
+    // Absolute, so that the run can be continued from another working directory.
+    config.data.dir = Some(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
+    config.validate().or_usage()?;
+    Ok(config)
+}
+
+/// An architecture in its text form, JSON form or DARTS-style genotype, or a file that holds one of them.
+pub(crate) fn arch(text_or_file: &str) -> anyhow::Result<Arch> {
+    let path = Path::new(text_or_file);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {text_or_file}"))
+            .or_usage()?;
+        return parse_arch(text.trim())
+            .with_context(|| text_or_file.to_owned())
+            .or_usage();
+    }
+    parse_arch(text_or_file).or_usage()
+}
+
+fn parse_arch(text: &str) -> anyhow::Result<Arch> {
+    if text.starts_with('{') {
+        let value: serde_json::Value =
+            serde_json::from_str(text).context("not an architecture in JSON")?;
+        let nested = ["architecture", "arch"]
+            .iter()
+            .find_map(|key| value.get(key));
+        return match nested {
+            Some(serde_json::Value::String(text)) => Ok(text.parse()?),
+            Some(nested) => Ok(serde_json::from_value(nested.clone())?),
+            None => Ok(serde_json::from_value(value)?),
+        };
+    }
+    if text.starts_with("Genotype") {
+        return Ok(Arch::Micro(epnas_arch::parse_genotype(text)?));
+    }
+    Ok(text.parse()?)
+}
+
+fn preset_names() -> String {
+    PRESETS.map(|(name, _)| name).join(", ")
+}
+
+/// Which of a run's networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The one the search found.
+    Best,
+    /// The best of the random baseline.
+    Random,
+}
+
+/// The folder of the trained network in `dir`, a run folder or the model folder itself.
+pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
+    if dir.join(MODEL_FILE).is_file() && which == Which::Best {
+        return Ok(dir.to_owned());
+    }
+    let folder = RunFolder::new(dir);
+    let (model, flag) = match which {
+        Which::Best => (folder.model(), ""),
+        Which::Random => (folder.model_random(), " --random"),
+    };
+    if model.join(MODEL_FILE).is_file() {
+        return Ok(model);
+    }
+    let dir = dir.display();
+    Err(if !folder.dir().is_dir() {
+        usage(format_args!(
+            "{dir}: not found; expected a model or run folder"
+        ))
+    } else if folder.holds_run() {
+        usage(format_args!(
+            "{dir} has no trained model yet; make it with `epnas train {dir}{flag}`"
+        ))
+    } else {
+        usage(format_args!(
+            "{dir} is neither a model folder ({MODEL_FILE} is missing) nor a run folder"
+        ))
+    })
+}
+
+/// The trained network in `dir`, a run folder or a model folder.
+pub(crate) fn model(dir: &Path, which: Which) -> anyhow::Result<Model> {
+    Model::load(&model_dir(dir, which)?).or_usage()
+}
+
+/// The configuration stored in the run folder `dir`; `None` when it holds none.
+pub(crate) fn run_config(dir: &Path) -> anyhow::Result<Option<Config>> {
+    let path = RunFolder::new(dir).config();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    Config::from_file(&path, &[]).or_usage().map(Some)
+}
+
+/// The configuration of the run that `dir` is, or that it is a model folder of.
+pub(crate) fn run_config_near(dir: &Path) -> anyhow::Result<Option<Config>> {
+    if let Some(config) = run_config(dir)? {
+        return Ok(Some(config));
+    }
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    dir.parent().map_or(Ok(None), run_config)
+}
+
+/// A stored configuration with `--set`, `--seed` and `--data` over it.
+pub(crate) fn adjusted(
+    mut config: Config,
+    args: &ConfigArgs,
+    global: &Global,
+) -> anyhow::Result<Config> {
+    for (key, value) in assignments(&args.settings, global)? {
+        config.set(&key, &value).or_usage()?;
+    }
+    match &args.data {
+        Some(dir) => with_data(config, dir),
+        None => Ok(config),
+    }
+}
+
+/// The best architecture of the run in `dir`, or that of the model there.
+pub(crate) fn best_arch(dir: &Path) -> anyhow::Result<Arch> {
+    let best = RunFolder::new(dir).best();
+    if best.is_file() {
+        return Ok(Best::read(&best).or_usage()?.architecture);
+    }
+    for model in [
+        dir.join(MODEL_FILE),
+        RunFolder::new(dir).model().join(MODEL_FILE),
+    ] {
+        if model.is_file() {
+            return arch(&model.to_string_lossy());
+        }
+    }
+    Err(usage(format_args!(
+        "{}: neither a finished run (best.json) nor a model ({MODEL_FILE})",
+        dir.display()
+    )))
+}

@@ -1,0 +1,134 @@
+//! Turns the events of a run into progress.
+
+use std::time::Duration;
+
+use epnas_search::{Event, Observer, Phase, Status};
+
+use crate::arguments::Global;
+use crate::output::grouped;
+use crate::progress::{Meter, Style, duration, percent};
+
+/// Shows what happens during a run.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    style: Style,
+    phase: Phase,
+    meter: Option<Meter>,
+    /// Image passes that earlier epochs of the final training took.
+    epoch_images: u64,
+    seen_images: u64,
+}
+
+impl Watcher {
+    /// A watcher that shows what the flags ask for.
+    pub(crate) fn new(global: &Global) -> Self {
+        Self {
+            style: Style::choose(global),
+            phase: Phase::Search,
+            meter: None,
+            epoch_images: 0,
+            seen_images: 0,
+        }
+    }
+
+    fn begin_phase(&mut self, phase: Phase, total: Option<u64>) {
+        let (title, unit) = match phase {
+            Phase::Search => ("search", "child"),
+            Phase::Baseline => ("random search at equal budget", "random"),
+            Phase::Selection => ("selection: retraining the best from scratch", "candidate"),
+            Phase::Training => ("training from scratch", "epoch"),
+        };
+        self.meter = None;
+        self.phase = phase;
+        self.style.note(title);
+        let mut meter = Meter::new(self.style, unit, total);
+        if phase == Phase::Training {
+            meter.begin("");
+        }
+        self.meter = Some(meter);
+    }
+
+    fn with_meter(&mut self, action: impl FnOnce(&mut Meter)) {
+        if let Some(meter) = &mut self.meter {
+            action(meter);
+        }
+    }
+}
+
+impl Observer for Watcher {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Phase { phase, total } => self.begin_phase(phase, total),
+            Event::Resumed { done, seconds } => {
+                self.style.note(&format!(
+                    "resumed after {done} ({})",
+                    duration(Duration::from_secs_f64(seconds))
+                ));
+                self.with_meter(|meter| meter.resume(done));
+            }
+            Event::Step {
+                iteration,
+                step,
+                candidates,
+                children,
+                temperature,
+            } => {
+                let at =
+                    temperature.map_or_else(String::new, |t| format!(" at temperature {t:.3}"));
+                let (iteration, candidates) = (iteration + 1, grouped(candidates));
+                self.style.note(&match self.phase {
+                    Phase::Baseline => format!("{children} architectures at random"),
+                    _ => format!("iteration {iteration}, step {step}: {children} of {candidates} candidates{at}"),
+                });
+            }
+            Event::ChildStarted { arch, .. } | Event::CandidateStarted { arch, .. } => {
+                let text = arch.to_string();
+                self.with_meter(|meter| meter.begin(&text));
+            }
+            Event::ChildProgress(progress) => {
+                let (mut images, mut total) = (progress.images, progress.total_images);
+                if self.phase == Phase::Training {
+                    // Counted over all epochs, while a piece of the meter is one.
+                    self.seen_images = images;
+                    images = images.saturating_sub(self.epoch_images);
+                    total = (total.saturating_sub(self.epoch_images)).max(images);
+                }
+                self.with_meter(|meter| meter.advance(images, total, progress.loss));
+            }
+            Event::ChildFinished { record } => {
+                let result = match record.status {
+                    Status::Ok => record.estimate.map_or_else(String::new, percent),
+                    Status::Failed => format!(
+                        "failed: {}",
+                        record.reason.as_deref().unwrap_or("no reason given")
+                    ),
+                };
+                let (text, images) = (record.arch.to_string(), record.images);
+                self.with_meter(|meter| meter.finish(&result, &text, record.estimate, images));
+            }
+            Event::CandidateFinished { arch, accuracy, .. } => {
+                let result = accuracy.map_or_else(|| "failed".to_owned(), percent);
+                let text = arch.to_string();
+                self.with_meter(|meter| meter.finish(&result, &text, accuracy, 0));
+            }
+            Event::Epoch { loss, accuracy, .. } => {
+                let images = self.seen_images.saturating_sub(self.epoch_images);
+                self.epoch_images = self.seen_images;
+                let accuracy_text =
+                    accuracy.map_or_else(String::new, |a| format!(", validation {}", percent(a)));
+                self.with_meter(|meter| {
+                    meter.finish(
+                        &format!("loss {loss:.4}{accuracy_text}"),
+                        "",
+                        accuracy,
+                        images,
+                    );
+                    meter.begin("");
+                });
+            }
+            Event::Stopped { reason } => self.style.note(&format!("stopped: {reason}")),
+            Event::Fit { report, .. } => tracing::info!(?report, "surrogate fitted"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Every mistake gets one line that names it, and exit code 2.
+
+use crate::command::{Folder, run};
+
+#[test]
+fn unknown_keys_are_refused_with_a_suggestion() {
+    let folder = Folder::new();
+    let file = folder.write("bad.toml", "[search]\niteratons = 2\n");
+    for arguments in [
+        &["space", "--config", &file][..],
+        &["config", "check", &file],
+        &["search", "--config", &file],
+    ] {
+        run(arguments).fails(
+            2,
+            &[
+                "search.iteratons",
+                "line 2",
+                "did you mean `search.iterations`?",
+                "bad.toml",
+            ],
+        );
+    }
+    run(&["space", "--set", "search.iteratons=2"]).fails(2, &["did you mean `search.iterations`?"]);
+}
+
+#[test]
+fn bad_values_are_named_with_what_was_expected() {
+    for (setting, words) in [
+        (
+            "search.iterations=0",
+            &["search.iterations", "0", "1 to 1000"][..],
+        ),
+        (
+            "search.iterations=many",
+            &["search.iterations", "many", "a whole number"],
+        ),
+        ("search.budget=soon", &["search.budget", "soon", "45m"]),
+        ("space.kind=meso", &["space.kind", "meso", "macro", "micro"]),
+        (
+            "training.preset=slow",
+            &["training.preset", "slow", "fast", "nasnet", "mfas"],
+        ),
+        (
+            "training.learning_rate=-1",
+            &["training.learning_rate", "-1", "above 0"],
+        ),
+        ("data.image_size=2", &["data.image_size", "2", "4 to 1024"]),
+        ("network.channels=0", &["network.channels", "0"]),
+        ("search", &["search", "key=value"]),
+        ("seed=-1", &["seed", "-1"]),
+    ] {
+        run(&["space", "--set", setting]).fails(2, words);
+    }
+}
+
+#[test]
+fn broken_toml_says_where() {
+    let folder = Folder::new();
+    let file = folder.write("broken.toml", "seed = 1\n[search\n");
+    run(&["config", "check", &file]).fails(2, &["broken.toml", "line 2"]);
+    let binary = folder.write("binary.toml", [0xff, 0xfe, 0x00]);
+    run(&["config", "check", &binary]).fails(2, &["binary.toml"]);
+}
+
+#[test]
+fn unknown_presets_and_files_are_named() {
+    run(&["search", "--config", "demmo"]).fails(2, &["demmo", "cifar10-quick-macro"]);
+    run(&["space", "--config", "nowhere/my.toml"]).fails(2, &["nowhere/my.toml"]);
+    run(&["space", "--config", "/"]).fails(2, &["/ is a folder"]);
+    run(&["config", "presets", "demmo"]).fails(2, &["demmo"]);
+}
+
+#[test]
+fn architectures_that_do_not_parse_show_where() {
+    // The text is repeated with a caret under the offending character, so this error has three lines.
+    let outcome = run(&["show", "macro:c3.0/c9.1"]);
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    let text = lines
+        .iter()
+        .position(|line| line.trim_start().starts_with("macro:c3.0/c9.1"));
+    let text = text.unwrap_or_else(|| panic!("the text is not shown:\n{}", outcome.stderr));
+    let column = lines[text].find("c9").expect("the text has it");
+    let caret = lines[text + 1]
+        .find('^')
+        .unwrap_or_else(|| panic!("there is no caret:\n{}", outcome.stderr));
+    assert!(
+        caret == column || caret == column + 1,
+        "the caret is elsewhere:\n{}",
+        outcome.stderr
+    );
+    // Sources that do not exist yet, empty texts, other things entirely.
+    for bad in [
+        "macro:c3.1",
+        "macro:",
+        "micro:c3.-2",
+        "",
+        "nonsense",
+        "micro:c3.-2+c3.3",
+    ] {
+        let outcome = run(&["show", bad]);
+        assert_eq!(outcome.code, Some(2), "{bad}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.starts_with("error: "),
+            "{bad}: {}",
+            outcome.stderr
+        );
+    }
+    run(&["show", "macro:c3.0", "--format", "genotype"]).fails(2, &["macro:c3.0", "genotype"]);
+    run(&["show", "macro:c3.0", "--channels", "0"]).fails(2, &["channels", "0"]);
+}
+
+#[test]
+fn missing_data_is_named() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let missing = folder.arg("no-images");
+    let out = folder.arg("run");
+    run(&[
+        "search", "--config", &config, "--data", &missing, "--out", &out,
+    ])
+    .fails(2, &["no-images"]);
+    run(&[
+        "search",
+        "--config",
+        "cifar10-quick-macro",
+        "--data",
+        &missing,
+        "--out",
+        &out,
+    ])
+    .fails(2, &["no-images"]);
+    run(&["data", "check", &missing]).fails(2, &["no-images"]);
+    std::fs::create_dir(folder.path("empty")).expect("a folder");
+    run(&["data", "check", &folder.arg("empty")]).fails(2, &["empty", "no known data set"]);
+    run(&[
+        "search",
+        "--config",
+        "cifar10-quick-macro",
+        "--data",
+        &folder.arg("empty"),
+        "--out",
+        &out,
+    ])
+    .fails(2, &["empty", "data_batch_1.bin"]);
+    assert!(!folder.path("run").join("history.jsonl").exists());
+}
+
+#[test]
+fn truncated_cifar_files_are_named() {
+    let folder = Folder::new();
+    let dir = folder.path("cifar");
+    std::fs::create_dir(&dir).expect("a folder");
+    for file in [
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ] {
+        std::fs::write(dir.join(file), vec![0; 3073]).expect("a file");
+    }
+    std::fs::write(dir.join("test_batch.bin"), vec![0; 3000]).expect("a file");
+    run(&["data", "info", "--data", &folder.arg("cifar")]).fails(2, &["test_batch.bin", "3000"]);
+}
+
+#[test]
+fn missing_models_and_runs_are_named() {
+    let folder = Folder::new();
+    let image = folder.write("a.png", [0; 10]);
+    let nowhere = folder.arg("nowhere");
+    run(&["predict", &image, "--model", &nowhere]).fails(2, &["nowhere", "not found"]);
+    std::fs::create_dir(folder.path("empty")).expect("a folder");
+    let empty = folder.arg("empty");
+    run(&["predict", &image, "--model", &empty]).fails(2, &["empty", "model.json"]);
+    run(&["eval", &empty]).fails(2, &["empty", "model.json"]);
+    run(&["select", &empty]).fails(2, &["empty"]);
+    run(&["train", &empty]).fails(2, &["empty"]);
+    run(&["select", &nowhere]).fails(2, &["nowhere"]);
+    run(&["train", &nowhere]).fails(2, &["nowhere"]);
+    run(&["show", &empty]).fails(2, &["empty"]);
+    assert_eq!(
+        std::fs::read_dir(folder.path("empty"))
+            .expect("a folder")
+            .count(),
+        0,
+        "something was left behind"
+    );
+}
+
+#[test]
+fn flags_that_do_not_exist_or_do_not_fit() {
+    for arguments in [
+        &["serach"][..],
+        &["search", "--confg", "demo"],
+        &["space", "--threads", "0"],
+        &["space", "--seed", "-3"],
+        &["show"],
+        &["space", "-v", "-q"],
+        &["predict", "--model", "x"],
+    ] {
+        let outcome = run(arguments);
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.starts_with("error: "),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
+        assert_eq!(outcome.stdout, "", "{arguments:?}");
+    }
+    assert!(run(&["serach"]).stderr.contains("search"), "no suggestion");
+}

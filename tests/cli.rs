@@ -1,0 +1,187 @@
+//! Output formats, help, completions, closed pipes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use crate::command::{epnas, run};
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    for command in [
+        "search",
+        "select",
+        "train",
+        "eval",
+        "predict",
+        "show",
+        "space",
+        "data",
+        "config",
+        "completions",
+    ] {
+        let long = run(&[command, "--help"]).ok().stdout;
+        assert!(
+            long.contains(&format!("epnas {command}")),
+            "{command} has no example:\n{long}"
+        );
+        let short = run(&[command, "-h"]).ok().stdout;
+        assert!(
+            short.len() < long.len(),
+            "{command} -h is no shorter than --help"
+        );
+    }
+}
+
+#[test]
+fn version_and_help() {
+    assert!(run(&["--version"]).ok().stdout.starts_with("epnas 0."));
+    assert!(
+        run(&["--help"])
+            .ok()
+            .stdout
+            .contains("epnas search --config demo")
+    );
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]).ok().stdout;
+        assert!(script.contains("epnas") && script.len() > 1000, "{shell}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    for arguments in [
+        &["config", "keys"][..],
+        &["completions", "bash"],
+        &["config", "schema"],
+        &["space"],
+    ] {
+        let mut child = epnas()
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("epnas starts");
+        // Close our end before it writes all of it, as `| head -1` does.
+        let mut line = String::new();
+        BufReader::with_capacity(16, child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("a line");
+        let mut stderr = String::new();
+        child
+            .stderr
+            .take()
+            .expect("piped")
+            .read_to_string(&mut stderr)
+            .expect("UTF-8");
+        assert_eq!(
+            child.wait().expect("it ends").code(),
+            Some(0),
+            "{arguments:?}: {stderr}"
+        );
+        assert_eq!(stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn space_reports_levels_and_an_exact_cardinality() {
+    let report = run(&["space", "--config", "cifar10-macro", "--json"])
+        .ok()
+        .json();
+    assert_eq!(report["cardinality"], "160618186625454535808756219904");
+    let levels = report["levels"].as_array().expect("a list");
+    assert_eq!(levels.len(), 12);
+    // 25 parents times 6 * 2^11 layers.
+    assert_eq!(levels[11]["candidates"], 307_200);
+    assert_eq!(report["children_first_iteration"], 281);
+    assert_eq!(report["children"], 843);
+    let text = run(&["space", "--config", "cifar10-macro"]).ok().stdout;
+    assert!(
+        text.contains("160,618,186,625,454,535,808,756,219,904"),
+        "{text}"
+    );
+    assert!(text.contains("307,200"), "{text}");
+}
+
+#[test]
+fn show_prints_every_format() {
+    let arch = "macro:c3.0/c5.1/d3.1+2";
+    let text = run(&["show", arch]).ok().stdout;
+    // 23,914 parameters at C = 24: derived by hand, see the golden facts of epnas-arch.
+    assert!(text.contains("23,914"), "{text}");
+    let json = run(&["show", arch, "--format", "json"]).ok().json();
+    assert_eq!(json["params"], 23_914);
+    assert_eq!(json["text"], arch);
+    assert_eq!(json["architecture"]["layers"][1]["op"], "conv_5x5");
+    assert_eq!(run(&["show", arch, "--json"]).ok().json(), json);
+    let dot = run(&["show", arch, "--format", "dot"]).ok().stdout;
+    assert!(
+        dot.starts_with("digraph") && dot.trim_end().ends_with('}'),
+        "{dot}"
+    );
+    let wide = run(&["show", arch, "--channels", "200", "--json"])
+        .ok()
+        .json();
+    assert_eq!(wide["params"], 1_572_010);
+}
+
+#[test]
+fn show_reads_what_it_prints() {
+    let folder = crate::command::Folder::new();
+    let arch = "micro:c3.-2+mp.-1/d5.-1+id.0";
+    for format in ["json", "genotype"] {
+        let printed = run(&["show", arch, "--format", format]).ok().stdout;
+        let file = folder.write("arch.txt", printed);
+        assert_eq!(
+            run(&["show", &file, "--json"]).ok().json()["text"],
+            arch,
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn config_prints_what_is_in_force() {
+    let printed = run(&[
+        "config",
+        "--config",
+        "demo",
+        "--set",
+        "search.iterations=7",
+        "--seed",
+        "11",
+    ])
+    .ok()
+    .stdout;
+    assert!(printed.contains("iterations = 7"), "{printed}");
+    assert!(printed.contains("seed = 11"), "{printed}");
+    // What is printed is a configuration itself, and the same one.
+    let folder = crate::command::Folder::new();
+    let file = folder.write("effective.toml", &printed);
+    assert_eq!(run(&["config", "--config", &file]).ok().stdout, printed);
+    let json = run(&["config", "--config", &file, "--json"]).ok().json();
+    assert_eq!(json["search"]["iterations"], 7);
+}
+
+#[test]
+fn every_key_is_documented() {
+    let keys = run(&["config", "keys", "--json"]).ok().json();
+    let keys = keys.as_array().expect("a list");
+    assert!(keys.len() > 60, "only {} keys", keys.len());
+    for key in keys {
+        let doc = key["doc"].as_str().expect("a text");
+        assert!(doc.len() > 10, "{key} is not documented");
+        assert!(
+            key["kind"].as_str().is_some_and(|kind| !kind.is_empty()),
+            "{key} has no type"
+        );
+    }
+    let temperature = run(&["config", "keys", "temperature"]).ok().stdout;
+    assert!(
+        temperature.contains("search.temperature.final = 1.0"),
+        "{temperature}"
+    );
+}

@@ -1,0 +1,160 @@
+//! Runs killed at random moments end as if nothing had happened; so do runs on other numbers of threads.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::command::{Folder, epnas, read_json, read_lines};
+
+/// A history without the fields that measure time.
+pub(crate) fn timeless(run: &Path) -> Vec<Value> {
+    let mut lines = read_lines(&run.join("history.jsonl"));
+    for line in &mut lines {
+        line["seconds"] = Value::Null;
+        for epoch in line["epochs"].as_array_mut().into_iter().flatten() {
+            epoch["seconds"] = Value::Null;
+        }
+    }
+    lines
+}
+
+/// Names and bytes of the stored weights and surrogates of a run, its baseline included.
+fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for dir in [
+        run.join("checkpoint"),
+        run.join("random").join("checkpoint"),
+    ] {
+        for entry in
+            std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+        {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "bin") {
+                files.push((
+                    path.display().to_string(),
+                    std::fs::read(&path).expect("weights"),
+                ));
+            }
+        }
+    }
+    for file in &mut files {
+        let name = file.0.rsplit('/').next().unwrap_or_default().to_owned();
+        let part = if file.0.contains("random") {
+            "random/"
+        } else {
+            ""
+        };
+        file.0 = format!("{part}{name}");
+    }
+    files.sort();
+    assert!(
+        files
+            .iter()
+            .any(|(name, bytes)| name.starts_with("weights") && !bytes.is_empty()),
+        "no weights"
+    );
+    files
+}
+
+/// What must not depend on interruptions: the choice and its accuracies.
+fn result(run: &Path) -> [Value; 5] {
+    let best = read_json(&run.join("best.json"));
+    let random = &best["random"];
+    [
+        best["architecture"].clone(),
+        best["estimate"].clone(),
+        best["retrained_accuracy"].clone(),
+        random["architecture"].clone(),
+        random["retrained_accuracy"].clone(),
+    ]
+}
+
+#[track_caller]
+fn assert_same(expected: &Path, found: &Path) {
+    assert_eq!(timeless(expected), timeless(found));
+    assert_eq!(
+        timeless(&expected.join("random")),
+        timeless(&found.join("random"))
+    );
+    let (expected_weights, found_weights) = (weights(expected), weights(found));
+    let names = |files: &[(String, Vec<u8>)]| {
+        files
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&expected_weights), names(&found_weights));
+    for ((name, a), (_, b)) in expected_weights.iter().zip(&found_weights) {
+        assert!(a == b, "{name} differs");
+    }
+    assert_eq!(result(expected), result(found));
+}
+
+#[test]
+fn killed_runs_resume_to_the_same_end() {
+    let folder = Folder::new();
+    let clock = std::time::Instant::now();
+    folder.search("whole", &["-q"]).ok();
+    let whole = clock.elapsed();
+
+    let seed = std::env::var("EPNAS_KILL_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| {
+            SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |time| time.as_nanos() as u64)
+        });
+    println!("EPNAS_KILL_SEED={seed} repeats this test; the whole run took {whole:?}");
+    let mut state = seed;
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("killed"));
+    let mut kills = 0;
+    loop {
+        let mut command = epnas();
+        command.args([
+            "search", "--config", &config, "--out", &out, "--resume", "-q",
+        ]);
+        let mut child = command.spawn().expect("epnas starts");
+        // Up to half of a whole run at a time, so that every run is killed at least once.
+        let patience =
+            Duration::from_millis(next(&mut state) % (whole.as_millis() as u64 / 2).max(1));
+        std::thread::sleep(patience);
+        // SIGKILL on Unix.
+        if kills < 12 {
+            child.kill().expect("it can be killed");
+        }
+        let status = child.wait().expect("it ends");
+        if status.success() {
+            break;
+        }
+        assert_eq!(status.code(), None, "it failed by itself");
+        kills += 1;
+    }
+    println!("killed {kills} times");
+    assert!(kills > 0);
+    assert_same(&folder.path("whole"), &folder.path("killed"));
+
+    // A finished run resumed is left as it is.
+    folder.search("killed", &["--resume", "-q"]).ok();
+    assert_same(&folder.path("whole"), &folder.path("killed"));
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_run() {
+    let folder = Folder::new();
+    for threads in ["1", "2", "3"] {
+        folder.search(threads, &["--threads", threads, "-q"]).ok();
+    }
+    assert_same(&folder.path("1"), &folder.path("2"));
+    assert_same(&folder.path("1"), &folder.path("3"));
+}

@@ -1,0 +1,431 @@
+//! The whole way from a search to a prediction, budgets, dry runs, baselines.
+
+use serde_json::Value;
+
+use crate::command::{Folder, TINY_CHILDREN, read, read_json, read_lines, run};
+
+#[test]
+fn search_select_train_eval_predict() {
+    let folder = Folder::new();
+    let found = folder.search("run", &["--json"]).ok();
+    let best = found.json();
+    let (dir, run_path) = (folder.arg("run"), folder.path("run"));
+
+    // What was printed is what is stored.
+    assert_eq!(best, read_json(&run_path.join("best.json")));
+    for field in [
+        "architecture",
+        "estimate",
+        "retrained_accuracy",
+        "random",
+        "cost",
+        "seed",
+        "machine",
+        "versions",
+    ] {
+        assert!(!best[field].is_null(), "best.json has no {field}: {best:#}");
+    }
+    let arch = best["architecture"].as_str().expect("a text");
+    assert!(
+        arch.starts_with("macro:") && arch.matches('/').count() == 2,
+        "{arch} has not three layers"
+    );
+    assert!(
+        best["random"]["architecture"]
+            .as_str()
+            .is_some_and(|arch| arch.starts_with("macro:"))
+    );
+    assert!(
+        best["estimate"]
+            .as_f64()
+            .is_some_and(|estimate| (0.0..=1.0).contains(&estimate))
+    );
+
+    let history = read_lines(&run_path.join("history.jsonl"));
+    assert_eq!(history.len(), TINY_CHILDREN);
+    for (index, line) in history.iter().enumerate() {
+        for field in [
+            "index",
+            "iteration",
+            "step",
+            "arch",
+            "estimate",
+            "status",
+            "seconds",
+            "params",
+            "macs",
+            "predicted",
+            "probability",
+            "temperature",
+        ] {
+            assert!(line.get(field).is_some(), "line {index} has no {field}");
+        }
+        assert_eq!(line["index"], index);
+        assert_eq!(line["status"], "ok");
+        assert!(
+            line["arch"]
+                .as_str()
+                .is_some_and(|arch| arch.starts_with("macro:")),
+            "{line}"
+        );
+        assert!(
+            line["params"].as_u64().is_some_and(|params| params > 0),
+            "{line}"
+        );
+    }
+    // The first step trains all six layers, unpredicted; later ones are drawn.
+    assert_eq!(history.iter().filter(|line| line["step"] == 1).count(), 6);
+    assert!(history[0]["predicted"].is_null());
+    assert!(
+        history[9]["predicted"]
+            .as_f64()
+            .is_some_and(|p| (0.0..=1.0).contains(&p)),
+        "{}",
+        history[9]
+    );
+
+    // The stored configuration is the effective one.
+    let config = read(&run_path.join("config.toml"));
+    assert!(
+        config.contains("children_per_step = 2") && config.contains("weight_decay"),
+        "{config}"
+    );
+    assert!(run_path.join("checkpoint").is_dir());
+    assert_eq!(
+        read_lines(&run_path.join("selection.jsonl")).len(),
+        4,
+        "two candidates of each search"
+    );
+    assert!(!read_lines(&run_path.join("random").join("history.jsonl")).is_empty());
+
+    // Selection may be repeated with more candidates.
+    let again = run(&["select", &dir, "--top", "3", "--json"]).ok().json();
+    assert!(again["retrained_accuracy"].is_number(), "{again:#}");
+
+    // Not trained yet: nothing to evaluate.
+    run(&["eval", &dir]).fails(2, &["no trained model", "epnas train"]);
+    run(&["train", &dir, "--random"]).ok();
+    for model in ["model", "model-random"] {
+        for file in ["weights.safetensors", "model.json"] {
+            assert!(run_path.join(model).join(file).is_file(), "{model}/{file}");
+        }
+    }
+
+    let eval = run(&["eval", &dir, "--json"]).ok().json();
+    assert_eq!(eval["images"], 40);
+    assert_eq!(eval["per_class"].as_array().map(Vec::len), Some(10));
+    let confusion: u64 = eval["confusion"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .flat_map(|row| row.as_array().expect("columns"))
+        .map(|count| count.as_u64().expect("a count"))
+        .sum();
+    assert_eq!(confusion, 40);
+    assert_eq!(eval["test_accuracy"], eval["accuracy"]);
+    let text = run(&["eval", &dir]).ok().stdout;
+    assert!(
+        text.contains("test accuracy") && text.contains("confusion"),
+        "{text}"
+    );
+    run(&["eval", &dir, "--random"]).ok();
+    // A model folder alone needs to be told where the images are, unless it lies in its run.
+    assert_eq!(
+        run(&["eval", &folder.arg("run/model"), "--json"])
+            .ok()
+            .json()["accuracy"],
+        eval["accuracy"]
+    );
+
+    let images = folder.arg("images");
+    run(&[
+        "data",
+        "synthetic",
+        &images,
+        "--train",
+        "10",
+        "--test",
+        "10",
+        "--image-size",
+        "20",
+    ])
+    .ok();
+    let image = first_image(&folder.path("images").join("test"));
+    let predicted = run(&[
+        "predict", &image, &image, "--model", &dir, "--top", "2", "--json",
+    ])
+    .ok()
+    .json();
+    assert_eq!(predicted.as_array().map(Vec::len), Some(2));
+    assert_eq!(predicted[0]["classes"], predicted[1]["classes"]);
+    assert_eq!(predicted[0]["classes"].as_array().map(Vec::len), Some(2));
+    let all = run(&[
+        "predict",
+        &image,
+        "--model",
+        &folder.arg("run/model"),
+        "--top",
+        "10",
+        "--json",
+    ])
+    .ok()
+    .json();
+    let sum: f64 = all[0]["classes"]
+        .as_array()
+        .expect("classes")
+        .iter()
+        .filter_map(|c| c["probability"].as_f64())
+        .sum();
+    assert!((sum - 1.0).abs() < 1e-4, "probabilities sum to {sum}");
+    assert!(
+        run(&["predict", &image, "--model", &dir])
+            .ok()
+            .stdout
+            .contains('%')
+    );
+
+    let broken = folder.write("broken.png", b"\x89PNG\r\n\x1a\nnot an image");
+    run(&["predict", &image, &broken, "--model", &dir]).fails(2, &["broken.png"]);
+    run(&["predict", &folder.arg("none.png"), "--model", &dir]).fails(2, &["none.png"]);
+
+    // The run can be shown, and is not overwritten.
+    assert_eq!(
+        run(&["show", &dir, "--json"]).ok().json()["text"],
+        again["architecture"]
+    );
+    let before = read(&run_path.join("history.jsonl"));
+    folder
+        .search("run", &[])
+        .fails(2, &["already holds a run", "--resume"]);
+    folder
+        .search("run", &["--resume", "--set", "network.channels=6"])
+        .fails(2, &["network.channels"]);
+    assert_eq!(read(&run_path.join("history.jsonl")), before);
+
+    // A damaged model is recognized.
+    let weights = run_path.join("model").join("weights.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).expect("written");
+    run(&["eval", &dir]).fails(2, &["weights.safetensors"]);
+}
+
+fn first_image(dir: &std::path::Path) -> String {
+    let class = std::fs::read_dir(dir)
+        .expect("classes")
+        .next()
+        .expect("a class")
+        .expect("an entry")
+        .path();
+    let mut images = std::fs::read_dir(class).expect("images");
+    let image = images.next().map(|image| image.expect("an entry").path());
+    image.expect("an image").to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn micro_search_and_training_of_its_cell() {
+    let folder = Folder::new();
+    let config = folder.write(
+        "micro.toml",
+        crate::command::TINY
+            .replace(
+                "kind = \"macro\"\nlayers = 3",
+                "kind = \"micro\"\nblocks = 1",
+            )
+            .replace("kind = \"random\"", "kind = \"none\"")
+            .replace("image_size = 16", "image_size = 8")
+            .replace("synthetic.train = 160", "synthetic.train = 72"),
+    );
+    let out = folder.arg("run");
+    let sets = [
+        "--set",
+        "network.cells_per_stage=1",
+        "--set",
+        "train.cells_per_stage=1",
+        "--set",
+        "search.iterations=1",
+    ];
+    let mut arguments = vec!["search", "--config", &config, "--out", &out, "--json"];
+    arguments.extend(sets);
+    let best = run(&arguments).ok().json();
+    assert!(
+        best["architecture"]
+            .as_str()
+            .is_some_and(|arch| arch.starts_with("micro:")),
+        "{best:#}"
+    );
+    assert!(best["random"].is_null());
+    // All 105 cells of one block, unordered.
+    assert_eq!(
+        read_lines(&folder.path("run").join("history.jsonl")).len(),
+        105
+    );
+    run(&["train", &out]).ok();
+    assert_eq!(run(&["eval", &out, "--json"]).ok().json()["images"], 40);
+    run(&["train", &out, "--random"]).fails(2, &["run", "random"]);
+}
+
+#[test]
+fn a_given_architecture_is_trained() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
+    let arguments = [
+        "train",
+        "--arch",
+        "macro:c3.0/d3.1/mp.1+2",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--json",
+    ];
+    let report = run(&arguments).ok().json();
+    assert_eq!(report["architecture"], "macro:c3.0/d3.1/mp.1+2");
+    assert!(report["test_accuracy"].is_number(), "{report:#}");
+    let eval = run(&["eval", &out, "--json"]).ok().json();
+    assert_eq!(eval["accuracy"], report["test_accuracy"]);
+    assert_eq!(
+        run(&["show", &out, "--json"]).ok().json()["text"],
+        report["architecture"]
+    );
+    // Alone, the model does not say where its images were.
+    let moved = folder.arg("moved");
+    std::fs::rename(folder.path("mine").join("model"), &moved).expect("renamed");
+    run(&["eval", &moved]).fails(2, &["--config or --data"]);
+    assert_eq!(
+        run(&["eval", &moved, "--config", &config, "--json"])
+            .ok()
+            .json()["accuracy"],
+        eval["accuracy"]
+    );
+    std::fs::rename(&moved, folder.path("mine").join("model")).expect("renamed");
+
+    // Repeated, it is done already; with another network or recipe it is refused, not overwritten.
+    assert_eq!(
+        run(&arguments).ok().json()["test_accuracy"],
+        report["test_accuracy"]
+    );
+    let mut others = arguments;
+    others[2] = "macro:c5.0/d3.1/mp.1+2";
+    run(&others).fails(2, &["macro:c5.0/d3.1/mp.1+2"]);
+    let mut more = arguments.to_vec();
+    more.extend(["--set", "train.epochs=3"]);
+    run(&more).fails(2, &["epochs"]);
+    more.push("--restart");
+    assert_eq!(run(&more).ok().json()["epochs"], 3);
+    run(&[
+        "train",
+        "--arch",
+        "micro:c3.-2+mp.-1",
+        "--config",
+        &config,
+        "--out",
+        &folder.arg("x"),
+    ])
+    .fails(2, &["micro"]);
+    assert_eq!(
+        run(&[
+            "train",
+            "--arch",
+            "macro:c3.0/d3.1/x",
+            "--out",
+            &folder.arg("x")
+        ])
+        .code,
+        Some(2)
+    );
+}
+
+#[test]
+fn a_budget_stops_cleanly_with_the_best_so_far() {
+    let folder = Folder::new();
+    // Far more children than a second trains.
+    let sets = [
+        "--set",
+        "search.iterations=50",
+        "--set",
+        "baseline.kind=none",
+        "--set",
+        "select.top=1",
+    ];
+    let mut arguments = vec!["--budget", "1s", "--json"];
+    arguments.extend(sets);
+    let best = folder.search("run", &arguments).ok().json();
+    let children = read_lines(&folder.path("run").join("history.jsonl")).len();
+    assert!(
+        children >= 1 && children < 250,
+        "{children} children in a second"
+    );
+    assert!(
+        best["notes"]
+            .as_array()
+            .is_some_and(|notes| !notes.is_empty()),
+        "the budget is not noted: {best:#}"
+    );
+    assert!(
+        best["architecture"]
+            .as_str()
+            .is_some_and(|arch| arch.starts_with("macro:"))
+    );
+    folder
+        .search("other", &["--budget", "soon"])
+        .fails(2, &["soon"]);
+}
+
+#[test]
+fn a_dry_run_forecasts_and_writes_nothing() {
+    let folder = Folder::new();
+    let text = folder.search("run", &["--dry-run"]).ok().stdout;
+    assert!(
+        text.contains("children") && text.contains("candidates"),
+        "{text}"
+    );
+    let json = folder.search("run", &["--dry-run", "--json"]).ok().json();
+    let steps = json["steps"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no steps: {json:#}"));
+    // 6 layers; 6 * 12; 2 * 24.
+    let candidates: Vec<&Value> = steps.iter().map(|step| &step["candidates"]).collect();
+    assert_eq!(candidates, [6, 72, 48]);
+    assert!(!folder.path("run").exists(), "a dry run made its folder");
+}
+
+#[test]
+fn progress_is_one_line_per_child_off_a_terminal_and_none_when_quiet() {
+    let folder = Folder::new();
+    let sets = ["--set", "baseline.kind=none", "--set", "select.top=0"];
+    let loud = folder.search("loud", &sets).ok();
+    assert_eq!(
+        loud.stderr
+            .lines()
+            .filter(|line| line.starts_with("child "))
+            .count(),
+        TINY_CHILDREN,
+        "{}",
+        loud.stderr
+    );
+    assert!(
+        !loud.stderr.contains('\u{1b}') && !loud.stderr.contains('\r'),
+        "control characters: {:?}",
+        loud.stderr
+    );
+    assert!(loud.stdout.contains("macro:"), "{}", loud.stdout);
+    let mut arguments = vec!["--quiet"];
+    arguments.extend(sets);
+    let quiet = folder.search("quiet", &arguments).ok();
+    assert_eq!(quiet.stderr, "");
+    // The same seed, the same search.
+    assert_eq!(
+        crate::resume::timeless(&folder.path("loud")),
+        crate::resume::timeless(&folder.path("quiet"))
+    );
+    // Another seed, another one.
+    let mut arguments = vec!["--seed", "4"];
+    arguments.extend(sets);
+    folder.search("other", &arguments).ok();
+    assert_ne!(
+        crate::resume::timeless(&folder.path("loud")),
+        crate::resume::timeless(&folder.path("other"))
+    );
+}

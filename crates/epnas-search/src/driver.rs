@@ -4,20 +4,23 @@
 //! evaluated, its record appended and synchronized, then the checkpoint committed. A child whose record lies beyond the
 //! checkpoint is evaluated again after a crash, with the same seed from the same weights, so it ends the same.
 
-use std::path::PathBuf;
+mod journal;
+
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use epnas_arch::seed::split;
-use epnas_arch::{EvaluateError, Evaluator, Job, Measurement, Space};
-use serde::{Deserialize, Serialize};
+use epnas_arch::{Evaluator, Space};
 
-use crate::checkpoint::{CheckpointError, Commit, Loaded, Store};
+use crate::checkpoint::{self, CheckpointError, Store};
 use crate::config::HistoryPolicy;
 use crate::disk;
 use crate::error::SearchError;
-use crate::history::{History, HistoryFile, Record, Status};
+use crate::history::{History, HistoryFile};
 use crate::observer::{Event, Observer};
-use crate::strategy::{Batch, Proposal, Strategy};
+use crate::strategy::Strategy;
+
+use journal::Journal;
+pub(crate) use journal::finite;
 
 /// Decides before each child but the first whether to stop: told the history and the wall time of this part of the run
 /// in seconds, it returns the reason in words, or `None` to go on.
@@ -57,16 +60,6 @@ pub struct Driver<'a> {
     pub stop: Option<StopRule<'a>>,
 }
 
-/// What the checkpoint keeps besides weights and surrogate.
-#[derive(Debug, Serialize, Deserialize)]
-struct Position {
-    strategy: serde_json::Value,
-    /// The batch in progress.
-    batch: Option<Batch>,
-    /// How many of its children are done.
-    done: usize,
-}
-
 impl Driver<'_> {
     /// Runs to the end, or on from the checkpoint. The evaluator must be fresh; its state is restored when the search
     /// goes on.
@@ -90,7 +83,7 @@ impl Driver<'_> {
             loaded.as_ref().map_or(0, |loaded| loaded.children),
         )?;
         let history = History::from_records(self.space.clone(), self.policy, records);
-        let mut progress = Loop {
+        let mut journal = Journal {
             store,
             file,
             history,
@@ -101,18 +94,18 @@ impl Driver<'_> {
             seed: self.seed,
         };
         match loaded {
-            Some(loaded) => progress.resume(loaded, evaluator, strategy, observer)?,
-            None => progress.commit(
+            Some(loaded) => journal.resume(loaded, evaluator, strategy, observer)?,
+            None => journal.commit(
                 strategy,
                 Some(&evaluator.snapshot().map_err(SearchError::snapshot)?),
             )?,
         }
         loop {
-            if progress.batch.is_none() {
-                progress.batch = strategy.propose(&progress.history, observer)?;
-                progress.done = 0;
+            if journal.batch.is_none() {
+                journal.batch = strategy.propose(&journal.history, observer)?;
+                journal.done = 0;
             }
-            let Some(batch) = progress.batch.clone() else {
+            let Some(batch) = journal.batch.clone() else {
                 break;
             };
             observer.event(Event::Step {
@@ -122,219 +115,30 @@ impl Driver<'_> {
                 children: batch.children.len(),
                 temperature: batch.temperature,
             });
-            for proposal in &batch.children[progress.done.min(batch.children.len())..] {
-                if let Some(reason) = self.stop_reason(&progress) {
+            for proposal in &batch.children[journal.done.min(batch.children.len())..] {
+                if let Some(reason) = self.stop_reason(&journal) {
                     observer.event(Event::Stopped { reason: &reason });
-                    return Ok(progress.end(Ended::Stopped(reason)));
+                    return Ok(journal.end(Ended::Stopped(reason)));
                 }
-                progress.child(&batch, proposal, evaluator, strategy, observer)?;
+                journal.child(&batch, proposal, evaluator, strategy, observer)?;
             }
-            strategy.observe(&batch, &progress.history, observer)?;
-            progress.batch = None;
-            progress.done = 0;
-            progress.commit(strategy, None)?;
+            strategy.observe(&batch, &journal.history, observer)?;
+            journal.batch = None;
+            journal.done = 0;
+            journal.commit(strategy, None)?;
         }
-        Ok(progress.end(Ended::Finished))
+        Ok(journal.end(Ended::Finished))
     }
 
-    fn stop_reason(&mut self, progress: &Loop) -> Option<String> {
+    fn stop_reason(&mut self, journal: &Journal) -> Option<String> {
         // Without a single child there would be nothing to show.
-        if progress.history.is_empty() {
+        if journal.history.is_empty() {
             return None;
         }
-        let seconds = progress.seconds();
+        let seconds = journal.seconds();
         self.stop
             .as_mut()
-            .and_then(|stop| stop(&progress.history, seconds))
-    }
-}
-
-struct Loop {
-    store: Store,
-    file: HistoryFile,
-    history: History,
-    batch: Option<Batch>,
-    done: usize,
-    /// Wall time before this process, in seconds.
-    before: f64,
-    started: Instant,
-    seed: u64,
-}
-
-impl Loop {
-    fn resume<E, S>(
-        &mut self,
-        loaded: Loaded,
-        evaluator: &mut E,
-        strategy: &mut S,
-        observer: &mut dyn Observer,
-    ) -> Result<(), SearchError>
-    where
-        E: Evaluator + ?Sized,
-        S: Strategy + ?Sized,
-    {
-        let position: Position = serde_json::from_value(loaded.strategy).map_err(|error| {
-            crate::StrategyError::State {
-                reason: error.to_string(),
-            }
-        })?;
-        evaluator
-            .restore(&loaded.weights)
-            .map_err(SearchError::snapshot)?;
-        strategy.restore(&position.strategy, loaded.surrogate.as_deref())?;
-        self.batch = position.batch;
-        self.done = position.done;
-        self.before = loaded.seconds;
-        observer.event(Event::Resumed {
-            done: loaded.children as u64,
-            seconds: loaded.seconds,
-        });
-        Ok(())
-    }
-
-    fn child<E, S>(
-        &mut self,
-        batch: &Batch,
-        proposal: &Proposal,
-        evaluator: &mut E,
-        strategy: &mut S,
-        observer: &mut dyn Observer,
-    ) -> Result<(), SearchError>
-    where
-        E: Evaluator + ?Sized,
-        S: Strategy + ?Sized,
-    {
-        let index = self.history.len() as u64;
-        let arch = &proposal.arch;
-        observer.event(Event::ChildStarted {
-            index,
-            arch,
-            predicted: proposal.predicted,
-        });
-        let key = self.history.space().key(arch);
-        let seed = split(self.seed, &format!("{}/{key}", batch.seed_name));
-        let clock = Instant::now();
-        let mut progress = |progress| observer.event(Event::ChildProgress(progress));
-        let result = evaluator
-            .evaluate(Job {
-                arch,
-                seed,
-                progress: &mut progress,
-            })
-            .and_then(finite);
-        let cost = evaluator.cost(arch);
-        let mut record = Record {
-            index,
-            iteration: batch.iteration,
-            step: batch.step,
-            arch: arch.clone(),
-            estimate: None,
-            status: Status::Ok,
-            reason: None,
-            seconds: clock.elapsed().as_secs_f64(),
-            params: cost.map(|cost| cost.params),
-            macs: cost.map(|cost| cost.macs),
-            images: 0,
-            predicted: proposal.predicted,
-            probability: proposal.probability,
-            temperature: batch.temperature,
-            epochs: Vec::new(),
-        };
-        match result {
-            Ok(measurement) => record.measured(measurement),
-            Err(EvaluateError::Child { reason }) => {
-                tracing::warn!(%arch, %reason, "child failed");
-                record.status = Status::Failed;
-                record.reason = Some(reason);
-                // What the child did to the shared weights before it failed must not reach the next one.
-                evaluator
-                    .restore(&self.store.weights()?)
-                    .map_err(SearchError::snapshot)?;
-            }
-            Err(error @ EvaluateError::Fatal(_)) => {
-                return Err(SearchError::Evaluate {
-                    arch: arch.to_string(),
-                    source: error,
-                });
-            }
-        }
-        let failed = record.status == Status::Failed;
-        self.file.append(&record)?;
-        self.history.push(record);
-        self.done += 1;
-        let weights = if failed {
-            None
-        } else {
-            Some(evaluator.snapshot().map_err(SearchError::snapshot)?)
-        };
-        self.commit(strategy, weights.as_deref())?;
-        if let Some(record) = self.history.records().last() {
-            observer.event(Event::ChildFinished { record });
-        }
-        Ok(())
-    }
-
-    fn commit<S: Strategy + ?Sized>(
-        &mut self,
-        strategy: &S,
-        weights: Option<&[u8]>,
-    ) -> Result<(), SearchError> {
-        let fits = strategy.fits();
-        let surrogate = if fits == self.store.fits() {
-            None
-        } else {
-            strategy.surrogate()?
-        };
-        let position = Position {
-            strategy: strategy.state(),
-            batch: self.batch.clone(),
-            done: self.done,
-        };
-        let strategy =
-            serde_json::to_value(position).map_err(|error| crate::StrategyError::State {
-                reason: error.to_string(),
-            })?;
-        self.store.commit(Commit {
-            children: self.history.len(),
-            seconds: self.seconds(),
-            strategy,
-            weights,
-            surrogate: surrogate.as_deref().map(|bytes| (bytes, fits)),
-        })?;
-        Ok(())
-    }
-
-    fn seconds(&self) -> f64 {
-        self.before + self.started.elapsed().as_secs_f64()
-    }
-
-    fn end(self, ended: Ended) -> Outcome {
-        Outcome {
-            seconds: self.seconds(),
-            history: self.history,
-            ended,
-        }
-    }
-}
-
-/// JSON has no infinities, and nothing can be learned from them: such a child has failed.
-pub(crate) fn finite(measurement: Measurement) -> Result<Measurement, EvaluateError> {
-    if !measurement.estimate.is_finite() {
-        return Err(EvaluateError::child(format!(
-            "its estimate is {}",
-            measurement.estimate
-        )));
-    }
-    match measurement
-        .epochs
-        .iter()
-        .find(|epoch| !(epoch.loss.is_finite() && epoch.accuracy.is_finite()))
-    {
-        Some(epoch) => Err(EvaluateError::child(format!(
-            "loss {} in epoch {}",
-            epoch.loss, epoch.epoch
-        ))),
-        None => Ok(measurement),
+            .and_then(|stop| stop(&journal.history, seconds))
     }
 }
 
@@ -342,9 +146,9 @@ pub(crate) fn finite(measurement: Measurement) -> Result<Measurement, EvaluateEr
 ///
 /// # Errors
 /// [`CheckpointError`] when its checkpoint cannot be read.
-pub fn elapsed_seconds(folder: &std::path::Path) -> Result<f64, CheckpointError> {
+pub fn elapsed_seconds(folder: &Path) -> Result<f64, CheckpointError> {
     if !folder.join("checkpoint").is_dir() {
         return Ok(0.0);
     }
-    Ok(crate::checkpoint::peek_seconds(&folder.join("checkpoint"))?.unwrap_or(0.0))
+    Ok(checkpoint::peek_seconds(&folder.join("checkpoint"))?.unwrap_or(0.0))
 }

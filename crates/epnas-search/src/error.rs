@@ -30,7 +30,7 @@ pub enum ConfigFileError {
         path: PathBuf,
         /// What.
         #[source]
-        source: SettingsError,
+        source: Box<SettingsError>,
     },
 }
 

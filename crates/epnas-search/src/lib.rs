@@ -33,7 +33,6 @@ pub mod compose;
 
 #[cfg(test)]
 #[path = "../tests/fakes/mod.rs"]
-#[allow(unreachable_pub)]
 mod fakes;
 #[cfg(test)]
 mod resume_tests;

@@ -30,7 +30,7 @@ pub enum RunError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: SettingsError,
+        source: Box<SettingsError>,
     },
     /// The folder holds a run.
     #[error("{} already holds a run; use --resume to continue it, or another folder", dir.display())]
@@ -154,10 +154,10 @@ impl RunFolder {
         match disk::read_if_present(&path)? {
             Some(bytes) => String::from_utf8(bytes).map_err(|_| RunError::Config {
                 path,
-                source: SettingsError::Syntax {
+                source: Box::new(SettingsError::Syntax {
                     line: None,
                     message: "not UTF-8".into(),
-                },
+                }),
             }),
             None => Err(RunError::Missing {
                 dir: self.dir.clone(),
@@ -272,11 +272,11 @@ impl Run {
         };
         let stored = settings::parse_table(&text).map_err(|source| RunError::Config {
             path: self.folder.config(),
-            source,
+            source: Box::new(source),
         })?;
         let given = settings::parse_table(config).map_err(|source| RunError::Config {
             path: PathBuf::from("the given configuration"),
-            source,
+            source: Box::new(source),
         })?;
         let differences = differences(&stored, &given, may_differ);
         if differences.is_empty() {

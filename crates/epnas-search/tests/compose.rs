@@ -60,7 +60,12 @@ fn blobs(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder.join("checkpoint")).expect("a checkpoint");
     let mut files: Vec<_> = entries
         .map(|entry| entry.expect("an entry"))
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .map(|entry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.path(),
+            )
+        })
         .filter(|(name, _)| name.ends_with(".bin"))
         .map(|(name, path)| (name, std::fs::read(path).expect("bytes")))
         .collect();
@@ -73,7 +78,9 @@ fn search_selection_and_training() {
     let folder = fakes::folder();
     let dir = folder.path().join("run");
     let session = session(&[]);
-    let best = session.search(&dir, Start::New, &mut Silent).expect("a search");
+    let best = session
+        .search(&dir, Start::New, &mut Silent)
+        .expect("a search");
 
     // 6 of one layer and 3 of two.
     assert_eq!(best.cost.children, 9);
@@ -82,7 +89,10 @@ fn search_selection_and_training() {
     assert_eq!(best.top.len(), 2);
     assert_eq!(best.top[0].architecture, best.architecture);
     assert!(best.top[0].retrained_accuracy >= best.top[1].retrained_accuracy);
-    assert!(best.retrained_accuracy.is_some_and(|accuracy| (0.0..=1.0).contains(&accuracy)));
+    assert!(
+        best.retrained_accuracy
+            .is_some_and(|accuracy| (0.0..=1.0).contains(&accuracy))
+    );
     assert_eq!(best.retrained_epochs, Some(2));
     assert_eq!(best.notes, Vec::<String>::new());
     let random = best.random.as_ref().expect("a baseline");
@@ -90,17 +100,30 @@ fn search_selection_and_training() {
     assert!(random.top.len() <= 2 && random.retrained_accuracy.is_some());
     assert_eq!(Best::read(&dir.join("best.json")).expect("a result"), best);
     let stored = std::fs::read_to_string(dir.join("config.toml")).expect("a configuration");
-    assert_eq!(Config::from_toml(&stored).expect("valid"), *session.config());
+    assert_eq!(
+        Config::from_toml(&stored).expect("valid"),
+        *session.config()
+    );
 
     // Again: refused, or nothing to do.
-    let again = session.search(&dir, Start::New, &mut Silent).expect_err("there is a run");
+    let again = session
+        .search(&dir, Start::New, &mut Silent)
+        .expect_err("there is a run");
     assert!(matches!(again, SearchError::Run(_)), "{again}");
     let mut children = 0;
     let mut count = |event: Event<'_>| {
-        children += usize::from(matches!(event, Event::ChildStarted { .. } | Event::CandidateStarted { .. }));
+        children += usize::from(matches!(
+            event,
+            Event::ChildStarted { .. } | Event::CandidateStarted { .. }
+        ));
     };
-    let resumed = session.search(&dir, Start::Resume, &mut count).expect("nothing to do");
-    assert_eq!((children, &resumed.top, resumed.cost.children), (0, &best.top, 9));
+    let resumed = session
+        .search(&dir, Start::Resume, &mut count)
+        .expect("nothing to do");
+    assert_eq!(
+        (children, &resumed.top, resumed.cost.children),
+        (0, &best.top, 9)
+    );
     let selected = session.select(&dir, &mut Silent).expect("a selection");
     assert_eq!(selected.top, best.top);
     assert_eq!(selected.random.expect("a baseline").top, random.top);
@@ -111,18 +134,35 @@ fn search_selection_and_training() {
             epochs.push(epoch);
         }
     };
-    let report = session.train(&dir, Which::Found, Start::New, &mut observer).expect("a training");
+    let report = session
+        .train(&dir, Which::Found, Start::New, &mut observer)
+        .expect("a training");
     assert_eq!(epochs, [1, 2]);
-    assert_eq!((report.epochs, &report.architecture), (2, &best.architecture));
+    assert_eq!(
+        (report.epochs, &report.architecture),
+        (2, &best.architecture)
+    );
     let test = report.test.expect("test images");
     assert_eq!(test.images, 40);
     let model = Model::load(&dir.join("model")).expect("a model");
-    let images = session.dataset().expect("images").test.as_ref().expect("a test part");
+    let images = session
+        .dataset()
+        .expect("images")
+        .test
+        .as_ref()
+        .expect("a test part");
     assert_eq!(model.evaluate(images).expect("an evaluation"), test);
     let curve = std::fs::read_to_string(dir.join("train/curve.jsonl")).expect("a curve");
     assert_eq!(curve.lines().count(), 2);
-    assert!(session.train(&dir, Which::Found, Start::New, &mut Silent).is_err(), "a model is not overwritten");
-    session.train(&dir, Which::Random, Start::New, &mut Silent).expect("the baseline's training");
+    assert!(
+        session
+            .train(&dir, Which::Found, Start::New, &mut Silent)
+            .is_err(),
+        "a model is not overwritten"
+    );
+    session
+        .train(&dir, Which::Random, Start::New, &mut Silent)
+        .expect("the baseline's training");
     assert!(dir.join("model-random/model.json").is_file());
 }
 
@@ -144,18 +184,29 @@ fn a_killed_run_ends_as_the_uninterrupted_one() {
     let folder = fakes::folder();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     let session = session(&[]);
-    let expected = session.search(&whole, Start::New, &mut Silent).expect("a search");
+    let expected = session
+        .search(&whole, Start::New, &mut Silent)
+        .expect("a search");
     for (attempt, event) in [7, 23, 41, 30, 40].into_iter().enumerate() {
-        let start = if attempt == 0 { Start::New } else { Start::Resume };
+        let start = if attempt == 0 {
+            Start::New
+        } else {
+            Start::Resume
+        };
         killed_at(&session, &broken, start, event);
     }
-    let resumed = session.search(&broken, Start::Resume, &mut Silent).expect("the rest");
+    let resumed = session
+        .search(&broken, Start::Resume, &mut Silent)
+        .expect("the rest");
     for part in ["", "random"] {
         assert_eq!(timeless(&broken.join(part)), timeless(&whole.join(part)));
         assert_eq!(blobs(&broken.join(part)), blobs(&whole.join(part)));
     }
     assert_eq!(resumed.top, expected.top);
-    assert_eq!(resumed.random.map(|random| random.top), expected.random.map(|random| random.top));
+    assert_eq!(
+        resumed.random.map(|random| random.top),
+        expected.random.map(|random| random.top)
+    );
 }
 
 #[test]
@@ -163,23 +214,45 @@ fn a_killed_training_ends_as_the_uninterrupted_one() {
     let folder = fakes::folder();
     let session = session(&[("train.epochs", "3")]);
     let arch = "macro:c3.0/d5.0+1".parse().expect("an architecture");
-    let place = |name: &str| (folder.path().join(name), folder.path().join(format!("{name}-model")));
+    let place = |name: &str| {
+        (
+            folder.path().join(name),
+            folder.path().join(format!("{name}-model")),
+        )
+    };
     let (whole, whole_model) = place("whole");
-    session.train_architecture(&arch, &whole, &whole_model, Start::New, &mut Silent).expect("a training");
+    session
+        .train_architecture(&arch, &whole, &whole_model, Start::New, &mut Silent)
+        .expect("a training");
     let (broken, broken_model) = place("broken");
     for epochs in [1, 2] {
         let mut observer = |event: Event<'_>| {
-            assert!(!matches!(event, Event::Epoch { epoch, .. } if epoch == epochs), "killed");
+            assert!(
+                !matches!(event, Event::Epoch { epoch, .. } if epoch == epochs),
+                "killed"
+            );
         };
-        let start = if epochs == 1 { Start::New } else { Start::Resume };
+        let start = if epochs == 1 {
+            Start::New
+        } else {
+            Start::Resume
+        };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            session.train_architecture(&arch, &broken, &broken_model, start, &mut observer).map(|_| ())
+            session
+                .train_architecture(&arch, &broken, &broken_model, start, &mut observer)
+                .map(|_| ())
         }));
         assert!(result.is_err());
     }
-    let refused = session.train_architecture(&arch, &broken, &broken_model, Start::New, &mut Silent);
-    assert!(refused.is_err(), "a training in progress is not overwritten");
-    session.train_architecture(&arch, &broken, &broken_model, Start::Resume, &mut Silent).expect("the rest");
+    let refused =
+        session.train_architecture(&arch, &broken, &broken_model, Start::New, &mut Silent);
+    assert!(
+        refused.is_err(),
+        "a training in progress is not overwritten"
+    );
+    session
+        .train_architecture(&arch, &broken, &broken_model, Start::Resume, &mut Silent)
+        .expect("the rest");
     let weights = |dir: &Path| std::fs::read(dir.join("weights.safetensors")).expect("weights");
     assert_eq!(weights(&broken_model), weights(&whole_model));
 }
@@ -189,15 +262,37 @@ fn other_settings_are_refused_and_a_budget_is_not() {
     let folder = fakes::folder();
     let dir = folder.path().join("run");
     let short = session(&[("search.budget", "1ms"), ("baseline.kind", "none")]);
-    let best = short.search(&dir, Start::New, &mut Silent).expect("a short search");
+    let best = short
+        .search(&dir, Start::New, &mut Silent)
+        .expect("a short search");
     assert_eq!((best.cost.children, best.retrained_accuracy), (1, None));
-    assert!(best.notes.iter().any(|note| note.contains("time budget of 1ms")), "{:?}", best.notes);
-    assert!(best.notes.iter().any(|note| note.contains("the best of 1 of 2 levels")), "{:?}", best.notes);
+    assert!(
+        best.notes
+            .iter()
+            .any(|note| note.contains("time budget of 1ms")),
+        "{:?}",
+        best.notes
+    );
+    assert!(
+        best.notes
+            .iter()
+            .any(|note| note.contains("the best of 1 of 2 levels")),
+        "{:?}",
+        best.notes
+    );
     let other = session(&[("seed", "4"), ("network.channels", "5")]);
-    let error = other.search(&dir, Start::Resume, &mut Silent).expect_err("other settings").to_string();
-    assert!(error.contains("network.channels (stored 4, given 5), seed (stored 3, given 4)"), "{error}");
+    let error = other
+        .search(&dir, Start::Resume, &mut Silent)
+        .expect_err("other settings")
+        .to_string();
+    assert!(
+        error.contains("network.channels (stored 4, given 5), seed (stored 3, given 4)"),
+        "{error}"
+    );
     let longer = session(&[("search.budget", "10h")]);
-    let best = longer.search(&dir, Start::Resume, &mut Silent).expect("the rest");
+    let best = longer
+        .search(&dir, Start::Resume, &mut Silent)
+        .expect("the rest");
     assert_eq!((best.cost.children, best.notes), (9, Vec::new()));
     assert!(best.random.is_some());
 }
@@ -208,7 +303,9 @@ fn images_that_cannot_be_read_leave_no_run_behind() {
     let dir = folder.path().join("run");
     let nowhere = session(&[("data.source", "folder"), ("data.dir", "/nowhere/at/all")]);
     assert!(nowhere.search(&dir, Start::New, &mut Silent).is_err());
-    session(&[]).search(&dir, Start::New, &mut Silent).expect("the folder is free");
+    session(&[])
+        .search(&dir, Start::New, &mut Silent)
+        .expect("the folder is free");
 }
 
 #[test]
@@ -219,7 +316,13 @@ fn a_dry_run_counts_and_forecasts() {
     assert_eq!(plan.cardinality.as_deref(), Some("72"));
     assert_eq!(plan.images_per_child, 160);
     let seconds = plan.seconds;
-    for part in [seconds.children, seconds.scoring, seconds.fitting, seconds.baseline, seconds.selection] {
+    for part in [
+        seconds.children,
+        seconds.scoring,
+        seconds.fitting,
+        seconds.baseline,
+        seconds.selection,
+    ] {
         assert!(part > 0.0, "{seconds:?}");
     }
     assert!((plan.hours * 3600.0 - seconds.total).abs() < 1e-9);

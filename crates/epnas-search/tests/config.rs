@@ -32,7 +32,10 @@ fn unknown_keys_are_named_with_line_and_suggestion() {
         message("[search]\nlayers = 12\n"),
         "unknown key `search.layers` (line 2); did you mean `space.layers`?"
     );
-    assert_eq!(message("[search]\nxyzzy = 1\n"), "unknown key `search.xyzzy` (line 2)");
+    assert_eq!(
+        message("[search]\nxyzzy = 1\n"),
+        "unknown key `search.xyzzy` (line 2)"
+    );
 }
 
 #[test]
@@ -42,7 +45,10 @@ fn keys_of_tagged_and_flattened_sections_are_checked() {
         "unknown key `space.block` (line 3); did you mean `space.blocks`?"
     );
     // `layers` is of the other kind.
-    assert!(message("[space]\nkind = \"micro\"\nlayers = 5\n").starts_with("unknown key `space.layers` (line 3)"));
+    assert!(
+        message("[space]\nkind = \"micro\"\nlayers = 5\n")
+            .starts_with("unknown key `space.layers` (line 3)")
+    );
     assert_eq!(
         message("[training]\nlearning_rat = 0.1\n"),
         "unknown key `training.learning_rat` (line 2); did you mean `training.learning_rate`?"
@@ -67,12 +73,18 @@ fn wrong_types_are_named_with_line() {
         message("[search]\niterations = 2.5\n"),
         "`search.iterations` (line 2) is 2.5, expected a whole number"
     );
-    assert_eq!(message("search = 3\n"), "`search` (line 1) is 3, expected a table");
+    assert_eq!(
+        message("search = 3\n"),
+        "`search` (line 1) is 3, expected a table"
+    );
     assert_eq!(
         message("[training]\nlearning_rate = true\n"),
         "`training.learning_rate` (line 2) is true, expected a number"
     );
-    assert_eq!(message("seed = -1\n"), "`seed` (line 1) is -1, expected a number of at least 0");
+    assert_eq!(
+        message("seed = -1\n"),
+        "`seed` (line 1) is -1, expected a number of at least 0"
+    );
     assert_eq!(
         message("[search]\nselection = \"topk\"\n"),
         "`search.selection` (line 2) is \"topk\", expected one of \"sample\", \"top_k\", \"uniform\"; \
@@ -98,7 +110,10 @@ fn syntax_errors_carry_the_line() {
 #[test]
 fn values_out_of_range_are_named() {
     for (text, expected) in [
-        ("[search]\niterations = 0\n", "`search.iterations` is 0, expected a whole number from 1 to 1000"),
+        (
+            "[search]\niterations = 0\n",
+            "`search.iterations` is 0, expected a whole number from 1 to 1000",
+        ),
         (
             "[search]\nbudget = \"soon\"\n",
             "`search.budget` is \"soon\", expected a duration above zero such as \"90s\", \"45m\" or \"2h 30m\"",
@@ -107,10 +122,22 @@ fn values_out_of_range_are_named() {
             "[search.temperature]\nfinal = 0.0\n",
             "`search.temperature.final` is 0, expected a finite number of at least 1e-6",
         ),
-        ("[select]\nlearning_rate = 0.0\n", "`select.learning_rate` is 0, expected a finite number above 0"),
-        ("[training]\nbatch = 0\n", "`training.batch` is 0, expected at least 1"),
-        ("[train]\nmomentum = 1.0\n", "`train.momentum` is 1, expected from 0 to below 1"),
-        ("[data]\nimage_size = 2\n", "`data.image_size` is 2, expected 4 to 1024 pixels"),
+        (
+            "[select]\nlearning_rate = 0.0\n",
+            "`select.learning_rate` is 0, expected a finite number above 0",
+        ),
+        (
+            "[training]\nbatch = 0\n",
+            "`training.batch` is 0, expected at least 1",
+        ),
+        (
+            "[train]\nmomentum = 1.0\n",
+            "`train.momentum` is 1, expected from 0 to below 1",
+        ),
+        (
+            "[data]\nimage_size = 2\n",
+            "`data.image_size` is 2, expected 4 to 1024 pixels",
+        ),
     ] {
         assert_eq!(message(text), expected);
     }
@@ -129,10 +156,21 @@ fn values_out_of_range_are_named() {
 fn presets_are_a_base_that_keys_override() {
     let config = Config::from_toml("[training]\npreset = \"mfas\"\nepochs = 5\n").expect("valid");
     assert_eq!(config.training.preset, Preset::Mfas);
-    assert_eq!((config.training.recipe.epochs, config.training.recipe.learning_rate), (5, 1e-3));
-    let nested = Config::from_toml("[train]\nepochs = 7\nchannels = 20\n[train.augment]\ncutout = 8\n").expect("valid");
+    assert_eq!(
+        (
+            config.training.recipe.epochs,
+            config.training.recipe.learning_rate
+        ),
+        (5, 1e-3)
+    );
+    let nested =
+        Config::from_toml("[train]\nepochs = 7\nchannels = 20\n[train.augment]\ncutout = 8\n")
+            .expect("valid");
     let scratch = Preset::Scratch.recipe();
-    assert_eq!((nested.train.recipe.epochs, nested.train.recipe.batch), (7, scratch.batch));
+    assert_eq!(
+        (nested.train.recipe.epochs, nested.train.recipe.batch),
+        (7, scratch.batch)
+    );
     assert_eq!(nested.train.network.channels, Some(20));
     assert_eq!(nested.train.recipe.augment.cutout, 8);
     assert_eq!(nested.train.recipe.augment.pad, scratch.augment.pad);
@@ -151,7 +189,9 @@ fn assignments() {
         ("data.source", "\"cifar10\""),
         ("data.dir", "2024"),
     ] {
-        config.set(key, value).unwrap_or_else(|error| panic!("{key}={value}: {error}"));
+        config
+            .set(key, value)
+            .unwrap_or_else(|error| panic!("{key}={value}: {error}"));
     }
     assert_eq!(config.search.iterations, 2);
     assert_eq!(config.search.history, HistoryPolicy::Latest);
@@ -159,18 +199,39 @@ fn assignments() {
     assert_eq!(config.search.budget.as_deref(), Some("2h"));
     assert_eq!(config.data.train_limit, Some(500));
     // A number where a string belongs is taken as its text.
-    assert_eq!(config.data.dir.as_deref(), Some(std::path::Path::new("2024")));
-    config.set("space.kind", "micro").expect("another kind starts its section afresh");
+    assert_eq!(
+        config.data.dir.as_deref(),
+        Some(std::path::Path::new("2024"))
+    );
+    config
+        .set("space.kind", "micro")
+        .expect("another kind starts its section afresh");
     assert!(matches!(config.space, Space::Micro(_)));
     config.set("training.preset", "nasnet").expect("a preset");
     assert_eq!(config.training.recipe, Preset::Nasnet.recipe());
 
     let before = config.clone();
     for (key, value, expected) in [
-        ("search.iteration", "2", "unknown key `search.iteration`; did you mean `search.iterations`?"),
-        ("search.iterations", "many", "`search.iterations` is the string \"many\", expected a whole number"),
-        ("search.iterations", "0", "`search.iterations` is 0, expected a whole number from 1 to 1000"),
-        ("search.iterations.deep", "0", "`search.iterations` is a table, expected a whole number"),
+        (
+            "search.iteration",
+            "2",
+            "unknown key `search.iteration`; did you mean `search.iterations`?",
+        ),
+        (
+            "search.iterations",
+            "many",
+            "`search.iterations` is the string \"many\", expected a whole number",
+        ),
+        (
+            "search.iterations",
+            "0",
+            "`search.iterations` is 0, expected a whole number from 1 to 1000",
+        ),
+        (
+            "search.iterations.deep",
+            "0",
+            "`search.iterations` is a table, expected a whole number",
+        ),
     ] {
         assert_eq!(config.set(key, value).expect_err(key).to_string(), expected);
     }
@@ -182,7 +243,10 @@ fn assignments() {
 fn assignments_come_before_presets() {
     let sets = [("training.preset".to_owned(), "nasnet".to_owned())];
     let config = Config::from_toml_with("[training]\nepochs = 9\n", &sets).expect("valid");
-    assert_eq!(config.training.recipe.learning_rate, Preset::Nasnet.recipe().learning_rate);
+    assert_eq!(
+        config.training.recipe.learning_rate,
+        Preset::Nasnet.recipe().learning_rate
+    );
 }
 
 #[test]
@@ -191,8 +255,18 @@ fn the_effective_configuration_round_trips() {
         [search]\nbudget = \"90s\"\nselection = \"top_k\"\n[train]\nchannels = 36\n";
     let config = Config::from_toml(text).expect("valid");
     let effective = config.to_toml().expect("TOML");
-    assert_eq!(Config::from_toml(&effective).expect("valid"), config, "{effective}");
-    for key in ["iterations = 3", "batch = 64", "blocks = 3", "[search.temperature]", "kind = \"micro\""] {
+    assert_eq!(
+        Config::from_toml(&effective).expect("valid"),
+        config,
+        "{effective}"
+    );
+    for key in [
+        "iterations = 3",
+        "batch = 64",
+        "blocks = 3",
+        "[search.temperature]",
+        "kind = \"micro\"",
+    ] {
         assert!(effective.contains(key), "{key} is missing in\n{effective}");
     }
 }
@@ -200,15 +274,28 @@ fn the_effective_configuration_round_trips() {
 #[test]
 fn every_key_is_documented() {
     let keys = Config::reference();
-    let find = |key: &str| keys.iter().find(|doc| doc.key == key).unwrap_or_else(|| panic!("{key} is missing"));
+    let find = |key: &str| {
+        keys.iter()
+            .find(|doc| doc.key == key)
+            .unwrap_or_else(|| panic!("{key} is missing"))
+    };
     for doc in &keys {
         assert!(doc.doc.len() > 10, "{} has no documentation", doc.key);
         assert_ne!(doc.kind, "any value", "{} has no type", doc.key);
     }
     let iterations = find("search.iterations");
-    assert_eq!((iterations.kind.as_str(), iterations.default.as_deref()), ("a whole number", Some("3")));
-    assert_eq!(find("search.selection").kind, "one of \"sample\", \"top_k\", \"uniform\"");
-    assert_eq!(find("search.temperature.final").default.as_deref(), Some("1.0"));
+    assert_eq!(
+        (iterations.kind.as_str(), iterations.default.as_deref()),
+        ("a whole number", Some("3"))
+    );
+    assert_eq!(
+        find("search.selection").kind,
+        "one of \"sample\", \"top_k\", \"uniform\""
+    );
+    assert_eq!(
+        find("search.temperature.final").default.as_deref(),
+        Some("1.0")
+    );
     assert_eq!(find("search.budget").default, None);
     assert_eq!(find("training.preset").default.as_deref(), Some("\"fast\""));
     assert_eq!(find("train.epochs").default.as_deref(), Some("600"));
@@ -218,7 +305,11 @@ fn every_key_is_documented() {
     assert_eq!(find("space.kind").kind, "one of \"macro\", \"micro\"");
     assert_eq!(find("space.kind").default.as_deref(), Some("\"macro\""));
     // Every key that a document may hold, and no other, is listed.
-    let written = Config::default().to_toml().expect("TOML").parse::<toml::Table>().expect("a table");
+    let written = Config::default()
+        .to_toml()
+        .expect("TOML")
+        .parse::<toml::Table>()
+        .expect("a table");
     for key in epnas_search::settings::leaves(&written).keys() {
         find(key);
     }

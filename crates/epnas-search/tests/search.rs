@@ -9,17 +9,24 @@ use epnas_arch::{Evaluator, MacroSpace, Space};
 use epnas_sampler::{Selection, TemperatureSchedule};
 use epnas_search::driver::elapsed_seconds;
 use epnas_search::{
-    Driver, Ended, Event, History, HistoryPolicy, Outcome, Progressive, RandomBudget, RandomSearch, Record,
-    SearchConfig, SearchError, Silent, Status, Strategy, StrategyError, read_history,
+    Driver, Ended, Event, History, HistoryPolicy, Outcome, Progressive, RandomBudget, RandomSearch,
+    Record, SearchConfig, SearchError, Silent, Status, Strategy, StrategyError, read_history,
 };
 use fakes::{Landscape, Linear, Trouble};
 
 fn space(layers: usize) -> Space {
-    Space::Macro(MacroSpace { layers, ..MacroSpace::default() })
+    Space::Macro(MacroSpace {
+        layers,
+        ..MacroSpace::default()
+    })
 }
 
 fn small() -> SearchConfig {
-    SearchConfig { iterations: 2, children_per_step: 6, ..SearchConfig::default() }
+    SearchConfig {
+        iterations: 2,
+        children_per_step: 6,
+        ..SearchConfig::default()
+    }
 }
 
 fn run_in<E: Evaluator, S: Strategy>(
@@ -30,21 +37,38 @@ fn run_in<E: Evaluator, S: Strategy>(
     strategy: &mut S,
 ) -> Result<Outcome, SearchError> {
     let policy = HistoryPolicy::Best;
-    let driver = Driver { folder: folder.to_owned(), space: space.clone(), policy, seed, stop: None };
+    let driver = Driver {
+        folder: folder.to_owned(),
+        space: space.clone(),
+        policy,
+        seed,
+        stop: None,
+    };
     driver.run(evaluator, strategy, &mut Silent)
 }
 
 fn search(space: &Space, config: &SearchConfig, seed: u64) -> Outcome {
     let folder = fakes::folder();
     let mut strategy = Progressive::new(space.clone(), config.clone(), Linear::new(space), seed);
-    run_in(folder.path(), space, seed, &mut Landscape::new(space), &mut strategy).expect("a search")
+    run_in(
+        folder.path(),
+        space,
+        seed,
+        &mut Landscape::new(space),
+        &mut strategy,
+    )
+    .expect("a search")
 }
 
 /// The best true value among full-length architectures.
 fn best_value(space: &Space, history: &History) -> f64 {
     let landscape = Landscape::new(space);
-    let full = history.records().iter().filter(|record| record.arch.len() == space.levels());
-    full.map(|record| landscape.value(&record.arch)).fold(0.0, f64::max)
+    let full = history
+        .records()
+        .iter()
+        .filter(|record| record.arch.len() == space.levels());
+    full.map(|record| landscape.value(&record.arch))
+        .fold(0.0, f64::max)
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -57,36 +81,75 @@ fn the_search_beats_uniform_and_random_choice() {
     let greedy = SearchConfig {
         iterations: 2,
         children_per_step: 10,
-        temperature: TemperatureSchedule { initial: 1.0, final_: 0.03, decay: Some(3.0) },
+        temperature: TemperatureSchedule {
+            initial: 1.0,
+            final_: 0.03,
+            decay: Some(3.0),
+        },
         ..SearchConfig::default()
     };
-    let uniform = SearchConfig { selection: Selection::Uniform, ..greedy.clone() };
+    let uniform = SearchConfig {
+        selection: Selection::Uniform,
+        ..greedy.clone()
+    };
     let (mut found, mut indifferent, mut random) = (Vec::new(), Vec::new(), Vec::new());
     for seed in 0..6 {
         let outcome = search(&space, &greedy, seed);
         found.push(best_value(&space, &outcome.history));
         indifferent.push(best_value(&space, &search(&space, &uniform, seed).history));
         let folder = fakes::folder();
-        let mut strategy = RandomSearch::new(space.clone(), RandomBudget::of(&outcome.history), seed);
-        let baseline = run_in(folder.path(), &space, seed, &mut Landscape::new(&space), &mut strategy);
-        random.push(best_value(&space, &baseline.expect("a random search").history));
+        let mut strategy =
+            RandomSearch::new(space.clone(), RandomBudget::of(&outcome.history), seed);
+        let baseline = run_in(
+            folder.path(),
+            &space,
+            seed,
+            &mut Landscape::new(&space),
+            &mut strategy,
+        );
+        random.push(best_value(
+            &space,
+            &baseline.expect("a random search").history,
+        ));
     }
     // Values are 1 - error; the differences are many times the spread over seeds.
-    assert!(mean(&found) > mean(&indifferent) + 0.01, "{found:?} against {indifferent:?}");
-    assert!(mean(&found) > mean(&random) + 0.01, "{found:?} against {random:?}");
+    assert!(
+        mean(&found) > mean(&indifferent) + 0.01,
+        "{found:?} against {indifferent:?}"
+    );
+    assert!(
+        mean(&found) > mean(&random) + 0.01,
+        "{found:?} against {random:?}"
+    );
 }
 
 #[test]
 fn top_k_takes_the_best_predicted() {
     let space = space(4);
-    let config = SearchConfig { selection: Selection::TopK, iterations: 1, ..small() };
+    let config = SearchConfig {
+        selection: Selection::TopK,
+        iterations: 1,
+        ..small()
+    };
     let history = search(&space, &config, 3).history;
     // The surrogate behind step 4 is not kept, but every child of a step must be predicted at least as high as any that
     // sampling at high temperature takes on average.
-    let sampled = search(&space, &SearchConfig { selection: Selection::Sample, ..config }, 3).history;
+    let sampled = search(
+        &space,
+        &SearchConfig {
+            selection: Selection::Sample,
+            ..config
+        },
+        3,
+    )
+    .history;
     let predicted = |history: &History, step| {
-        let values: Vec<f64> =
-            history.records().iter().filter(|r| r.step == step).filter_map(|r| r.predicted).collect();
+        let values: Vec<f64> = history
+            .records()
+            .iter()
+            .filter(|r| r.step == step)
+            .filter_map(|r| r.predicted)
+            .collect();
         values
     };
     assert_eq!(predicted(&history, 2).len(), 6);
@@ -104,7 +167,10 @@ fn temperatures_follow_the_schedule() {
         let t = (record.iteration * 4 + record.step - 1) as f64;
         let expected = 9.0 * (-(t + 1.0) * (t + 1.0) / 16.0).exp() + 1.0;
         let found = record.temperature.expect("a temperature");
-        assert!((found - expected).abs() < 1e-12, "step {t}: {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "step {t}: {found}, expected {expected}"
+        );
         let first = record.iteration == 0 && record.step == 1;
         assert_eq!(record.predicted.is_none(), first);
         assert_eq!(record.probability.is_none(), first);
@@ -118,7 +184,12 @@ fn temperatures_follow_the_schedule() {
 fn the_same_seed_gives_the_same_search_and_another_does_not() {
     let space = space(4);
     let timeless = |seed| -> Vec<Record> {
-        search(&space, &small(), seed).history.records().iter().map(Record::timeless).collect()
+        search(&space, &small(), seed)
+            .history
+            .records()
+            .iter()
+            .map(Record::timeless)
+            .collect()
     };
     assert_eq!(timeless(1), timeless(1));
     assert_ne!(timeless(1), timeless(2));
@@ -127,33 +198,56 @@ fn the_same_seed_gives_the_same_search_and_another_does_not() {
 #[test]
 fn random_search_is_uniform_deterministic_and_spends_the_budget() {
     let space = space(3);
-    let budget = RandomBudget { training_macs: Some(300_000 * 400), children: 1_000_000 };
+    let budget = RandomBudget {
+        training_macs: Some(300_000 * 400),
+        children: 1_000_000,
+    };
     let run = || {
         let folder = fakes::folder();
         let mut strategy = RandomSearch::new(space.clone(), budget, 7);
-        run_in(folder.path(), &space, 7, &mut Landscape::new(&space), &mut strategy).expect("a random search")
+        run_in(
+            folder.path(),
+            &space,
+            7,
+            &mut Landscape::new(&space),
+            &mut strategy,
+        )
+        .expect("a random search")
     };
     let outcome = run();
     // Each child costs 3 layers * 1000 multiply-accumulates * 100 images.
     assert_eq!(outcome.history.len(), 400);
     assert_eq!(outcome.history.training_macs(), 300_000 * 400);
     let archs = |outcome: &Outcome| -> Vec<_> {
-        outcome.history.records().iter().map(|record| record.arch.clone()).collect()
+        outcome
+            .history
+            .records()
+            .iter()
+            .map(|record| record.arch.clone())
+            .collect()
     };
     assert_eq!(archs(&outcome), archs(&run()));
     let mut operations = BTreeMap::new();
     for arch in archs(&outcome) {
         for level in 1..=3 {
             // Element = operation times number of wirings, or the reverse: either way all elements are alike.
-            *operations.entry((level, space.element(&arch, level))).or_insert(0) += 1;
+            *operations
+                .entry((level, space.element(&arch, level)))
+                .or_insert(0) += 1;
         }
     }
     for (&(level, element), &count) in &operations {
         let expected = 400.0 / space.level_len(level) as f64;
         // Five standard deviations of a binomial count.
-        assert!((f64::from(count) - expected).abs() < 5.0 * expected.sqrt(), "{level}/{element}: {count}");
+        assert!(
+            (f64::from(count) - expected).abs() < 5.0 * expected.sqrt(),
+            "{level}/{element}: {count}"
+        );
     }
-    assert_eq!(operations.len() as u64, (1..=3).map(|level| space.level_len(level)).sum::<u64>());
+    assert_eq!(
+        operations.len() as u64,
+        (1..=3).map(|level| space.level_len(level)).sum::<u64>()
+    );
 }
 
 #[test]
@@ -163,10 +257,16 @@ fn random_search_counts_children_where_cost_is_unknown() {
         .history
         .records()
         .iter()
-        .map(|record| Record { macs: None, ..record.clone() })
+        .map(|record| Record {
+            macs: None,
+            ..record.clone()
+        })
         .collect();
     let history = History::from_records(space, HistoryPolicy::Best, records);
-    let expected = RandomBudget { training_macs: None, children: history.len() as u64 };
+    let expected = RandomBudget {
+        training_macs: None,
+        children: history.len() as u64,
+    };
     assert_eq!(RandomBudget::of(&history), expected);
 }
 
@@ -175,19 +275,48 @@ fn a_failed_child_is_recorded_and_the_search_goes_on() {
     let space = space(3);
     let folder = fakes::folder();
     let bad = "macro:c5.0";
-    let mut evaluator = Landscape { trouble: Trouble::Child(bad.into()), ..Landscape::new(&space) };
-    let config = SearchConfig { iterations: 1, children_per_step: 1000, ..SearchConfig::default() };
+    let mut evaluator = Landscape {
+        trouble: Trouble::Child(bad.into()),
+        ..Landscape::new(&space)
+    };
+    let config = SearchConfig {
+        iterations: 1,
+        children_per_step: 1000,
+        ..SearchConfig::default()
+    };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 1);
-    let outcome = run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
-    let failed: Vec<_> = outcome.history.records().iter().filter(|r| r.status == Status::Failed).collect();
+    let outcome =
+        run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
+    let failed: Vec<_> = outcome
+        .history
+        .records()
+        .iter()
+        .filter(|r| r.status == Status::Failed)
+        .collect();
     assert_eq!(failed.len(), 1);
-    assert_eq!((failed[0].estimate, failed[0].reason.as_deref()), (None, Some("out of memory")));
+    assert_eq!(
+        (failed[0].estimate, failed[0].reason.as_deref()),
+        (None, Some("out of memory"))
+    );
     assert_eq!(failed[0].arch.to_string(), bad);
     // K is more than there are candidates, so all extensions of the other five are trained: 5 + 1 failed, 5 * 12 of two
     // layers, 60 * 24 of three, of which 1000 are drawn.
-    let of_length = |length| outcome.history.records().iter().filter(|r| r.arch.len() == length).count();
+    let of_length = |length| {
+        outcome
+            .history
+            .records()
+            .iter()
+            .filter(|r| r.arch.len() == length)
+            .count()
+    };
     assert_eq!((of_length(1), of_length(2), of_length(3)), (6, 60, 1000));
-    assert!(outcome.history.records().iter().all(|r| r.arch.len() == 1 || r.arch.prefix(1).to_string() != bad));
+    assert!(
+        outcome
+            .history
+            .records()
+            .iter()
+            .all(|r| r.arch.len() == 1 || r.arch.prefix(1).to_string() != bad)
+    );
     assert_eq!(outcome.history.distinct().len(), 5 + 60 + 1000);
 }
 
@@ -195,10 +324,16 @@ fn a_failed_child_is_recorded_and_the_search_goes_on() {
 fn a_failed_child_leaves_the_shared_weights_alone() {
     let space = space(1);
     let folder = fakes::folder();
-    let config = SearchConfig { iterations: 1, ..SearchConfig::default() };
+    let config = SearchConfig {
+        iterations: 1,
+        ..SearchConfig::default()
+    };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 1);
     let bad = "macro:c5.0";
-    let mut evaluator = Landscape { trouble: Trouble::Child(bad.into()), ..Landscape::new(&space) };
+    let mut evaluator = Landscape {
+        trouble: Trouble::Child(bad.into()),
+        ..Landscape::new(&space)
+    };
     run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
     let arch = bad.parse().expect("an architecture");
     let weight = format!("1/{}", space.element(&arch, 1));
@@ -210,11 +345,23 @@ fn a_failed_child_leaves_the_shared_weights_alone() {
 fn an_estimate_that_is_no_number_is_a_failure() {
     let space = space(1);
     let folder = fakes::folder();
-    let config = SearchConfig { iterations: 1, ..SearchConfig::default() };
+    let config = SearchConfig {
+        iterations: 1,
+        ..SearchConfig::default()
+    };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 1);
-    let mut evaluator = Landscape { trouble: Trouble::Nan("macro:d3.0".into()), ..Landscape::new(&space) };
-    let outcome = run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
-    let failed: Vec<_> = outcome.history.records().iter().filter(|r| r.status == Status::Failed).collect();
+    let mut evaluator = Landscape {
+        trouble: Trouble::Nan("macro:d3.0".into()),
+        ..Landscape::new(&space)
+    };
+    let outcome =
+        run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
+    let failed: Vec<_> = outcome
+        .history
+        .records()
+        .iter()
+        .filter(|r| r.status == Status::Failed)
+        .collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].reason.as_deref(), Some("its estimate is NaN"));
     let stored = read_history(&folder.path().join("history.jsonl")).expect("a readable history");
@@ -225,29 +372,55 @@ fn an_estimate_that_is_no_number_is_a_failure() {
 fn when_every_child_fails_the_search_says_so() {
     let space = space(2);
     let folder = fakes::folder();
-    let mut evaluator = Landscape { trouble: Trouble::EveryChild, ..Landscape::new(&space) };
+    let mut evaluator = Landscape {
+        trouble: Trouble::EveryChild,
+        ..Landscape::new(&space)
+    };
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 1);
-    let error = run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("nothing works");
-    assert!(matches!(error, SearchError::Strategy(StrategyError::AllFailed { children: 6, .. })), "{error}");
+    let error =
+        run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("nothing works");
+    assert!(
+        matches!(
+            error,
+            SearchError::Strategy(StrategyError::AllFailed { children: 6, .. })
+        ),
+        "{error}"
+    );
     assert_eq!(
         error.to_string(),
         "all 6 children of iteration 0, step 1 failed; the last: never works"
     );
     let random = fakes::folder();
-    let budget = RandomBudget { training_macs: Some(1), children: 1000 };
+    let budget = RandomBudget {
+        training_macs: Some(1),
+        children: 1000,
+    };
     let mut strategy = RandomSearch::new(space.clone(), budget, 1);
-    let error = run_in(random.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("nothing works");
-    assert!(matches!(error, SearchError::Strategy(StrategyError::AllFailed { children: 25, .. })), "{error}");
+    let error =
+        run_in(random.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("nothing works");
+    assert!(
+        matches!(
+            error,
+            SearchError::Strategy(StrategyError::AllFailed { children: 25, .. })
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_fatal_error_stops_with_everything_saved() {
     let space = space(2);
     let folder = fakes::folder();
-    let mut evaluator = Landscape { trouble: Trouble::FatalAt(8), ..Landscape::new(&space) };
+    let mut evaluator = Landscape {
+        trouble: Trouble::FatalAt(8),
+        ..Landscape::new(&space)
+    };
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 1);
     let error = run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("fatal");
-    assert!(error.to_string().contains("the machine is on fire"), "{error}");
+    assert!(
+        error.to_string().contains("the machine is on fire"),
+        "{error}"
+    );
     let stored = read_history(&folder.path().join("history.jsonl")).expect("a history");
     assert_eq!(stored.len(), 8);
 }
@@ -273,13 +446,20 @@ fn a_stopped_search_goes_on_where_it_stopped() {
             stop: Some(&mut stop),
         };
         let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
-        let outcome = driver.run(&mut Landscape::new(&space), &mut strategy, &mut Silent).expect("a part");
+        let outcome = driver
+            .run(&mut Landscape::new(&space), &mut strategy, &mut Silent)
+            .expect("a part");
         match outcome.ended {
             Ended::Stopped(reason) => {
-                assert_eq!((reason.as_str(), outcome.history.len()), ("enough", 3 * round));
+                assert_eq!(
+                    (reason.as_str(), outcome.history.len()),
+                    ("enough", 3 * round)
+                );
             }
             Ended::Finished => {
-                let timeless = |o: &Outcome| -> Vec<_> { o.history.records().iter().map(Record::timeless).collect() };
+                let timeless = |o: &Outcome| -> Vec<_> {
+                    o.history.records().iter().map(Record::timeless).collect()
+                };
                 assert_eq!(timeless(&outcome), timeless(&whole));
                 return;
             }
@@ -300,7 +480,9 @@ fn one_child_is_trained_however_short_the_time() {
         stop: Some(&mut stop),
     };
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
-    let outcome = driver.run(&mut Landscape::new(&space), &mut strategy, &mut Silent).expect("a part");
+    let outcome = driver
+        .run(&mut Landscape::new(&space), &mut strategy, &mut Silent)
+        .expect("a part");
     assert_eq!(outcome.history.len(), 1);
 }
 
@@ -311,9 +493,13 @@ fn a_finished_search_that_is_resumed_trains_nothing() {
     let mut evaluator = Landscape::new(&space);
     for evaluations in [18, 18] {
         let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
-        let outcome = run_in(folder.path(), &space, 4, &mut evaluator, &mut strategy).expect("a search");
+        let outcome =
+            run_in(folder.path(), &space, 4, &mut evaluator, &mut strategy).expect("a search");
         // 6 + 6 and 6 + 6 children.
-        assert_eq!((outcome.history.len(), outcome.ended), (24, Ended::Finished));
+        assert_eq!(
+            (outcome.history.len(), outcome.ended),
+            (24, Ended::Finished)
+        );
         assert_eq!(evaluator.evaluations, evaluations + 6);
     }
 }
@@ -323,7 +509,14 @@ fn a_torn_last_line_is_left_out_and_a_torn_line_elsewhere_is_named() {
     let space = space(2);
     let folder = fakes::folder();
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
-    let outcome = run_in(folder.path(), &space, 4, &mut Landscape::new(&space), &mut strategy).expect("a search");
+    let outcome = run_in(
+        folder.path(),
+        &space,
+        4,
+        &mut Landscape::new(&space),
+        &mut strategy,
+    )
+    .expect("a search");
     let path = folder.path().join("history.jsonl");
     let text = std::fs::read_to_string(&path).expect("text");
     std::fs::write(&path, format!("{text}{{\"index\":24,\"itera")).expect("written");
@@ -339,20 +532,44 @@ fn a_line_of_the_history_has_the_promised_fields() {
     let space = space(2);
     let folder = fakes::folder();
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
-    run_in(folder.path(), &space, 4, &mut Landscape::new(&space), &mut strategy).expect("a search");
+    run_in(
+        folder.path(),
+        &space,
+        4,
+        &mut Landscape::new(&space),
+        &mut strategy,
+    )
+    .expect("a search");
     let text = std::fs::read_to_string(folder.path().join("history.jsonl")).expect("text");
     assert_eq!(text.lines().count(), 24);
     for (index, line) in text.lines().enumerate() {
         let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
         for field in [
-            "index", "iteration", "step", "arch", "estimate", "status", "reason", "seconds", "params", "macs",
-            "images", "predicted", "probability", "temperature", "epochs",
+            "index",
+            "iteration",
+            "step",
+            "arch",
+            "estimate",
+            "status",
+            "reason",
+            "seconds",
+            "params",
+            "macs",
+            "images",
+            "predicted",
+            "probability",
+            "temperature",
+            "epochs",
         ] {
             assert!(value.get(field).is_some(), "{field} is missing in {line}");
         }
         assert_eq!(value["index"], index);
         assert_eq!(value["status"], "ok");
-        assert!(value["arch"].as_str().is_some_and(|arch| arch.starts_with("macro:")));
+        assert!(
+            value["arch"]
+                .as_str()
+                .is_some_and(|arch| arch.starts_with("macro:"))
+        );
     }
 }
 
@@ -370,7 +587,11 @@ fn best_and_latest_differ_where_an_architecture_was_trained_again() {
         let history = History::from_records(space.clone(), policy, records.clone());
         assert_eq!(history.len(), 3);
         let distinct = history.distinct();
-        assert_eq!((distinct.len(), distinct[0].estimate), (1, Some(expected)), "{policy:?}");
+        assert_eq!(
+            (distinct.len(), distinct[0].estimate),
+            (1, Some(expected)),
+            "{policy:?}"
+        );
         assert_eq!(history.best(5, 1)[0].estimate, Some(expected));
     }
 }
@@ -391,7 +612,11 @@ fn progress_is_told_in_order() {
             _ => "other",
         });
     };
-    let config = SearchConfig { iterations: 1, children_per_step: 1, ..SearchConfig::default() };
+    let config = SearchConfig {
+        iterations: 1,
+        children_per_step: 1,
+        ..SearchConfig::default()
+    };
     let driver = Driver {
         folder: folder.path().to_owned(),
         space: space.clone(),
@@ -400,9 +625,13 @@ fn progress_is_told_in_order() {
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 4);
-    driver.run(&mut Landscape::new(&space), &mut strategy, &mut observer).expect("a search");
+    driver
+        .run(&mut Landscape::new(&space), &mut strategy, &mut observer)
+        .expect("a search");
     let mut expected = vec!["step"];
     expected.extend(["start", "progress", "finish"].repeat(6));
-    expected.extend(["fit", "scoring", "step", "start", "progress", "finish", "fit"]);
+    expected.extend([
+        "fit", "scoring", "step", "start", "progress", "finish", "fit",
+    ]);
     assert_eq!(told, expected);
 }

@@ -7,18 +7,26 @@ use epnas_search::best::{ESTIMATE_NOTE, rank};
 use epnas_search::budget::{Baseline, TimeBudget};
 use epnas_search::select::{Selection, read_selection, shortlist};
 use epnas_search::{
-    Best, Driver, History, HistoryPolicy, Machine, Progressive, SearchConfig, Silent, Status, TotalCost, Versions,
+    Best, Driver, History, HistoryPolicy, Machine, Progressive, SearchConfig, Silent, Status,
+    TotalCost, Versions,
 };
 use fakes::{Landscape, Linear, Trouble};
 
 fn space() -> Space {
-    Space::Macro(MacroSpace { layers: 3, ..MacroSpace::default() })
+    Space::Macro(MacroSpace {
+        layers: 3,
+        ..MacroSpace::default()
+    })
 }
 
 fn history() -> History {
     let folder = fakes::folder();
     let space = space();
-    let config = SearchConfig { iterations: 1, children_per_step: 8, ..SearchConfig::default() };
+    let config = SearchConfig {
+        iterations: 1,
+        children_per_step: 8,
+        ..SearchConfig::default()
+    };
     let driver = Driver {
         folder: folder.path().to_owned(),
         space: space.clone(),
@@ -27,32 +35,64 @@ fn history() -> History {
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 3);
-    driver.run(&mut Landscape::new(&space), &mut strategy, &mut Silent).expect("a search").history
+    driver
+        .run(&mut Landscape::new(&space), &mut strategy, &mut Silent)
+        .expect("a search")
+        .history
 }
 
 fn selection(file: std::path::PathBuf, settings: &str) -> Selection<'static> {
-    Selection { file, space: space(), seed: 3, settings: settings.into(), stop: None }
+    Selection {
+        file,
+        space: space(),
+        seed: 3,
+        settings: settings.into(),
+        stop: None,
+    }
 }
 
 #[test]
 fn the_shortlist_is_the_best_by_estimate() {
     let history = history();
     let list = shortlist(&history, 4).expect("a list");
-    assert_eq!((list.length, list.note, list.candidates.len()), (3, None, 4));
-    let mut estimates: Vec<f64> =
-        history.records().iter().filter(|r| r.arch.len() == 3).filter_map(|r| r.estimate).collect();
+    assert_eq!(
+        (list.length, list.note, list.candidates.len()),
+        (3, None, 4)
+    );
+    let mut estimates: Vec<f64> = history
+        .records()
+        .iter()
+        .filter(|r| r.arch.len() == 3)
+        .filter_map(|r| r.estimate)
+        .collect();
     estimates.sort_by(|a, b| b.total_cmp(a));
-    let listed: Vec<f64> = list.candidates.iter().map(|candidate| candidate.estimate).collect();
+    let listed: Vec<f64> = list
+        .candidates
+        .iter()
+        .map(|candidate| candidate.estimate)
+        .collect();
     assert_eq!(listed, estimates[..4]);
 }
 
 #[test]
 fn without_full_length_architectures_the_deepest_are_taken() {
     let all = history();
-    let partial: Vec<_> = all.records().iter().filter(|r| r.arch.len() < 3).cloned().collect();
-    let list = shortlist(&History::from_records(space(), HistoryPolicy::Best, partial), 2).expect("a list");
+    let partial: Vec<_> = all
+        .records()
+        .iter()
+        .filter(|r| r.arch.len() < 3)
+        .cloned()
+        .collect();
+    let list = shortlist(
+        &History::from_records(space(), HistoryPolicy::Best, partial),
+        2,
+    )
+    .expect("a list");
     assert_eq!((list.length, list.candidates.len()), (2, 2));
-    assert!(list.note.is_some_and(|note| note.contains("the best of 2 of 3 levels")));
+    assert!(
+        list.note
+            .is_some_and(|note| note.contains("the best of 2 of 3 levels"))
+    );
     assert!(shortlist(&History::new(space(), HistoryPolicy::Best), 2).is_none());
 }
 
@@ -62,15 +102,22 @@ fn candidates_are_retrained_once_and_an_interrupted_selection_goes_on() {
     let file = folder.path().join("selection.jsonl");
     let list = shortlist(&history(), 4).expect("a list");
     let retrained = |records: &[epnas_search::select::SelectionRecord]| -> Vec<_> {
-        records.iter().map(|r| (r.arch.to_string(), r.retrained_accuracy)).collect()
+        records
+            .iter()
+            .map(|r| (r.arch.to_string(), r.retrained_accuracy))
+            .collect()
     };
     let whole = folder.path().join("whole.jsonl");
     let mut evaluator = Landscape::new(&space());
-    let (expected, _) =
-        selection(whole, "a").run(&list.candidates, &mut evaluator, &mut Silent).expect("a selection");
+    let (expected, _) = selection(whole, "a")
+        .run(&list.candidates, &mut evaluator, &mut Silent)
+        .expect("a selection");
     assert_eq!(expected.len(), 4);
 
-    let mut evaluator = Landscape { trouble: Trouble::FatalAt(2), ..Landscape::new(&space()) };
+    let mut evaluator = Landscape {
+        trouble: Trouble::FatalAt(2),
+        ..Landscape::new(&space())
+    };
     let error = selection(file.clone(), "a").run(&list.candidates, &mut evaluator, &mut Silent);
     assert!(error.is_err());
     // A line that was cut off is written anew.
@@ -78,13 +125,15 @@ fn candidates_are_retrained_once_and_an_interrupted_selection_goes_on() {
     std::fs::write(&file, format!("{text}{{\"arch\":")).expect("written");
     assert_eq!(read_selection(&file).expect("records").len(), 2);
     let mut evaluator = Landscape::new(&space());
-    let (records, stopped) =
-        selection(file.clone(), "a").run(&list.candidates, &mut evaluator, &mut Silent).expect("the rest");
+    let (records, stopped) = selection(file.clone(), "a")
+        .run(&list.candidates, &mut evaluator, &mut Silent)
+        .expect("the rest");
     assert_eq!((evaluator.evaluations, stopped), (2, None));
     assert_eq!(retrained(&records), retrained(&expected));
     // Again: nothing to do. With other settings: everything.
     for (settings, evaluations) in [("a", 2), ("b", 6)] {
-        let run = selection(file.clone(), settings).run(&list.candidates, &mut evaluator, &mut Silent);
+        let run =
+            selection(file.clone(), settings).run(&list.candidates, &mut evaluator, &mut Silent);
         assert_eq!(run.expect("records").0.len(), 4);
         assert_eq!(evaluator.evaluations, evaluations);
     }
@@ -95,11 +144,21 @@ fn the_best_retrained_wins_and_failures_come_last() {
     let folder = fakes::folder();
     let list = shortlist(&history(), 4).expect("a list");
     let bad = list.candidates[0].arch.clone();
-    let mut evaluator = Landscape { trouble: Trouble::Child(bad.to_string()), ..Landscape::new(&space()) };
+    let mut evaluator = Landscape {
+        trouble: Trouble::Child(bad.to_string()),
+        ..Landscape::new(&space())
+    };
     let file = folder.path().join("selection.jsonl");
-    let (mut records, _) =
-        selection(file, "a").run(&list.candidates, &mut evaluator, &mut Silent).expect("a selection");
-    assert_eq!(records.iter().filter(|record| record.status == Status::Failed).count(), 1);
+    let (mut records, _) = selection(file, "a")
+        .run(&list.candidates, &mut evaluator, &mut Silent)
+        .expect("a selection");
+    assert_eq!(
+        records
+            .iter()
+            .filter(|record| record.status == Status::Failed)
+            .count(),
+        1
+    );
     // Let the third by estimate be the best after retraining.
     let winner = list.candidates[2].arch.clone();
     for record in &mut records {
@@ -110,7 +169,10 @@ fn the_best_retrained_wins_and_failures_come_last() {
     let ranked = rank(&space(), &list, &records);
     assert_eq!(ranked[0].architecture, winner);
     assert_eq!(ranked[0].retrained_accuracy, Some(0.99));
-    assert_eq!((&ranked[3].architecture, ranked[3].retrained_accuracy), (&bad, None));
+    assert_eq!(
+        (&ranked[3].architecture, ranked[3].retrained_accuracy),
+        (&bad, None)
+    );
     assert!(ranked[1].retrained_accuracy >= ranked[2].retrained_accuracy);
     // Without any retraining the order is that of the estimates.
     let unranked = rank(&space(), &list, &[]);
@@ -121,12 +183,20 @@ fn the_best_retrained_wins_and_failures_come_last() {
 fn the_result_file_round_trips_and_marks_the_estimate() {
     let folder = fakes::folder();
     let path = folder.path().join("best.json");
-    assert!(Best::read(&path).expect_err("no file").to_string().contains("there is no result yet"));
+    assert!(
+        Best::read(&path)
+            .expect_err("no file")
+            .to_string()
+            .contains("there is no result yet")
+    );
     let history = history();
     let top = rank(&space(), &shortlist(&history, 2).expect("a list"), &[]);
     let cost = TotalCost::of(&history, 1.5);
     // 6 of one layer, 8 of two, 8 of three: 1000 multiply-accumulates a layer, 100 images each.
-    assert_eq!((cost.children, cost.images, cost.macs), (22, 2200, 100 * 1000 * (6 + 8 * 2 + 8 * 3)));
+    assert_eq!(
+        (cost.children, cost.images, cost.macs),
+        (22, 2200, 100 * 1000 * (6 + 8 * 2 + 8 * 3))
+    );
     let best = Best {
         architecture: top[0].architecture.clone(),
         estimate: top[0].estimate,
@@ -146,11 +216,28 @@ fn the_result_file_round_trips_and_marks_the_estimate() {
     assert_eq!(Best::read(&path).expect("read"), best);
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&path).expect("bytes")).expect("JSON");
-    for field in ["architecture", "estimate", "retrained_accuracy", "random", "cost", "seed", "machine", "versions"] {
+    for field in [
+        "architecture",
+        "estimate",
+        "retrained_accuracy",
+        "random",
+        "cost",
+        "seed",
+        "machine",
+        "versions",
+    ] {
         assert!(json.get(field).is_some(), "{field}");
     }
-    assert!(json["estimate_note"].as_str().is_some_and(|note| note.contains("is not the accuracy")));
-    assert!(json["machine"]["cores"].as_u64().is_some_and(|cores| cores > 0));
+    assert!(
+        json["estimate_note"]
+            .as_str()
+            .is_some_and(|note| note.contains("is not the accuracy"))
+    );
+    assert!(
+        json["machine"]["cores"]
+            .as_u64()
+            .is_some_and(|cores| cores > 0)
+    );
 }
 
 #[test]
@@ -178,6 +265,10 @@ fn the_time_budget_is_shared() {
     assert!(budget.stops_baseline(80.0, 20.0).is_some());
     assert_eq!(budget.stops_selection(99.0), None);
     assert!(budget.stops_selection(100.0).is_some());
-    let alone = TimeBudget { baseline: Baseline::None, retrained: 0, ..budget };
+    let alone = TimeBudget {
+        baseline: Baseline::None,
+        retrained: 0,
+        ..budget
+    };
     assert_eq!(alone.stops_search(&history, 99.0, 0.0), None);
 }

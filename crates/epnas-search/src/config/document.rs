@@ -78,7 +78,7 @@ impl Config {
             })?;
         Self::from_toml_with(&text, sets).map_err(|source| crate::ConfigFileError::Settings {
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         })
     }
 

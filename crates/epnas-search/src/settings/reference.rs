@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::check::expected;
 use super::join;
-use super::schema::Schema;
+use super::schema::{Alternative, Schema};
 
 /// One documented setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -66,26 +66,47 @@ fn section(
                     .and_then(|json| Value::try_from(json).ok())
                     .map(|v| v.to_string())
             });
-            // The words of a tag are spread over the variants of its section.
-            let kind = match property.get("const") {
-                Some(_) => expected(
-                    &schema
-                        .alternatives(place)
-                        .iter()
-                        .filter_map(|a| a.properties.get(name))
-                        .flat_map(|p| schema.alternatives(p))
-                        .collect::<Vec<_>>(),
-                ),
-                None => expected(&alternatives),
+            let (kind, doc) = if property.get("const").is_some() {
+                tag(schema, name, place)
+            } else {
+                (
+                    expected(&alternatives),
+                    schema.description(property).unwrap_or("").to_owned(),
+                )
             };
             out.push(KeyDoc {
                 key,
                 kind,
                 default,
-                doc: one_line(schema.description(property).unwrap_or("")),
+                doc: one_line(&doc),
             });
         }
     }
+}
+
+/// Type and documentation of the key that chooses among the variants of a section: its words are spread over them.
+fn tag(schema: &Schema, name: &str, place: &serde_json::Value) -> (String, String) {
+    let variants = schema.alternatives(place);
+    let words: Vec<Alternative<'_>> = variants
+        .iter()
+        .filter_map(|variant| variant.properties.get(name))
+        .flat_map(|property| schema.alternatives(property))
+        .collect();
+    let mut doc = schema.description(place).unwrap_or("").to_owned();
+    for (variant, word) in variants.iter().zip(&words) {
+        let word = word
+            .words
+            .iter()
+            .flatten()
+            .next()
+            .copied()
+            .unwrap_or_default();
+        doc.push_str(&format!(
+            " \"{word}\": {}",
+            variant.meaning.unwrap_or_default()
+        ));
+    }
+    (expected(&words), doc)
 }
 
 fn one_line(text: &str) -> String {

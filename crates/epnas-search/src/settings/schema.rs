@@ -25,6 +25,8 @@ pub(super) struct Alternative<'s> {
     pub(super) minimum: Option<f64>,
     /// Largest number.
     pub(super) maximum: Option<f64>,
+    /// What this one of several alternatives is.
+    pub(super) meaning: Option<&'s str>,
 }
 
 impl Alternative<'_> {
@@ -76,7 +78,11 @@ impl Schema {
             if !parts.is_empty() {
                 let options: Vec<_> = parts
                     .iter()
-                    .flat_map(|part| self.unfold(part, depth + 1))
+                    .flat_map(|part| {
+                        let meaning = part.get("description").and_then(Value::as_str);
+                        let options = self.unfold(part, depth + 1).into_iter();
+                        options.map(move |option| Alternative { meaning, ..option })
+                    })
                     .collect();
                 found = product(&found, &options);
             }
@@ -134,6 +140,7 @@ fn own(schema: &Value) -> Alternative<'_> {
         items: schema.get("items"),
         minimum: schema.get("minimum").and_then(Value::as_f64),
         maximum: schema.get("maximum").and_then(Value::as_f64),
+        meaning: None,
     }
 }
 
@@ -152,6 +159,7 @@ fn product<'s>(left: &[Alternative<'s>], right: &[Alternative<'s>]) -> Vec<Alter
             merged.items = merged.items.or(b.items);
             merged.minimum = merged.minimum.or(b.minimum);
             merged.maximum = merged.maximum.or(b.maximum);
+            merged.meaning = merged.meaning.or(b.meaning);
             out.push(merged);
         }
     }

@@ -6,14 +6,16 @@ use std::ops::Range;
 
 use epnas_arch::seed::split;
 use epnas_arch::{
-    Arch, Candidates, Cost, Encoding, EpochReport, EvaluateError, Evaluator, FitReport, Job, Measurement, Progress,
-    Space, Surrogate, SurrogateError,
+    Arch, Candidates, Cost, Encoding, EpochReport, EvaluateError, Evaluator, FitReport, Job,
+    Measurement, Progress, Space, Surrogate, SurrogateError,
 };
 
 /// A temporary folder, in memory where the system has such a place: the driver synchronizes every file it writes, and a
 /// busy disk would make these tests wait for minutes.
 pub fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary folder")
 }
 
 /// What goes wrong with a child, asked with its position among all evaluations of this object.
@@ -42,7 +44,13 @@ pub struct Landscape {
 
 impl Landscape {
     pub fn new(space: &Space) -> Self {
-        Self { space: space.clone(), weights: BTreeMap::new(), trouble: Trouble::None, evaluations: 0, noise: 1e-3 }
+        Self {
+            space: space.clone(),
+            weights: BTreeMap::new(),
+            trouble: Trouble::None,
+            evaluations: 0,
+            noise: 1e-3,
+        }
     }
 
     /// The part of the estimate that depends on the architecture alone, from 0 to 1: every feature of every level adds or
@@ -65,7 +73,11 @@ impl Evaluator for Landscape {
         let number = self.evaluations;
         self.evaluations += 1;
         let text = job.arch.to_string();
-        (job.progress)(Progress { images: 50, total_images: 100, loss: 1.0 });
+        (job.progress)(Progress {
+            images: 50,
+            total_images: 100,
+            loss: 1.0,
+        });
         let mut mixed = job.seed;
         for level in 1..=job.arch.len() {
             let name = format!("{level}/{}", self.space.element(job.arch, level));
@@ -74,9 +86,13 @@ impl Evaluator for Landscape {
             *weight = mixed;
         }
         match &self.trouble {
-            Trouble::Child(bad) if *bad == text => return Err(EvaluateError::child("out of memory")),
+            Trouble::Child(bad) if *bad == text => {
+                return Err(EvaluateError::child("out of memory"));
+            }
             Trouble::EveryChild => return Err(EvaluateError::child("never works")),
-            Trouble::FatalAt(at) if *at == number => return Err(EvaluateError::fatal("the machine is on fire")),
+            Trouble::FatalAt(at) if *at == number => {
+                return Err(EvaluateError::fatal("the machine is on fire"));
+            }
             _ => {}
         }
         let noise = self.noise * mixed as f64 / u64::MAX as f64;
@@ -85,24 +101,49 @@ impl Evaluator for Landscape {
             estimate = f64::NAN;
         }
         let Cost { params, macs } = self.cost(job.arch).unwrap_or(Cost { params: 0, macs: 0 });
-        let epochs = vec![EpochReport { epoch: 1, loss: 1.0 - estimate, accuracy: estimate, seconds: 0.001 }];
-        Ok(Measurement { estimate, params, macs, seconds: 0.001, images: 100, epochs })
+        let epochs = vec![EpochReport {
+            epoch: 1,
+            loss: 1.0 - estimate,
+            accuracy: estimate,
+            seconds: 0.001,
+        }];
+        Ok(Measurement {
+            estimate,
+            params,
+            macs,
+            seconds: 0.001,
+            images: 100,
+            epochs,
+        })
     }
 
     fn cost(&self, arch: &Arch) -> Option<Cost> {
-        Some(Cost { params: 10 * arch.len() as u64, macs: 1000 * arch.len() as u64 })
+        Some(Cost {
+            params: 10 * arch.len() as u64,
+            macs: 1000 * arch.len() as u64,
+        })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, EvaluateError> {
-        Ok(self.weights.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>().into_bytes())
+        Ok(self
+            .weights
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect::<String>()
+            .into_bytes())
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), EvaluateError> {
         let text = std::str::from_utf8(bytes).map_err(EvaluateError::fatal)?;
         self.weights.clear();
         for line in text.lines() {
-            let (name, value) = line.split_once('=').ok_or_else(|| EvaluateError::fatal("not weights"))?;
-            self.weights.insert(name.to_owned(), value.parse().map_err(EvaluateError::fatal)?);
+            let (name, value) = line
+                .split_once('=')
+                .ok_or_else(|| EvaluateError::fatal("not weights"))?;
+            self.weights.insert(
+                name.to_owned(),
+                value.parse().map_err(EvaluateError::fatal)?,
+            );
         }
         Ok(())
     }
@@ -125,7 +166,11 @@ pub struct Linear {
 impl Linear {
     pub fn new(space: &Space) -> Self {
         let length = space.levels() * space.features(Encoding::OneHot) + 1;
-        Self { space: space.clone(), weights: vec![0.0; length], fits: 0 }
+        Self {
+            space: space.clone(),
+            weights: vec![0.0; length],
+            fits: 0,
+        }
     }
 
     fn raw(&self, arch: &Arch) -> f32 {
@@ -144,28 +189,39 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 impl Surrogate for Linear {
-    fn predict(&self, candidates: &Candidates, range: Range<u64>) -> Result<Vec<f32>, SurrogateError> {
+    fn predict(
+        &self,
+        candidates: &Candidates,
+        range: Range<u64>,
+    ) -> Result<Vec<f32>, SurrogateError> {
         let features = self.space.features(Encoding::OneHot);
         let level = candidates.level();
         let weights = &self.weights[(level - 1) * features..level * features];
         // What the level adds does not depend on the parent.
         let mut row = vec![0.0; features];
         let mut element = |element: u64| {
-            self.space.encode_element(level, element, Encoding::OneHot, &mut row);
+            self.space
+                .encode_element(level, element, Encoding::OneHot, &mut row);
             row.iter().zip(weights).map(|(x, w)| x * w).sum::<f32>()
         };
         let parents: Vec<f32> = candidates
             .parents()
             .iter()
             .map(|arch| {
-                let own = if candidates.is_refine() { element(self.space.element(arch, level)) } else { 0.0 };
+                let own = if candidates.is_refine() {
+                    element(self.space.element(arch, level))
+                } else {
+                    0.0
+                };
                 self.raw(arch) - own
             })
             .collect();
         let bias = self.weights.last().copied().unwrap_or(0.0);
         Ok(range
             .map(|index| {
-                let parent = candidates.parent(index).map_or(bias, |parent| parents[parent]);
+                let parent = candidates
+                    .parent(index)
+                    .map_or(bias, |parent| parents[parent]);
                 sigmoid(parent + element(candidates.element(index)))
             })
             .collect())
@@ -194,7 +250,12 @@ impl Surrogate for Linear {
         if let Some(bias) = self.weights.last_mut() {
             *bias += (seed % 1000) as f32 * 1e-7;
         }
-        Ok(FitReport { loss: loss / records.len() as f64, epochs: 60, records: records.len(), saturation: 0.0 })
+        Ok(FitReport {
+            loss: loss / records.len() as f64,
+            epochs: 60,
+            records: records.len(),
+            saturation: 0.0,
+        })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, SurrogateError> {
@@ -204,11 +265,17 @@ impl Surrogate for Linear {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), SurrogateError> {
-        let wrong = || SurrogateError::Snapshot { reason: format!("{} bytes", bytes.len()) };
+        let wrong = || SurrogateError::Snapshot {
+            reason: format!("{} bytes", bytes.len()),
+        };
         let (fits, weights) = bytes.split_at_checked(8).ok_or_else(wrong)?;
         self.fits = u64::from_le_bytes(fits.try_into().map_err(|_| wrong())?);
-        let weights: Vec<f32> =
-            weights.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+        let weights: Vec<f32> = weights
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|chunk| f32::from_le_bytes(*chunk))
+            .collect();
         if weights.len() != self.weights.len() {
             return Err(wrong());
         }
@@ -223,11 +290,18 @@ pub struct Constant;
 
 impl Surrogate for Constant {
     fn predict(&self, _: &Candidates, range: Range<u64>) -> Result<Vec<f32>, SurrogateError> {
-        Ok(range.map(|index| 0.5 + 0.1 * (index % 7) as f32 / 7.0).collect())
+        Ok(range
+            .map(|index| 0.5 + 0.1 * (index % 7) as f32 / 7.0)
+            .collect())
     }
 
     fn fit(&mut self, records: &[(Arch, f64)], _: u64) -> Result<FitReport, SurrogateError> {
-        Ok(FitReport { loss: 0.0, epochs: 0, records: records.len(), saturation: 0.0 })
+        Ok(FitReport {
+            loss: 0.0,
+            epochs: 0,
+            records: records.len(),
+            saturation: 0.0,
+        })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, SurrogateError> {

@@ -1,0 +1,216 @@
+//! One child: evaluated, recorded, committed; and what is needed to go on from there.
+
+use std::time::Instant;
+
+use epnas_arch::seed::split;
+use epnas_arch::{EvaluateError, Evaluator, Job, Measurement};
+use serde::{Deserialize, Serialize};
+
+use super::{Ended, Outcome};
+use crate::checkpoint::{Commit, Loaded, Store};
+use crate::error::SearchError;
+use crate::history::{History, HistoryFile, Record, Status};
+use crate::observer::{Event, Observer};
+use crate::strategy::{Batch, Proposal, Strategy, StrategyError};
+
+/// What the checkpoint keeps besides weights and surrogate.
+#[derive(Debug, Serialize, Deserialize)]
+struct Position {
+    strategy: serde_json::Value,
+    /// The batch in progress.
+    batch: Option<Batch>,
+    /// How many of its children are done.
+    done: usize,
+}
+
+/// What is known and where it is kept.
+pub(super) struct Journal {
+    pub(super) store: Store,
+    pub(super) file: HistoryFile,
+    pub(super) history: History,
+    pub(super) batch: Option<Batch>,
+    pub(super) done: usize,
+    /// Wall time before this process, in seconds.
+    pub(super) before: f64,
+    pub(super) started: Instant,
+    pub(super) seed: u64,
+}
+
+impl Journal {
+    /// Takes everything back to a checkpoint.
+    pub(super) fn resume<E, S>(
+        &mut self,
+        loaded: Loaded,
+        evaluator: &mut E,
+        strategy: &mut S,
+        observer: &mut dyn Observer,
+    ) -> Result<(), SearchError>
+    where
+        E: Evaluator + ?Sized,
+        S: Strategy + ?Sized,
+    {
+        let position: Position =
+            serde_json::from_value(loaded.strategy).map_err(|error| StrategyError::State {
+                reason: error.to_string(),
+            })?;
+        evaluator
+            .restore(&loaded.weights)
+            .map_err(SearchError::snapshot)?;
+        strategy.restore(&position.strategy, loaded.surrogate.as_deref())?;
+        self.batch = position.batch;
+        self.done = position.done;
+        self.before = loaded.seconds;
+        observer.event(Event::Resumed {
+            done: loaded.children as u64,
+            seconds: loaded.seconds,
+        });
+        Ok(())
+    }
+
+    /// Evaluates a child and puts what is known then on disk.
+    pub(super) fn child<E, S>(
+        &mut self,
+        batch: &Batch,
+        proposal: &Proposal,
+        evaluator: &mut E,
+        strategy: &mut S,
+        observer: &mut dyn Observer,
+    ) -> Result<(), SearchError>
+    where
+        E: Evaluator + ?Sized,
+        S: Strategy + ?Sized,
+    {
+        let index = self.history.len() as u64;
+        let arch = &proposal.arch;
+        observer.event(Event::ChildStarted {
+            index,
+            arch,
+            predicted: proposal.predicted,
+        });
+        let key = self.history.space().key(arch);
+        let seed = split(self.seed, &format!("{}/{key}", batch.seed_name));
+        let clock = Instant::now();
+        let mut progress = |progress| observer.event(Event::ChildProgress(progress));
+        let result = evaluator
+            .evaluate(Job {
+                arch,
+                seed,
+                progress: &mut progress,
+            })
+            .and_then(finite);
+        let cost = evaluator.cost(arch);
+        let mut record = Record {
+            index,
+            iteration: batch.iteration,
+            step: batch.step,
+            arch: arch.clone(),
+            estimate: None,
+            status: Status::Ok,
+            reason: None,
+            seconds: clock.elapsed().as_secs_f64(),
+            params: cost.map(|cost| cost.params),
+            macs: cost.map(|cost| cost.macs),
+            images: 0,
+            predicted: proposal.predicted,
+            probability: proposal.probability,
+            temperature: batch.temperature,
+            epochs: Vec::new(),
+        };
+        match result {
+            Ok(measurement) => record.measured(measurement),
+            Err(EvaluateError::Child { reason }) => {
+                tracing::warn!(%arch, %reason, "child failed");
+                record.status = Status::Failed;
+                record.reason = Some(reason);
+                // What the child did to the shared weights before it failed must not reach the next one.
+                evaluator
+                    .restore(&self.store.weights()?)
+                    .map_err(SearchError::snapshot)?;
+            }
+            Err(error @ EvaluateError::Fatal(_)) => {
+                return Err(SearchError::Evaluate {
+                    arch: arch.to_string(),
+                    source: error,
+                });
+            }
+        }
+        let failed = record.status == Status::Failed;
+        self.file.append(&record)?;
+        self.history.push(record);
+        self.done += 1;
+        let weights = if failed {
+            None
+        } else {
+            Some(evaluator.snapshot().map_err(SearchError::snapshot)?)
+        };
+        self.commit(strategy, weights.as_deref())?;
+        if let Some(record) = self.history.records().last() {
+            observer.event(Event::ChildFinished { record });
+        }
+        Ok(())
+    }
+
+    /// Makes the present state the one to resume from; `weights` is `None` when they did not change.
+    pub(super) fn commit<S: Strategy + ?Sized>(
+        &mut self,
+        strategy: &S,
+        weights: Option<&[u8]>,
+    ) -> Result<(), SearchError> {
+        let fits = strategy.fits();
+        let surrogate = if fits == self.store.fits() {
+            None
+        } else {
+            strategy.surrogate()?
+        };
+        let position = Position {
+            strategy: strategy.state(),
+            batch: self.batch.clone(),
+            done: self.done,
+        };
+        let strategy = serde_json::to_value(position).map_err(|error| StrategyError::State {
+            reason: error.to_string(),
+        })?;
+        self.store.commit(Commit {
+            children: self.history.len(),
+            seconds: self.seconds(),
+            strategy,
+            weights,
+            surrogate: surrogate.as_deref().map(|bytes| (bytes, fits)),
+        })?;
+        Ok(())
+    }
+
+    /// Wall time over all resumed parts.
+    pub(super) fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    pub(super) fn end(self, ended: Ended) -> Outcome {
+        Outcome {
+            seconds: self.seconds(),
+            history: self.history,
+            ended,
+        }
+    }
+}
+
+/// JSON has no infinities, and nothing can be learned from them: such a child has failed.
+pub(crate) fn finite(measurement: Measurement) -> Result<Measurement, EvaluateError> {
+    if !measurement.estimate.is_finite() {
+        return Err(EvaluateError::child(format!(
+            "its estimate is {}",
+            measurement.estimate
+        )));
+    }
+    match measurement
+        .epochs
+        .iter()
+        .find(|epoch| !(epoch.loss.is_finite() && epoch.accuracy.is_finite()))
+    {
+        Some(epoch) => Err(EvaluateError::child(format!(
+            "loss {} in epoch {}",
+            epoch.loss, epoch.epoch
+        ))),
+        None => Ok(measurement),
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
-//! - [`parts`]: the parts themselves, for other forms.
+//! - [`parts`](mod@parts): the parts themselves, for other forms.
 
 pub mod dot;
 pub mod parts;

@@ -75,7 +75,7 @@ fn result(folder: &Path) -> Left {
 }
 
 fn uninterrupted<S: Strategy>(strategy: S) -> (Left, usize) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = crate::fakes::folder();
     die_at(None);
     attempt(folder.path(), strategy, Trouble::None).expect("a whole run");
     (result(folder.path()), points_passed())
@@ -91,7 +91,7 @@ fn aborted_at_every_child() {
         ["surrogate-6.bin", "weights-21.bin"]
     );
     for child in 0..expected.0.len() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = crate::fakes::folder();
         let died = attempt(
             folder.path(),
             progressive(Continuation::Restart),
@@ -115,7 +115,7 @@ fn killed_at_every_write<S: Strategy>(strategy: impl Fn() -> S) {
     let (expected, points) = uninterrupted(strategy());
     assert!(points > 100, "{points} write points");
     for point in 0..points {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = crate::fakes::folder();
         die_at(Some(point));
         let died = attempt(folder.path(), strategy(), Trouble::None);
         assert!(died.is_err(), "write point {point} did not kill");
@@ -154,7 +154,7 @@ fn random_search_killed_at_every_write_point() {
 #[test]
 fn killed_again_and_again() {
     let (expected, _) = uninterrupted(progressive(Continuation::Restart));
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = crate::fakes::folder();
     // 29 write points are enough for opening and one child, so that every attempt gets further.
     for attempts in 0.. {
         die_at(Some(29 + attempts % 7));
@@ -175,7 +175,7 @@ fn killed_again_and_again() {
 
 #[test]
 fn damaged_files_are_named() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = crate::fakes::folder();
     die_at(None);
     let died = attempt(
         folder.path(),
@@ -202,7 +202,7 @@ fn damaged_files_are_named() {
 
 #[test]
 fn a_history_shorter_than_its_checkpoint_is_refused() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = crate::fakes::folder();
     die_at(None);
     let died = attempt(
         folder.path(),

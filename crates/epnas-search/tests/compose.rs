@@ -166,6 +166,47 @@ fn search_selection_and_training() {
     assert!(dir.join("model-random/model.json").is_file());
 }
 
+#[test]
+fn one_thread_and_three_give_the_same_bytes() {
+    let folder = fakes::folder();
+    let run = |threads: usize| {
+        let dir = folder.path().join(threads.to_string());
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("a pool");
+        let best = pool.install(|| session(&[]).search(&dir, Start::New, &mut Silent));
+        (best.expect("a search").top, timeless(&dir), blobs(&dir))
+    };
+    assert!(run(1) == run(3), "results depend on the number of threads");
+}
+
+#[test]
+fn a_micro_search_refines_and_keeps_the_latest() {
+    let folder = fakes::folder();
+    let dir = folder.path().join("run");
+    let session = session(&[
+        ("space.kind", "micro"),
+        ("space.blocks", "2"),
+        ("network.cells_per_stage", "1"),
+        ("search.strategy", "epnas"),
+        ("search.iterations", "2"),
+        ("search.children_per_step", "2"),
+        ("search.continuation", "refine"),
+        ("search.history", "latest"),
+        ("baseline.kind", "none"),
+        ("select.top", "1"),
+        ("data.synthetic.train", "100"),
+    ]);
+    let best = session
+        .search(&dir, Start::New, &mut Silent)
+        .expect("a search");
+    // 105 cells of one block, 2 of two, and 2 refinements of each of two blocks.
+    assert_eq!(best.cost.children, 105 + 2 + 2 + 2);
+    assert_eq!(best.architecture.len(), 2);
+    assert!(best.random.is_none() && best.retrained_accuracy.is_some());
+}
+
 /// An observer that ends the thread's work in the middle of a child, as a kill would.
 fn killed_at(session: &Session, dir: &Path, start: Start, event_number: usize) {
     let mut events = 0;

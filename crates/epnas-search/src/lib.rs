@@ -4,7 +4,7 @@
 //! - [`Driver`] runs a [`Strategy`] against an [`Evaluator`](epnas_arch::Evaluator) in a folder.
 //! - [`Progressive`] is EPNAS (Perez-Rua et al., 2018, section 3); [`RandomSearch`] is the baseline.
 //! - [`History`], [`Record`]: what is known; [`Schedule`]: what a search will do.
-//! - [`select`](select::select) retrains the best few and [`Best`] is the result.
+//! - [`Selection`](select::Selection) retrains the best few and [`Best`] is the result.
 //! - [`settings`]: strict TOML with suggestions and a reference of every key.
 //!
 //! With the feature `supernet` (default), `Config` and `Session` compose all of this with the data sets, the shared

@@ -1,4 +1,4 @@
-//! Serde helper: architectures as their text form, one short string in JSON.
+//! Serde: architectures as their text form, one short string in JSON.
 
 use epnas_arch::Arch;
 use serde::{Deserialize, Deserializer, Serializer, de};

@@ -1,6 +1,6 @@
 //! Every mistake gets one line that names it, and exit code 2.
 
-use crate::command::{Folder, run};
+use crate::command::{Folder, line, run};
 
 #[test]
 fn unknown_keys_are_refused_with_a_suggestion() {
@@ -122,15 +122,9 @@ fn missing_data_is_named() {
         "search", "--config", &config, "--data", &missing, "--out", &out,
     ])
     .fails(2, &["no-images"]);
-    run(&[
-        "search",
-        "--config",
-        "cifar10-quick-macro",
-        "--data",
-        &missing,
-        "--out",
-        &out,
-    ])
+    line(&format!(
+        "search --config cifar10-quick-macro --data {missing} --out {out}"
+    ))
     .fails(2, &["no-images"]);
     run(&["data", "check", &missing]).fails(2, &["no-images"]);
     std::fs::create_dir(folder.path("empty")).expect("a folder");

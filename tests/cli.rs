@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::command::{epnas, run};
+use crate::command::{epnas, line, run};
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
@@ -145,17 +145,9 @@ fn show_reads_what_it_prints() {
 
 #[test]
 fn config_prints_what_is_in_force() {
-    let printed = run(&[
-        "config",
-        "--config",
-        "demo",
-        "--set",
-        "search.iterations=7",
-        "--seed",
-        "11",
-    ])
-    .ok()
-    .stdout;
+    let printed = line("config --config demo --set search.iterations=7 --seed 11")
+        .ok()
+        .stdout;
     assert!(printed.contains("iterations = 7"), "{printed}");
     assert!(printed.contains("seed = 11"), "{printed}");
     // What is printed is a configuration itself, and the same one.

@@ -125,6 +125,12 @@ pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Outcome {
     Outcome::from(epnas().args(arguments).output().expect("epnas starts"))
 }
 
+/// Runs `epnas` with the words of `text`, which holds no quotes, and waits.
+#[track_caller]
+pub(crate) fn line(text: &str) -> Outcome {
+    run(&text.split_whitespace().collect::<Vec<_>>())
+}
+
 /// A folder of its own for one test, with [`TINY`] in it as `tiny.toml`.
 pub(crate) struct Folder {
     root: tempfile::TempDir,

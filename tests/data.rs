@@ -1,23 +1,14 @@
 //! Image folders, checks, the built-in set, CIFAR-10 where it is at hand.
 
-use crate::command::{Folder, epnas, run};
+use crate::command::{Folder, epnas, line, run};
 
 #[test]
 fn the_built_in_set_is_written_read_and_searched_as_a_folder() {
     let folder = Folder::new();
     let images = folder.arg("images");
-    let written = run(&[
-        "data",
-        "synthetic",
-        &images,
-        "--train",
-        "120",
-        "--test",
-        "40",
-        "--image-size",
-        "16",
-        "--json",
-    ]);
+    let written = line(&format!(
+        "data synthetic {images} --train 120 --test 40 --image-size 16 --json"
+    ));
     assert_eq!(written.ok().json()["train"], 120);
     run(&["data", "synthetic", &images]).fails(2, &["images", "not empty"]);
 
@@ -26,15 +17,9 @@ fn the_built_in_set_is_written_read_and_searched_as_a_folder() {
         check["unreadable"].as_array().is_some_and(Vec::is_empty),
         "{check:#}"
     );
-    let info = run(&[
-        "data",
-        "info",
-        "--data",
-        &images,
-        "--set",
-        "data.image_size=16",
-        "--json",
-    ])
+    let info = line(&format!(
+        "data info --data {images} --set data.image_size=16 --json"
+    ))
     .ok()
     .json();
     assert_eq!(info["classes"].as_array().map(Vec::len), Some(10));
@@ -52,17 +37,9 @@ fn the_built_in_set_is_written_read_and_searched_as_a_folder() {
     );
 
     // The same pictures as the set itself.
-    let builtin = run(&[
-        "data",
-        "info",
-        "--set",
-        "data.synthetic.train=120",
-        "--set",
-        "data.synthetic.test=40",
-        "--set",
-        "data.image_size=16",
-        "--json",
-    ]);
+    let builtin = line(
+        "data info --set data.synthetic.train=120 --set data.synthetic.test=40 --set data.image_size=16 --json",
+    );
     assert_eq!(builtin.ok().json()["test"]["images"], 40);
 
     let out = folder.search(
@@ -83,17 +60,9 @@ fn the_built_in_set_is_written_read_and_searched_as_a_folder() {
 fn unreadable_images_are_listed_and_skipped_or_fatal() {
     let folder = Folder::new();
     let images = folder.arg("images");
-    run(&[
-        "data",
-        "synthetic",
-        &images,
-        "--train",
-        "40",
-        "--test",
-        "20",
-        "--image-size",
-        "16",
-    ])
+    line(&format!(
+        "data synthetic {images} --train 40 --test 20 --image-size 16"
+    ))
     .ok();
     let class = folder.path("images").join("train").join("striped_disc");
     std::fs::write(class.join("broken.jpg"), b"not a picture").expect("written");
@@ -112,15 +81,9 @@ fn unreadable_images_are_listed_and_skipped_or_fatal() {
     );
 
     run(&["data", "info", "--data", &images]).fails(2, &["broken.jpg", "skip"]);
-    let skipped = run(&[
-        "data",
-        "info",
-        "--data",
-        &images,
-        "--set",
-        "data.unreadable=skip",
-        "--json",
-    ])
+    let skipped = line(&format!(
+        "data info --data {images} --set data.unreadable=skip --set data.validation=15 --json"
+    ))
     .ok()
     .json();
     assert!(
@@ -134,17 +97,9 @@ fn unreadable_images_are_listed_and_skipped_or_fatal() {
 fn duplicates_are_reported() {
     let folder = Folder::new();
     let images = folder.arg("images");
-    run(&[
-        "data",
-        "synthetic",
-        &images,
-        "--train",
-        "20",
-        "--test",
-        "10",
-        "--image-size",
-        "16",
-    ])
+    line(&format!(
+        "data synthetic {images} --train 20 --test 10 --image-size 16"
+    ))
     .ok();
     let class = folder.path("images").join("train").join("striped_disc");
     let original = std::fs::read_dir(&class)
@@ -167,15 +122,9 @@ fn cifar10_smoke() {
         return;
     }
     let folder = Folder::new();
-    let info = run(&[
-        "data",
-        "info",
-        "--config",
-        "cifar10-macro",
-        "--data",
-        &dir,
-        "--json",
-    ])
+    let info = line(&format!(
+        "data info --config cifar10-macro --data {dir} --json"
+    ))
     .ok()
     .json();
     assert_eq!(info["training"]["images"], 45_000);

@@ -1,11 +1,15 @@
 //! Runs killed at random moments end as if nothing had happened; so do runs on other numbers of threads.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 use crate::command::{Folder, epnas, read_json, read_lines};
+
+/// Long enough to be killed in every part of it.
+const LONGER: [&str; 4] = ["--set", "network.channels=8", "--set", "training.epochs=4"];
 
 /// A history without the fields that measure time.
 pub(crate) fn timeless(run: &Path) -> Vec<Value> {
@@ -91,37 +95,35 @@ fn assert_same(expected: &Path, found: &Path) {
     assert_eq!(result(expected), result(found));
 }
 
-#[test]
-fn killed_runs_resume_to_the_same_end() {
-    let folder = Folder::new();
-    let clock = std::time::Instant::now();
-    folder.search("whole", &["-q"]).ok();
-    let whole = clock.elapsed();
-
-    let seed = std::env::var("EPNAS_KILL_SEED")
+/// The seed of the moments of death: from `EPNAS_KILL_SEED`, or else from the clock; printed, so that it can be repeated.
+fn kill_seed(whole: Duration) -> u64 {
+    let given = std::env::var("EPNAS_KILL_SEED")
         .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| {
-            SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |time| time.as_nanos() as u64)
-        });
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.map_or(0, |time| time.as_nanos() as u64)
+    });
     println!("EPNAS_KILL_SEED={seed} repeats this test; the whole run took {whole:?}");
-    let mut state = seed;
-    let (config, out) = (folder.arg("tiny.toml"), folder.arg("killed"));
+    seed
+}
+
+/// Starts `epnas` with `arguments` again and again and kills it (SIGKILL) after a random time of up to two fifths of
+/// `whole`, at most `most` times, until it ends by itself. Returns how often it was killed.
+fn kill_and_repeat(arguments: &[&str], whole: Duration, most: usize) -> usize {
+    let mut state = kill_seed(whole);
     let mut kills = 0;
     loop {
         let mut command = epnas();
-        command.args([
-            "search", "--config", &config, "--out", &out, "--resume", "-q",
-        ]);
-        let mut child = command.spawn().expect("epnas starts");
-        // Up to half of a whole run at a time, so that every run is killed at least once.
-        let patience =
-            Duration::from_millis(next(&mut state) % (whole.as_millis() as u64 / 2).max(1));
-        std::thread::sleep(patience);
-        // SIGKILL on Unix.
-        if kills < 12 {
+        let mut child = command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("epnas starts");
+        if kills < most {
+            std::thread::sleep(Duration::from_micros(
+                next(&mut state) % (whole.as_micros() as u64 * 2 / 5).max(1),
+            ));
             child.kill().expect("it can be killed");
         }
         let status = child.wait().expect("it ends");
@@ -132,12 +134,58 @@ fn killed_runs_resume_to_the_same_end() {
         kills += 1;
     }
     println!("killed {kills} times");
-    assert!(kills > 0);
+    kills
+}
+
+#[test]
+fn killed_searches_resume_to_the_same_end() {
+    let folder = Folder::new();
+    let clock = Instant::now();
+    folder
+        .search("whole", &[&["-q"], &LONGER[..]].concat())
+        .ok();
+    let whole = clock.elapsed();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("killed"));
+    let arguments = [
+        "search", "--config", &config, "--out", &out, "--resume", "-q",
+    ];
+    let kills = kill_and_repeat(&[&arguments, &LONGER[..]].concat(), whole, 12);
+    assert!(kills > 0, "it was too fast to be killed");
     assert_same(&folder.path("whole"), &folder.path("killed"));
 
     // A finished run resumed is left as it is.
-    folder.search("killed", &["--resume", "-q"]).ok();
+    folder
+        .search("killed", &[&["--resume", "-q"], &LONGER[..]].concat())
+        .ok();
     assert_same(&folder.path("whole"), &folder.path("killed"));
+}
+
+#[test]
+fn killed_trainings_resume_to_the_same_weights() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let arguments = |out: &str| {
+        let line = format!(
+            "train --arch macro:c3.0/d3.1/c5.1+2 --config {config} --out {out} --set train.epochs=12 \
+             --set train.channels=12 -q"
+        );
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let clock = Instant::now();
+    crate::command::run(&arguments(&folder.arg("whole"))).ok();
+    let whole = clock.elapsed();
+    let killed = arguments(&folder.arg("killed"));
+    let killed: Vec<&str> = killed.iter().map(String::as_str).collect();
+    assert!(
+        kill_and_repeat(&killed, whole, 8) > 0,
+        "it was too fast to be killed"
+    );
+    let weights = |run: &str| {
+        std::fs::read(folder.path(run).join("model/weights.safetensors")).expect("weights")
+    };
+    assert!(weights("whole") == weights("killed"), "the weights differ");
 }
 
 /// SplitMix64.

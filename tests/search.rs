@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::command::{Folder, TINY_CHILDREN, read, read_json, read_lines, run};
+use crate::command::{Folder, TINY_CHILDREN, line, read, read_json, read_lines, run};
 
 #[test]
 fn search_select_train_eval_predict() {
@@ -104,6 +104,7 @@ fn search_select_train_eval_predict() {
 
     // Not trained yet: nothing to evaluate.
     run(&["eval", &dir]).fails(2, &["no trained model", "epnas train"]);
+    run(&["train", &dir]).ok();
     run(&["train", &dir, "--random"]).ok();
     for model in ["model", "model-random"] {
         for file in ["weights.safetensors", "model.json"] {
@@ -138,17 +139,9 @@ fn search_select_train_eval_predict() {
     );
 
     let images = folder.arg("images");
-    run(&[
-        "data",
-        "synthetic",
-        &images,
-        "--train",
-        "10",
-        "--test",
-        "10",
-        "--image-size",
-        "20",
-    ])
+    line(&format!(
+        "data synthetic {images} --train 10 --test 10 --image-size 20"
+    ))
     .ok();
     let image = first_image(&folder.path("images").join("test"));
     let predicted = run(&[
@@ -306,12 +299,15 @@ fn a_given_architecture_is_trained() {
         run(&arguments).ok().json()["test_accuracy"],
         report["test_accuracy"]
     );
-    let mut others = arguments;
-    others[2] = "macro:c5.0/d3.1/mp.1+2";
+    let others = arguments.map(|argument| {
+        argument
+            .replace("macro:c3.0", "macro:c5.0")
+            .replace("--json", "--quiet")
+    });
     run(&others).fails(2, &["macro:c5.0/d3.1/mp.1+2"]);
     let mut more = arguments.to_vec();
-    more.extend(["--set", "train.epochs=3"]);
-    run(&more).fails(2, &["epochs"]);
+    more.extend(["--set", "train.epochs=3", "--quiet"]);
+    run(&more).fails(2, &["train.epochs (stored 2, given 3)"]);
     more.push("--restart");
     assert_eq!(run(&more).ok().json()["epochs"], 3);
     run(&[

@@ -73,12 +73,15 @@ impl Observer for Watcher {
                 children,
                 temperature,
             } => {
-                let at =
-                    temperature.map_or_else(String::new, |t| format!(" at temperature {t:.3}"));
-                let (iteration, candidates) = (iteration + 1, grouped(candidates));
+                let total = grouped(candidates);
+                let chosen = match temperature {
+                    _ if candidates == children as u64 => format!("all {total} candidates"),
+                    None => format!("{children} of {total} candidates"),
+                    Some(t) => format!("{children} of {total} candidates at temperature {t:.3}"),
+                };
                 self.style.note(&match self.phase {
                     Phase::Baseline => format!("{children} architectures at random"),
-                    _ => format!("iteration {iteration}, step {step}: {children} of {candidates} candidates{at}"),
+                    _ => format!("iteration {}, step {step}: {chosen}", iteration + 1),
                 });
             }
             Event::ChildStarted { arch, .. } | Event::CandidateStarted { arch, .. } => {

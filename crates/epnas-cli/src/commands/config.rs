@@ -1,7 +1,7 @@
 //! `epnas config`: the effective configuration, its keys and its schema.
 
 use clap::{Args, Subcommand};
-use epnas_search::Config;
+use epnas_search::{Config, KeyDoc};
 use serde_json::json;
 
 use crate::arguments::{ConfigArgs, Global};
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ConfigCommandArgs, global: &Global) -> anyhow::Result<(
 
 fn keys(filter: Option<&str>, format: Format) -> anyhow::Result<()> {
     let filter = filter.unwrap_or_default();
-    let keys: Vec<_> = Config::reference()
+    let keys: Vec<_> = reference()
         .into_iter()
         .filter(|doc| doc.key.contains(filter))
         .collect();
@@ -93,6 +93,18 @@ fn keys(filter: Option<&str>, format: Format) -> anyhow::Result<()> {
         }
         text
     })
+}
+
+/// Every key. The tag of a section with variants has no field to carry a doc comment, so it is explained here.
+fn reference() -> Vec<KeyDoc> {
+    let mut keys = Config::reference();
+    for doc in keys.iter_mut().filter(|doc| doc.doc.is_empty()) {
+        if let Some(section) = doc.key.strip_suffix(".kind") {
+            doc.doc =
+                format!("Which kind of {section}; it decides which other keys the section has.");
+        }
+    }
+    keys
 }
 
 fn presets(name: Option<&str>, format: Format) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use epnas_search::{Config, RunFolder, Session, Start, TrainReport, Which};
+use epnas_search::{Config, Run, RunFolder, Session, Start, TrainReport, Which};
 use epnas_supernet::MODEL_FILE;
 use serde::Serialize;
 
@@ -132,13 +132,18 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     };
     let config = match stored {
         Some(stored) => stored,
-        None => inputs::config(&args.config, global)?,
+        None if is_given => inputs::config(&args.config, global)?,
+        None => {
+            return Err(usage(
+                "name a configuration with --config, for example `--config demo`",
+            ));
+        }
     };
     config.space.check(&arch).or_usage()?;
     clear(args, &folder.train(), &folder.model())?;
     let session = Session::new(config).map_err(failure::of_search)?;
     session.dataset().map_err(failure::of_search)?;
-    store_config(session.config(), &folder)?;
+    let _run = begin(args, out, session.config())?;
     let mut watcher = Watcher::new(global);
     let train = session
         .train_architecture(
@@ -176,14 +181,17 @@ fn clear(args: &TrainArgs, work: &Path, model: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps the configuration beside the model, so that `eval` finds the images.
-fn store_config(config: &Config, folder: &RunFolder) -> anyhow::Result<()> {
-    let path = folder.config();
-    let write = || {
-        std::fs::create_dir_all(folder.dir())?;
-        std::fs::write(&path, config.to_toml().map_err(std::io::Error::other)?)
-    };
-    write().map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))
+/// Makes the folder a run that holds nothing but a training: locked, with its configuration, so that `eval` finds the
+/// images. Sections that a training does not read may have changed since an earlier one.
+fn begin(args: &TrainArgs, out: &Path, config: &Config) -> anyhow::Result<Run> {
+    const UNREAD: [&str; 5] = ["search.", "surrogate.", "training.", "baseline.", "select."];
+    if args.restart && RunFolder::new(out).config().exists() {
+        let config = RunFolder::new(out).config();
+        std::fs::remove_file(&config)
+            .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", config.display()))?;
+    }
+    let text = config.to_toml().or_usage()?;
+    Run::begin(out, &text, &UNREAD, Start::Resume).map_err(|error| failure::of_search(error.into()))
 }
 
 fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> anyhow::Result<()> {

@@ -100,10 +100,9 @@ fn composite(image: DynamicImage) -> RgbImage {
     let mut out = RgbImage::new(image.width(), image.height());
     for (out, pixel) in out.pixels_mut().zip(image.pixels()) {
         let alpha = u32::from(pixel.0[3]);
-        for channel in 0..3 {
-            let over = u32::from(pixel.0[channel]) * alpha;
-            let under = u32::from(ALPHA_BACKGROUND[channel]) * (255 - alpha);
-            out.0[channel] = ((over + under + 127) / 255) as u8;
+        for ((out, &color), &background) in out.0.iter_mut().zip(&pixel.0).zip(&ALPHA_BACKGROUND) {
+            let sum = u32::from(color) * alpha + u32::from(background) * (255 - alpha);
+            *out = ((sum + 127) / 255) as u8;
         }
     }
     out

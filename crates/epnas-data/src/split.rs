@@ -133,7 +133,6 @@ fn quotas(sizes: &[usize], take: usize) -> Vec<usize> {
     let mut quotas: Vec<usize> = sizes
         .iter()
         .map(|&size| size * take / total.max(1))
-        .map(|quota| quota)
         .collect();
     let clamp = |size: usize, quota: usize| {
         quota.clamp(size.min(1), size.saturating_sub(1).max(size.min(1)))

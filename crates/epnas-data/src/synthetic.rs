@@ -137,7 +137,7 @@ struct Scene {
     noise: f32,
 }
 
-const MAX_CLUTTER: usize = 6;
+const MAX_CLUTTER: usize = 3;
 const TAU: f32 = std::f32::consts::TAU;
 
 impl Scene {
@@ -148,14 +148,14 @@ impl Scene {
         } else {
             Texture::Checkered
         };
-        let texture_of_ground = match random.below(3) {
-            0 => Texture::Plain,
-            1 => Texture::Striped,
-            _ => Texture::Checkered,
+        let texture_of_ground = match random.below(4) {
+            0 => Texture::Striped,
+            1 => Texture::Checkered,
+            _ => Texture::Plain,
         };
         let ground = Paint::random(random, texture_of_ground, 0.5);
-        let ground_strength = random.range(0.2, 0.6);
-        let clutter_count = 2 + random.below(MAX_CLUTTER as u32 - 1) as usize;
+        let ground_strength = random.range(0.1, 0.25);
+        let clutter_count = random.below(MAX_CLUTTER as u32 + 1) as usize;
         let clutter = std::array::from_fn(|_| {
             let shape = SHAPES[random.below(5) as usize];
             let texture = match random.below(3) {
@@ -166,16 +166,29 @@ impl Scene {
             let radius = random.range(0.06, 0.13);
             Figure::random(random, shape, texture, radius, 0.0)
         });
-        let radius = random.range(0.27, 0.42);
-        let figure = Figure::random(random, shape, texture, radius, 0.85);
+        let radius = random.range(0.32, 0.45);
+        let mut figure = Figure::random(random, shape, texture, radius, 0.95);
+        // A figure in the colors of its ground cannot be seen: the ground's color keeps away from both.
+        for _ in 0..8 {
+            let ground = blend(ground.colors[0], ground.colors[1], 0.5);
+            if figure
+                .paint
+                .colors
+                .iter()
+                .all(|&c| distance(c, ground) > 0.35)
+            {
+                break;
+            }
+            figure.paint = Paint::random(random, texture, 0.7);
+        }
         Scene {
             ground,
             ground_strength,
             clutter,
             clutter_count,
             figure,
-            light: [random.range(-0.25, 0.25), random.range(-0.25, 0.25)],
-            noise: random.range(0.02, 0.08),
+            light: [random.range(-0.2, 0.2), random.range(-0.2, 0.2)],
+            noise: random.range(0.01, 0.05),
         }
     }
 
@@ -216,7 +229,7 @@ impl Figure {
         let angle = random.range(0.0, TAU);
         Figure {
             shape,
-            paint: Paint::random(random, texture, 0.45),
+            paint: Paint::random(random, texture, 0.7),
             x: random.range(margin, 1.0 - margin),
             y: random.range(margin, 1.0 - margin),
             radius,

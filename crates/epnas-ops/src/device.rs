@@ -6,6 +6,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
+use crate::simd::simd_level;
 
 /// A set of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,10 @@ impl Backend {
     /// The backend of a tensor's device.
     pub(crate) fn of(op: &'static str, name: &'static str, tensor: &Tensor) -> Result<Self> {
         match tensor.device() {
-            Device::Cpu => Ok(Backend::Cpu),
+            Device::Cpu => {
+                simd_level()?;
+                Ok(Backend::Cpu)
+            }
             other => Err(Error::UnsupportedDevice {
                 op,
                 tensor: name,

@@ -93,6 +93,17 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
+    /// The environment variable `EPNAS_SIMD` asks for instructions this machine does not have.
+    #[error(
+        "EPNAS_SIMD is `{found}`, expected one of portable, avx2, avx512 that this machine has (best: {best}); \
+         unset it to choose automatically"
+    )]
+    Simd {
+        /// Value of the variable.
+        found: String,
+        /// Best level of this machine.
+        best: &'static str,
+    },
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -117,5 +117,5 @@ fn geometry(
     shape::expect(op, y_name, y, &[n, ho, wo, co])?;
     shape::expect(op, w0_name, w0, &[1, 1, ci, co.div_ceil(2)])?;
     shape::expect(op, w1_name, w1, &[1, 1, ci, co / 2])?;
-    Ok(Geometry { n, h, w, ci, co })
+    Ok(Geometry { h, w, ci, co })
 }

@@ -37,7 +37,9 @@ mod kernel;
 mod loss;
 mod optimizer;
 mod pool;
+mod scratch;
 mod shape;
+mod simd;
 mod storage;
 
 pub use batch_norm::{Activation, BatchNorm, Running};
@@ -50,3 +52,4 @@ pub use head::Head;
 pub use loss::{LossReport, SoftmaxCrossEntropy};
 pub use optimizer::{Adam, Nesterov, Sgd, Slot};
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use simd::{SimdLevel, simd_level};

@@ -1,7 +1,8 @@
-//! Dense convolution.
+//! Dense convolution as jobs of the sliding and the weight-gradient engines.
 
-use rayon::prelude::*;
-
+use super::correlate::{Input, Job, Pass, Tap};
+use super::padded::{Border, Extent};
+use super::weight_gradient::{WeightJob, WeightTap};
 use crate::elementwise::Accumulate;
 
 /// Extents of one convolution.
@@ -29,6 +30,19 @@ impl Geometry {
     pub(crate) fn output(&self) -> [usize; 4] {
         [self.n, self.ho(), self.wo(), self.co]
     }
+
+    /// Pixel by pixel: the image may be read as one long row.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1
+    }
+
+    /// Extent of one image with `c` channels at the input's or the output's resolution.
+    fn extent(&self, h: usize, w: usize, c: usize) -> Extent {
+        match self.is_pointwise() {
+            true => Extent { h: 1, w: h * w, c },
+            false => Extent { h, w, c },
+        }
+    }
 }
 
 /// One summand of a convolution.
@@ -39,101 +53,134 @@ pub(crate) struct Source<'a> {
     pub(crate) ci: usize,
 }
 
-/// Position in the input of tap `u` of output `o`, if inside.
-fn tap(o: usize, u: usize, g: &Geometry, extent: usize) -> Option<usize> {
-    (o * g.stride + u)
-        .checked_sub(g.kernel / 2)
-        .filter(|&i| i < extent)
-}
-
 /// `y = sum over sources of conv(x, w)`.
 pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32]) {
-    let (ho, wo) = (g.ho(), g.wo());
-    y.par_chunks_mut(ho * wo * g.co)
-        .enumerate()
-        .for_each(|(n, y)| {
-            y.fill(0.0);
-            for source in sources {
-                let ci = source.ci;
-                let x = &source.x[n * g.h * g.w * ci..][..g.h * g.w * ci];
-                for (o, y) in y.chunks_exact_mut(g.co).enumerate() {
-                    for u in 0..g.kernel {
-                        let Some(i) = tap(o / wo, u, g, g.h) else {
-                            continue;
-                        };
-                        for v in 0..g.kernel {
-                            let Some(j) = tap(o % wo, v, g, g.w) else {
-                                continue;
-                            };
-                            for c in 0..ci {
-                                let value = x[(i * g.w + j) * ci + c];
-                                let w = &source.w[((u * g.kernel + v) * ci + c) * g.co..][..g.co];
-                                for (y, w) in y.iter_mut().zip(w) {
-                                    *y += value * w;
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+    let k = g.kernel;
+    let mut inputs = Vec::with_capacity(sources.len());
+    let mut taps = Vec::with_capacity(sources.len() * k);
+    // First row of weights of every source: its weight tensor is a matrix of k k ci rows already.
+    let mut firsts = Vec::with_capacity(sources.len());
+    let mut weight_rows = 0;
+    for (index, source) in sources.iter().enumerate() {
+        inputs.push(Input {
+            images: source.x,
+            extent: g.extent(g.h, g.w, source.ci),
+            border: Border::all(k / 2),
         });
+        firsts.push(weight_rows);
+        for row in 0..k {
+            taps.push(Tap {
+                input: index,
+                row,
+                column: 0,
+                channel: 0,
+                len: k * source.ci,
+                weights: weight_rows,
+            });
+            weight_rows += k * source.ci;
+        }
+    }
+    let job = Job {
+        inputs: &inputs,
+        stride: g.stride,
+        passes: vec![Pass {
+            taps,
+            first: (0, 0),
+            spacing: 1,
+        }],
+        weight_rows,
+        output: g.extent(g.ho(), g.wo(), g.co),
+        acc: Accumulate::Overwrite,
+    };
+    job.run(y, |row, first, out| {
+        let index = firsts.partition_point(|&start| start <= row) - 1;
+        let at = (row - firsts[index]) * g.co + first;
+        out.copy_from_slice(&sources[index].w[at..at + out.len()]);
+    });
 }
 
 /// Gradient with respect to the input.
+///
+/// `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps `u` for which the division is exact: with
+/// stride 2 those of one parity, so even and odd rows and columns are passes of their own.
 pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], acc: Accumulate) {
-    let (ho, wo) = (g.ho(), g.wo());
-    dx.par_chunks_mut(g.h * g.w * g.ci)
-        .enumerate()
-        .for_each(|(n, dx)| {
-            if acc == Accumulate::Overwrite {
-                dx.fill(0.0);
-            }
-            let dy = &dy[n * ho * wo * g.co..][..ho * wo * g.co];
-            for (o, dy) in dy.chunks_exact(g.co).enumerate() {
-                for u in 0..g.kernel {
-                    let Some(i) = tap(o / wo, u, g, g.h) else {
-                        continue;
-                    };
-                    for v in 0..g.kernel {
-                        let Some(j) = tap(o % wo, v, g, g.w) else {
-                            continue;
-                        };
-                        for c in 0..g.ci {
-                            let w = &w[((u * g.kernel + v) * g.ci + c) * g.co..][..g.co];
-                            dx[(i * g.w + j) * g.ci + c] +=
-                                dy.iter().zip(w).map(|(a, b)| a * b).sum::<f32>();
-                        }
-                    }
-                }
-            }
+    let (k, s, pad) = (g.kernel, g.stride, g.kernel / 2);
+    // An exact tap of lattice point `a` reads output `a + (parity + pad - u) / s`; so the outputs read end
+    // `ceil(pad / s)` before the first and after the last.
+    let border = pad.div_ceil(s);
+    // Tap (u, v) of every row block of the weights.
+    let mut order = Vec::with_capacity(k * k);
+    let mut passes = Vec::with_capacity(s * s);
+    for parity in (0..s).flat_map(|i| (0..s).map(move |j| (i, j))) {
+        let exact = |parity: usize| {
+            (0..k)
+                .rev()
+                .filter(move |u| (parity + pad + k * s - u) % s == 0)
+        };
+        let offset = |parity: usize, u: usize| (parity + pad + border * s - u) / s;
+        let mut taps = Vec::new();
+        for u in exact(parity.0) {
+            // Descending taps are ascending columns of dy: one run.
+            let Some(v) = exact(parity.1).next() else {
+                continue;
+            };
+            taps.push(Tap {
+                input: 0,
+                row: offset(parity.0, u),
+                column: offset(parity.1, v),
+                channel: 0,
+                len: exact(parity.1).count() * g.co,
+                weights: order.len() * g.co,
+            });
+            order.extend(exact(parity.1).map(|v| u * k + v));
+        }
+        passes.push(Pass {
+            taps,
+            first: parity,
+            spacing: s,
         });
+    }
+    let dy_extent = g.extent(g.ho(), g.wo(), g.co);
+    let job = Job {
+        inputs: &[Input {
+            images: dy,
+            extent: dy_extent,
+            border: Border::all(border),
+        }],
+        stride: 1,
+        passes,
+        weight_rows: order.len() * g.co,
+        output: g.extent(g.h, g.w, g.ci),
+        acc,
+    };
+    job.run(dx, |row, first, out| {
+        let (tap, o) = (order[row / g.co], row % g.co);
+        let w = &w[(tap * g.ci + first) * g.co + o..];
+        for (out, w) in out.iter_mut().zip(w.iter().step_by(g.co)) {
+            *out = *w;
+        }
+    });
 }
 
 /// Gradient with respect to the weight.
 pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let (ho, wo) = (g.ho(), g.wo());
-    dw.fill(0.0);
-    for n in 0..g.n {
-        let x = &x[n * g.h * g.w * g.ci..][..g.h * g.w * g.ci];
-        let dy = &dy[n * ho * wo * g.co..][..ho * wo * g.co];
-        for (o, dy) in dy.chunks_exact(g.co).enumerate() {
-            for u in 0..g.kernel {
-                let Some(i) = tap(o / wo, u, g, g.h) else {
-                    continue;
-                };
-                for v in 0..g.kernel {
-                    let Some(j) = tap(o % wo, v, g, g.w) else {
-                        continue;
-                    };
-                    for c in 0..g.ci {
-                        let value = x[(i * g.w + j) * g.ci + c];
-                        let dw = &mut dw[((u * g.kernel + v) * g.ci + c) * g.co..][..g.co];
-                        for (dw, dy) in dw.iter_mut().zip(dy) {
-                            *dw += value * dy;
-                        }
-                    }
-                }
-            }
-        }
-    }
+    let k = g.kernel;
+    let job = WeightJob {
+        x: Input {
+            images: x,
+            extent: g.extent(g.h, g.w, g.ci),
+            border: Border::all(k / 2),
+        },
+        stride: g.stride,
+        taps: (0..k)
+            .map(|row| WeightTap {
+                row,
+                column: 0,
+                len: k * g.ci,
+            })
+            .collect(),
+        dy,
+        dy_extent: g.extent(g.ho(), g.wo(), g.co),
+    };
+    job.run(|row, gradient| dw[row * g.co..][..g.co].copy_from_slice(gradient));
 }

@@ -1,11 +1,16 @@
 //! CPU kernels: slices in, slices out. Shapes have been checked by the operators.
 
 pub(crate) mod batch_norm;
+mod block;
 pub(crate) mod conv;
+mod correlate;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
 pub(crate) mod factorized;
 pub(crate) mod head;
 pub(crate) mod loss;
 pub(crate) mod optimizer;
+mod packed;
+mod padded;
 pub(crate) mod pool;
+mod weight_gradient;

@@ -1,0 +1,125 @@
+//! Images with a border of zeros.
+
+/// Rows and columns of zeros around an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Border {
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) bottom: usize,
+    pub(crate) right: usize,
+}
+
+impl Border {
+    /// The same on all sides.
+    pub(crate) fn all(width: usize) -> Self {
+        Border {
+            top: width,
+            left: width,
+            bottom: width,
+            right: width,
+        }
+    }
+
+    pub(crate) fn is_none(self) -> bool {
+        self == Border::default()
+    }
+}
+
+/// Height, width and channels of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) c: usize,
+}
+
+impl Extent {
+    pub(crate) fn len(self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// With a border.
+    pub(crate) fn bordered(self, border: Border) -> Self {
+        Extent {
+            h: self.h + border.top + border.bottom,
+            w: self.w + border.left + border.right,
+            c: self.c,
+        }
+    }
+
+    /// Floats of a row.
+    pub(crate) fn row(self) -> usize {
+        self.w * self.c
+    }
+}
+
+/// Copies an image into the middle of zeros.
+pub(crate) fn copy(image: &[f32], extent: Extent, border: Border, out: &mut [f32]) {
+    let outer = extent.bordered(border);
+    let (top, rest) = out.split_at_mut(border.top * outer.row());
+    let (middle, bottom) = rest.split_at_mut(extent.h * outer.row());
+    top.fill(0.0);
+    bottom.fill(0.0);
+    for (row, out) in image
+        .chunks_exact(extent.row())
+        .zip(middle.chunks_exact_mut(outer.row()))
+    {
+        let (left, rest) = out.split_at_mut(border.left * extent.c);
+        let (inside, right) = rest.split_at_mut(extent.row());
+        left.fill(0.0);
+        inside.copy_from_slice(row);
+        right.fill(0.0);
+    }
+}
+
+/// Copies pixels of `channels` floats to pixels of `lanes >= channels` floats, the rest zeros.
+pub(crate) fn widen(pixels: &[f32], channels: usize, lanes: usize, out: &mut [f32]) {
+    for (pixel, out) in pixels
+        .chunks_exact(channels)
+        .zip(out.chunks_exact_mut(lanes))
+    {
+        let (head, tail) = out.split_at_mut(channels);
+        head.copy_from_slice(pixel);
+        tail.fill(0.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn border_is_zero_and_the_middle_is_the_image() {
+        let extent = Extent { h: 2, w: 3, c: 2 };
+        let border = Border {
+            top: 1,
+            left: 2,
+            bottom: 0,
+            right: 1,
+        };
+        let image: Vec<f32> = (1..=12).map(|v| v as f32).collect();
+        let outer = extent.bordered(border);
+        let mut out = vec![f32::NAN; outer.len()];
+        copy(&image, extent, border, &mut out);
+        for i in 0..outer.h {
+            for j in 0..outer.w {
+                for c in 0..2 {
+                    let inside = i >= 1 && (2..5).contains(&j);
+                    let expected = if inside {
+                        image[((i - 1) * 3 + j - 2) * 2 + c]
+                    } else {
+                        0.0
+                    };
+                    assert_eq!(out[(i * outer.w + j) * 2 + c], expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn widening_fills_with_zeros() {
+        let mut out = [f32::NAN; 8];
+        widen(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 4, &mut out);
+        assert_eq!(out, [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]);
+    }
+}

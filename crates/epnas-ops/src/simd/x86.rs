@@ -1,0 +1,143 @@
+//! 256-bit vectors of x86-64, with 16 registers (AVX2) or 32 (AVX-512VL).
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, LANES, Simd};
+
+/// Proof that the machine has AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2(());
+
+/// Proof that the machine has AVX2, FMA, AVX-512F and AVX-512VL.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512(());
+
+/// Runs a kernel at [`super::SimdLevel::Avx2`], which must be available.
+pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    #[target_feature(enable = "avx2,fma")]
+    fn run<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx2(()))
+    }
+    // SAFETY: `super::simd_level` returns this level only after `is_available` found AVX2 and FMA.
+    unsafe { run(kernel) }
+}
+
+/// Runs a kernel at [`super::SimdLevel::Avx512`], which must be available.
+pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+    fn run<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx512(()))
+    }
+    // SAFETY: `super::simd_level` returns this level only after `is_available` found all four features.
+    unsafe { run(kernel) }
+}
+
+macro_rules! implement {
+    ($token:ty, $rows:expr) => {
+        impl Simd for $token {
+            type V = __m256;
+            type M = __m256;
+            const ROWS: [usize; 3] = $rows;
+
+            #[inline(always)]
+            fn splat(self, value: f32) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_set1_ps(value) }
+            }
+
+            #[inline(always)]
+            fn load(self, from: &[f32; LANES]) -> __m256 {
+                // SAFETY: the token proves AVX; the reference is valid for eight floats, unaligned.
+                unsafe { _mm256_loadu_ps(from.as_ptr()) }
+            }
+
+            #[inline(always)]
+            fn store(self, value: __m256, to: &mut [f32; LANES]) {
+                // SAFETY: the token proves AVX; the reference is valid for eight floats, unaligned.
+                unsafe { _mm256_storeu_ps(to.as_mut_ptr(), value) }
+            }
+
+            #[inline(always)]
+            fn add(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_add_ps(a, b) }
+            }
+
+            #[inline(always)]
+            fn sub(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_sub_ps(a, b) }
+            }
+
+            #[inline(always)]
+            fn mul(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_mul_ps(a, b) }
+            }
+
+            #[inline(always)]
+            fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+                // SAFETY: the token proves FMA.
+                unsafe { _mm256_fmadd_ps(a, b, c) }
+            }
+
+            #[inline(always)]
+            fn gt(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_cmp_ps::<_CMP_GT_OQ>(a, b) }
+            }
+
+            #[inline(always)]
+            fn eq(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b) }
+            }
+
+            #[inline(always)]
+            fn gt_or_nan(self, a: __m256, b: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe {
+                    let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+                    _mm256_or_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), nan)
+                }
+            }
+
+            #[inline(always)]
+            fn select(self, mask: __m256, yes: __m256, no: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_blendv_ps(no, yes, mask) }
+            }
+
+            #[inline(always)]
+            fn keep(self, mask: __m256, value: __m256) -> __m256 {
+                // SAFETY: the token proves AVX.
+                unsafe { _mm256_and_ps(mask, value) }
+            }
+
+            #[inline(always)]
+            fn load_bytes(self, from: &[u8; LANES]) -> __m256 {
+                // SAFETY: the token proves AVX2; the reference is valid for the eight bytes read.
+                unsafe {
+                    let bytes = _mm_loadl_epi64(from.as_ptr().cast());
+                    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+                }
+            }
+
+            #[inline(always)]
+            fn store_bytes(self, value: __m256, to: &mut [u8; LANES]) {
+                // SAFETY: the token proves AVX2; the reference is valid for the eight bytes written.
+                unsafe {
+                    let wide = _mm256_cvtps_epi32(value);
+                    let low = _mm256_castsi256_si128(wide);
+                    let words = _mm_packs_epi32(low, _mm256_extracti128_si256::<1>(wide));
+                    _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packus_epi16(words, words));
+                }
+            }
+        }
+    };
+}
+
+// Accumulators of a block, its vectors and one broadcast stay in registers: 4 x 3 + 3 + 1 = 16 and
+// 8 x 3 + 3 + 1 = 28.
+implement!(Avx2, [4, 4, 8]);
+implement!(Avx512, [8, 8, 8]);

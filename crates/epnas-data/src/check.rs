@@ -1,102 +1,14 @@
 //! Looking over a data set before hours are spent on it: classes, sizes, unreadable files, duplicates.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Serialize;
 
 use crate::cifar::{CIFAR10, CIFAR100, Format};
 use crate::counter::mix;
+use crate::report::{CheckReport, ClassCount, Duplicate, Part, SizeCount};
 use crate::{DataConfig, DataError, Images, Source, UnreadableFile, decode, detect, folder, idx};
-
-/// What [`check`] found in a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CheckReport {
-    /// The folder.
-    pub dir: PathBuf,
-    /// The kind of data set it holds.
-    pub source: Source,
-    /// Readable images in all.
-    pub images: usize,
-    /// Readable images of every class, in the order of the labels.
-    pub classes: Vec<ClassCount>,
-    /// Sizes of the readable images as they are stored, by width, then height.
-    pub sizes: Vec<SizeCount>,
-    /// Files that cannot be read, in the order of the data set.
-    pub unreadable: Vec<UnreadableFile>,
-    /// Images whose decoded pixels equal those of an earlier image.
-    pub duplicates: Vec<Duplicate>,
-    /// Files in the class directories whose names say that they are no images.
-    pub ignored_files: usize,
-}
-
-/// Readable images of one class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ClassCount {
-    /// Name of the class.
-    pub name: String,
-    /// Images in the training part.
-    pub train: usize,
-    /// Images in the test part.
-    pub test: usize,
-}
-
-/// How many images have one size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SizeCount {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Images of this size.
-    pub images: usize,
-}
-
-/// The part of a data set that an image belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Training images.
-    Train,
-    /// Test images.
-    Test,
-}
-
-/// Two images with the same pixels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Duplicate {
-    /// The first image with these pixels: a path, or `file#record` in a packed format (records count from 0).
-    pub first: String,
-    /// A later one.
-    pub second: String,
-    /// The classes of the two.
-    pub classes: [String; 2],
-    /// The parts of the two. A pair across parts tests on a training image.
-    pub parts: [Part; 2],
-}
-
-impl Duplicate {
-    /// Whether the same pixels carry two labels.
-    pub fn across_classes(&self) -> bool {
-        self.classes[0] != self.classes[1]
-    }
-
-    /// Whether the same pixels are in both parts.
-    pub fn across_parts(&self) -> bool {
-        self.parts[0] != self.parts[1]
-    }
-}
-
-impl CheckReport {
-    /// Whether there is nothing to complain about: all readable, no duplicates, no class without training images.
-    pub fn is_clean(&self) -> bool {
-        self.unreadable.is_empty()
-            && self.duplicates.is_empty()
-            && self.classes.iter().all(|class| class.train > 0)
-    }
-}
 
 /// Looks over the data set in `dir`, whose kind is found out by [`detect`].
 ///
@@ -308,79 +220,4 @@ fn hash(width: u32, height: u32, pixels: &[u8]) -> u128 {
         b = mix(b.wrapping_add(word).rotate_left(17));
     }
     u128::from(a) << 64 | u128::from(b)
-}
-
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Lists longer than this are cut; the JSON form has all.
-        const SHOWN: usize = 20;
-        let rest = |f: &mut fmt::Formatter<'_>, len: usize| {
-            if len > SHOWN {
-                writeln!(f, "  .. and {} more", len - SHOWN)?;
-            }
-            Ok(())
-        };
-        writeln!(
-            f,
-            "{}: {}, {} images",
-            self.dir.display(),
-            self.source,
-            self.images
-        )?;
-        let width = self
-            .classes
-            .iter()
-            .map(|class| class.name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(5);
-        writeln!(f, "\n{:width$} {:>8} {:>8}", "class", "train", "test")?;
-        for class in &self.classes {
-            writeln!(
-                f,
-                "{:width$} {:>8} {:>8}",
-                class.name, class.train, class.test
-            )?;
-        }
-        writeln!(f, "\nsizes (width x height): {}", self.sizes.len())?;
-        let mut sizes: Vec<&SizeCount> = self.sizes.iter().collect();
-        sizes.sort_by_key(|size| (std::cmp::Reverse(size.images), size.width, size.height));
-        for size in sizes.iter().take(SHOWN) {
-            writeln!(f, "  {} x {}: {}", size.width, size.height, size.images)?;
-        }
-        rest(f, sizes.len())?;
-        writeln!(f, "unreadable: {}", self.unreadable.len())?;
-        for file in self.unreadable.iter().take(SHOWN) {
-            writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
-        }
-        rest(f, self.unreadable.len())?;
-        let count =
-            |test: fn(&Duplicate) -> bool| self.duplicates.iter().filter(|d| test(d)).count();
-        writeln!(
-            f,
-            "duplicates: {} ({} across classes, {} across training and test)",
-            self.duplicates.len(),
-            count(Duplicate::across_classes),
-            count(Duplicate::across_parts)
-        )?;
-        for pair in self.duplicates.iter().take(SHOWN) {
-            write!(f, "  {} = {}", pair.first, pair.second)?;
-            if pair.across_classes() {
-                write!(f, ", classes {} and {}", pair.classes[0], pair.classes[1])?;
-            }
-            if pair.across_parts() {
-                f.write_str(", training and test")?;
-            }
-            writeln!(f)?;
-        }
-        rest(f, self.duplicates.len())?;
-        if self.ignored_files > 0 {
-            writeln!(
-                f,
-                "ignored files without an image's extension: {}",
-                self.ignored_files
-            )?;
-        }
-        Ok(())
-    }
 }

@@ -86,15 +86,17 @@ impl DataConfig {
             return Err(DataError::config("train_limit", 0, "at least 1 image"));
         }
         if self.source == Source::Synthetic {
+            let image = (self.image_size * self.image_size * 3) as u64;
+            let most = (SyntheticConfig::MAX_BYTES / image) as usize;
             for (field, value) in [
                 ("synthetic.train", self.synthetic.train),
                 ("synthetic.test", self.synthetic.test),
             ] {
-                if value == 0 || value > SyntheticConfig::MAX_IMAGES {
+                if value == 0 || value > most {
                     return Err(DataError::config(
                         field,
                         value,
-                        format!("1 to {} images", SyntheticConfig::MAX_IMAGES),
+                        format!("1 to {most} images of {0} x {0} pixels", self.image_size),
                     ));
                 }
             }
@@ -280,17 +282,17 @@ impl JsonSchema for Share {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticConfig {
-    /// Training images, validation included. Default 10000, range 1 to 10,000,000.
+    /// Training images, validation included. Default 10000, range 1 to as many as fit 8 GiB (2.8 million of 32 x 32).
     pub train: usize,
-    /// Test images. Default 2000, range 1 to 10,000,000.
+    /// Test images. Default 2000, range as for `train`.
     pub test: usize,
     /// Seed of the pictures; apart from the run's seed so that runs share their data. Default 0.
     pub seed: u64,
 }
 
 impl SyntheticConfig {
-    /// The most images that a part may have.
-    pub const MAX_IMAGES: usize = 10_000_000;
+    /// The most memory that one part may take: 8 GiB, 2.8 million images of 32 x 32 pixels.
+    pub const MAX_BYTES: u64 = 8 << 30;
 }
 
 impl Default for SyntheticConfig {

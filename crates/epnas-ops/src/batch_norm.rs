@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
+use crate::kernel::statistics::statistics;
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -104,7 +105,7 @@ impl BatchNorm {
                 let reads = Reads::lock(OP, &reads);
                 let (x, scale, shift) = (reads.get(0)?, reads.get(1)?, reads.get(2)?);
                 storage::write(OP, writes[2], |saved| {
-                    let statistics = batch_norm::statistics(&geometry, x);
+                    let statistics = statistics(&geometry, x);
                     statistics.save(self.eps, saved);
                     storage::write(OP, writes[0], |mean| {
                         statistics.move_mean(running.momentum, mean);
@@ -242,10 +243,6 @@ impl BatchNorm {
             });
         }
         let [n, h, w, c] = shape::nhwc(op, "x", x)?;
-        Ok(Geometry {
-            n,
-            pixels: h * w,
-            c,
-        })
+        Ok(Geometry { rows: n * h * w, c })
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn mismatch(
 
 /// Fails unless the kernel is odd and the stride 1 or 2.
 pub(crate) fn kernel_and_stride(op: &'static str, kernel: usize, stride: usize) -> Result<()> {
-    if kernel % 2 == 0 {
+    if kernel.is_multiple_of(2) {
         return Err(Error::Setting {
             op,
             setting: "kernel",

@@ -11,14 +11,13 @@ use epnas_surrogate::{Lstm, LstmConfig};
 /// The `n` architectures of `length` levels at evenly spread elements.
 fn archs(space: &Space, n: u64, length: usize) -> Vec<Arch> {
     (0..n)
-        .map(|i| {
+        .filter_map(|i| {
             (1..=length).fold(None, |parent: Option<Arch>, level| {
                 let mixed = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
                 let element = (mixed ^ (mixed >> (3 * level))) % space.level_len(level);
                 Some(space.extend(parent.as_ref(), element))
             })
         })
-        .flatten()
         .collect()
 }
 

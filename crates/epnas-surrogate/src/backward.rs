@@ -218,8 +218,11 @@ impl Chunk {
         let gradient = &mut self.gradient;
         let outer = &mut self.outer;
         outer.take(&self.d_gates, length);
-        outer.sums(&mut gradient[sizes.range(Part::InputBias)]);
-        outer.sums(&mut gradient[sizes.range(Part::HiddenBias)]);
+        outer.bias(&mut gradient[sizes.range(Part::InputBias)]);
+        gradient.copy_within(
+            sizes.range(Part::InputBias),
+            sizes.range(Part::HiddenBias).start,
+        );
         outer.product(
             &self.embedded,
             embedding,
@@ -234,7 +237,7 @@ impl Chunk {
             );
         }
         outer.take(&self.d_embedded, length);
-        outer.sums(&mut gradient[sizes.range(Part::EmbeddingBias)]);
+        outer.bias(&mut gradient[sizes.range(Part::EmbeddingBias)]);
         outer.product(
             &self.features,
             features,
@@ -298,10 +301,16 @@ impl Outer {
             .extend((0..rows).flat_map(|row| (0..length).map(move |t| d[t * rows + row])));
     }
 
-    /// The gradient of a bias: the sum of each row.
-    fn sums(&self, gradient: &mut [f32]) {
+    /// The gradient of a bias: the sum of each row, over time steps and then over architectures.
+    fn bias(&self, gradient: &mut [f32]) {
         for (sum, row) in gradient.iter_mut().zip(self.rows.chunks_exact(self.length)) {
-            *sum = row.as_flattened().iter().sum();
+            let mut lanes = ZERO;
+            for step in row {
+                for lane in 0..LANES {
+                    lanes[lane] += step[lane];
+                }
+            }
+            *sum = lanes.iter().sum();
         }
     }
 

@@ -29,7 +29,7 @@ fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 5e-1;
     let mantissa = p * r * r + r + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     mantissa * power
@@ -56,10 +56,10 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let far = 1.0 - 2.0 / (exp(2.0 * held) + 1.0);
     let square = held * held;
     let mut p = -5.704_988_7e-3_f32;
-    p = p * square + 2.063_908_9e-2;
+    p = p * square + 2.063_909e-2;
     p = p * square - 5.373_972e-2;
     p = p * square + 1.333_144_2e-1;
-    p = p * square - 3.333_328_2e-1;
+    p = p * square - 3.333_328e-1;
     let near = p * square * held + held;
     if held.abs() < TANH_SMALL { near } else { far }
 }

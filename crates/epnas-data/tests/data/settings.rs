@@ -96,7 +96,7 @@ fn values_out_of_range_are_named() {
     );
     assert_mentions(
         &with(|c| c.synthetic.test = usize::MAX),
-        &["data.synthetic.test"],
+        &["data.synthetic.test", "1 to 2796202 images of 32 x 32"],
     );
     assert_mentions(
         &with(|c| c.dir = Some("x".into())),

@@ -156,3 +156,23 @@ fn a_linear_softmax_stays_under_half() {
     // Even by the epoch that is best on the test images.
     assert!(best < 0.5, "{best}");
 }
+
+/// Guards the set against a change that nobody meant: figures in a README compare only with the same pictures.
+///
+/// The values are those of the first version of the set, read off once. One step of tolerance, because sine and square
+/// root come from the platform's library.
+#[test]
+fn the_pictures_stay_the_same() {
+    let set = images(0, Stream::Train, 1000, 32);
+    let row = &set.image(999)[16 * 96..][..18];
+    let near = row.iter().zip(GOLDEN_ROW).all(|(&a, b)| a.abs_diff(b) <= 1);
+    assert!(near, "{row:?}");
+    let sum: u64 = set.pixels.iter().map(|&v| u64::from(v)).sum();
+    // 3,072,000 values; at most one in a thousand off by one.
+    assert!(sum.abs_diff(GOLDEN_SUM) < 3072, "{sum}");
+}
+
+const GOLDEN_ROW: [u8; 18] = [
+    93, 101, 14, 124, 111, 13, 116, 111, 19, 98, 110, 23, 98, 96, 0, 92, 94, 19,
+];
+const GOLDEN_SUM: u64 = 394_843_217;

@@ -1,117 +1,34 @@
-//! Batch normalization: statistics, application, gradients.
+//! Batch normalization: statistics, application, gradients. All are passes over rows of channels.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::channels::{RowLoop, drive, load, load_all, rows_per_task, store};
 use crate::batch_norm::Activation;
 use crate::elementwise::Accumulate;
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// Extents: `pixels` is height times width.
+/// Extents: `rows` is batch times height times width.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Geometry {
-    pub(crate) n: usize,
-    pub(crate) pixels: usize,
+    pub(crate) rows: usize,
     pub(crate) c: usize,
 }
 
 impl Geometry {
-    fn rows(&self) -> usize {
-        self.n * self.pixels
+    /// Floats per parallel task.
+    pub(crate) fn task(&self) -> usize {
+        rows_per_task(self.c) * self.c
     }
-
-    /// Elements of one image.
-    fn image(&self) -> usize {
-        self.pixels * self.c
-    }
-}
-
-/// Mean and sum of squared deviations of every channel.
-pub(crate) struct Statistics {
-    count: f64,
-    mean: Vec<f64>,
-    deviation: Vec<f64>,
-}
-
-/// Per-channel statistics of the batch.
-pub(crate) fn statistics(g: &Geometry, x: &[f32]) -> Statistics {
-    let c = g.c;
-    let parts: Vec<Vec<f64>> = x
-        .par_chunks(g.image())
-        .map(|x| {
-            let m = g.pixels as f64;
-            let mut part = vec![0.0f64; 2 * c];
-            let (mean, deviation) = part.split_at_mut(c);
-            for row in x.chunks_exact(c) {
-                for (mean, &x) in mean.iter_mut().zip(row) {
-                    *mean += f64::from(x) / m;
-                }
-            }
-            for row in x.chunks_exact(c) {
-                for ((d, &x), mean) in deviation.iter_mut().zip(row).zip(&*mean) {
-                    let e = f64::from(x) - mean;
-                    *d += e * e;
-                }
-            }
-            part
-        })
-        .collect();
-    let mut total = Statistics {
-        count: 0.0,
-        mean: vec![0.0; c],
-        deviation: vec![0.0; c],
-    };
-    for part in parts {
-        let (before, m) = (total.count, g.pixels as f64);
-        total.count += m;
-        for i in 0..c {
-            let delta = part[i] - total.mean[i];
-            total.mean[i] += delta * m / total.count;
-            total.deviation[i] += part[c + i] + delta * delta * before * m / total.count;
-        }
-    }
-    total
-}
-
-impl Statistics {
-    /// Writes mean and inverse standard deviation.
-    pub(crate) fn save(&self, eps: f64, saved: &mut [f32]) {
-        let (mean, inverse) = saved.split_at_mut(self.mean.len());
-        for i in 0..self.mean.len() {
-            mean[i] = self.mean[i] as f32;
-            inverse[i] = (1.0 / (self.deviation[i] / self.count + eps).sqrt()) as f32;
-        }
-    }
-
-    /// Moves the running mean.
-    pub(crate) fn move_mean(&self, momentum: f64, running: &mut [f32]) {
-        for (running, mean) in running.iter_mut().zip(&self.mean) {
-            *running = ((1.0 - momentum) * f64::from(*running) + momentum * mean) as f32;
-        }
-    }
-
-    /// Moves the running variance.
-    pub(crate) fn move_variance(&self, momentum: f64, running: &mut [f32]) {
-        let freedom = (self.count - 1.0).max(1.0);
-        for (running, deviation) in running.iter_mut().zip(&self.deviation) {
-            let variance = deviation / freedom;
-            *running = ((1.0 - momentum) * f64::from(*running) + momentum * variance) as f32;
-        }
-    }
-}
-
-/// Mean and inverse standard deviation from a mean and a variance.
-pub(crate) fn saved_of(mean: &[f32], variance: &[f32], eps: f64) -> Vec<f32> {
-    let inverse = variance
-        .iter()
-        .map(|&v| (1.0 / (f64::from(v) + eps).sqrt()) as f32);
-    mean.iter().copied().chain(inverse).collect()
 }
 
 /// The affine map of every channel: `(x - mean) * slope + shift`.
 pub(crate) struct Affine {
-    mean: Vec<f32>,
-    inverse: Vec<f32>,
-    slope: Vec<f32>,
-    shift: Vec<f32>,
+    pub(crate) mean: Vec<f32>,
+    pub(crate) inverse: Vec<f32>,
+    pub(crate) slope: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
 }
 
 impl Affine {
@@ -127,6 +44,14 @@ impl Affine {
     }
 }
 
+/// Mean and inverse standard deviation from a mean and a variance.
+pub(crate) fn saved_of(mean: &[f32], variance: &[f32], eps: f64) -> Vec<f32> {
+    let inverse = variance
+        .iter()
+        .map(|&v| (1.0 / (f64::from(v) + eps).sqrt()) as f32);
+    mean.iter().copied().chain(inverse).collect()
+}
+
 /// `y = activation((x - mean) * slope + shift)`.
 pub(crate) fn apply(
     g: &Geometry,
@@ -135,24 +60,87 @@ pub(crate) fn apply(
     activation: Activation,
     y: &mut [f32],
 ) {
-    y.par_chunks_mut(g.image())
-        .zip(x.par_chunks(g.image()))
-        .for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(g.c).zip(x.chunks_exact(g.c)) {
-                for c in 0..g.c {
-                    let v = (x[c] - affine.mean[c]) * affine.slope[c] + affine.shift[c];
-                    y[c] = match activation {
-                        Activation::None => v,
-                        Activation::Relu => v.max(0.0),
-                    };
-                }
-            }
+    y.par_chunks_mut(g.task())
+        .zip(x.par_chunks(g.task()))
+        .for_each(|(y, x)| match activation {
+            Activation::None => dispatch(Apply::<false> { affine, x, y }),
+            Activation::Relu => dispatch(Apply::<true> { affine, x, y }),
         });
+}
+
+struct Apply<'a, const RELU: bool> {
+    affine: &'a Affine,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<const RELU: bool> Kernel for Apply<'_, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let c = self.affine.mean.len();
+        drive(simd, self.x.len() / c, c, &mut self);
+    }
+}
+
+impl<const RELU: bool> RowLoop for Apply<'_, RELU> {
+    #[inline(always)]
+    fn vectors<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        first: usize,
+        lanes: usize,
+    ) {
+        let c = self.affine.mean.len();
+        let map = Map::<S, V>::load(simd, self.affine, first, lanes);
+        let zero = simd.splat(0.0);
+        for row in rows {
+            for v in 0..V {
+                let at = row * c + first + v * LANES;
+                let mut value = map.at(simd, v, load(simd, self.x, at, lanes)).1;
+                if RELU {
+                    // Not `max`, which would turn NaN into 0 and hide a diverged network.
+                    value = simd.select(simd.gt(zero, value), zero, value);
+                }
+                store(simd, value, self.y, at, lanes);
+            }
+        }
+    }
+}
+
+/// The affine map of `V` vectors of channels, in registers.
+struct Map<S: Simd, const V: usize> {
+    mean: [S::V; V],
+    slope: [S::V; V],
+    shift: [S::V; V],
+}
+
+impl<S: Simd, const V: usize> Map<S, V> {
+    #[inline(always)]
+    fn load(simd: S, affine: &Affine, first: usize, lanes: usize) -> Self {
+        Map {
+            mean: load_all(simd, &affine.mean, first, lanes),
+            slope: load_all(simd, &affine.slope, first, lanes),
+            shift: load_all(simd, &affine.shift, first, lanes),
+        }
+    }
+
+    /// `x - mean` and the mapped value. Forward and backward both use this, so that they agree on which
+    /// values are above zero.
+    #[inline(always)]
+    fn at(&self, simd: S, v: usize, x: S::V) -> (S::V, S::V) {
+        let centered = simd.sub(x, self.mean[v]);
+        (centered, simd.fma(centered, self.slope[v], self.shift[v]))
+    }
 }
 
 /// Sums over the batch that every gradient needs.
 pub(crate) struct GradientSums {
+    /// `sum dz`: gradient with respect to the shift.
     shift: Vec<f64>,
+    /// `sum dz (x - mean) / deviation`: gradient with respect to the scale.
     scale: Vec<f64>,
 }
 
@@ -172,17 +160,7 @@ impl GradientSums {
     }
 }
 
-fn masked(affine: &Affine, c: usize, x: f32, dy: f32, activation: Activation) -> f32 {
-    match activation {
-        Activation::None => dy,
-        Activation::Relu => {
-            let v = (x - affine.mean[c]) * affine.slope[c] + affine.shift[c];
-            if v > 0.0 { dy } else { 0.0 }
-        }
-    }
-}
-
-/// `sum dz` and `sum dz * normalized x`.
+/// `sum dz` and `sum dz * normalized x`, `dz` being `dy` where the activation lets it through.
 pub(crate) fn gradient_sums(
     g: &Geometry,
     affine: &Affine,
@@ -191,36 +169,98 @@ pub(crate) fn gradient_sums(
     activation: Activation,
 ) -> GradientSums {
     let c = g.c;
-    let parts: Vec<Vec<f64>> = x
-        .par_chunks(g.image())
-        .zip(dy.par_chunks(g.image()))
-        .map(|(x, dy)| {
-            let mut part = vec![0.0; 2 * c];
-            for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                for i in 0..c {
-                    let dz = masked(affine, i, x[i], dy[i], activation);
-                    part[i] += f64::from(dz);
-                    part[c + i] +=
-                        f64::from(dz) * f64::from((x[i] - affine.mean[i]) * affine.inverse[i]);
-                }
+    let tasks = x.len().div_ceil(g.task());
+    let mut parts = vec![0.0f32; tasks * 2 * c];
+    parts
+        .par_chunks_mut(2 * c)
+        .zip(x.par_chunks(g.task()).zip(dy.par_chunks(g.task())))
+        .for_each(|(sums, (x, dy))| {
+            let (sums, products) = sums.split_at_mut(c);
+            match activation {
+                Activation::None => dispatch(Sums::<false> {
+                    affine,
+                    x,
+                    dy,
+                    sums,
+                    products,
+                }),
+                Activation::Relu => dispatch(Sums::<true> {
+                    affine,
+                    x,
+                    dy,
+                    sums,
+                    products,
+                }),
             }
-            part
-        })
-        .collect();
-    let mut sums = GradientSums {
+        });
+    let mut total = GradientSums {
         shift: vec![0.0; c],
         scale: vec![0.0; c],
     };
-    for part in parts {
+    for part in parts.chunks_exact(2 * c) {
         for i in 0..c {
-            sums.shift[i] += part[i];
-            sums.scale[i] += part[c + i];
+            total.shift[i] += f64::from(part[i]);
+            total.scale[i] += f64::from(part[c + i]);
         }
     }
-    sums
+    for (scale, inverse) in total.scale.iter_mut().zip(&affine.inverse) {
+        *scale *= f64::from(*inverse);
+    }
+    total
 }
 
-/// Gradient with respect to the input.
+struct Sums<'a, const RELU: bool> {
+    affine: &'a Affine,
+    x: &'a [f32],
+    dy: &'a [f32],
+    sums: &'a mut [f32],
+    products: &'a mut [f32],
+}
+
+impl<const RELU: bool> Kernel for Sums<'_, RELU> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let c = self.affine.mean.len();
+        drive(simd, self.x.len() / c, c, &mut self);
+    }
+}
+
+impl<const RELU: bool> RowLoop for Sums<'_, RELU> {
+    #[inline(always)]
+    fn vectors<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        first: usize,
+        lanes: usize,
+    ) {
+        let c = self.affine.mean.len();
+        let map = Map::<S, V>::load(simd, self.affine, first, lanes);
+        let mut sums: [S::V; V] = load_all(simd, self.sums, first, lanes);
+        let mut products: [S::V; V] = load_all(simd, self.products, first, lanes);
+        for row in rows {
+            for v in 0..V {
+                let at = row * c + first + v * LANES;
+                let (centered, value) = map.at(simd, v, load(simd, self.x, at, lanes));
+                let mut dz = load(simd, self.dy, at, lanes);
+                if RELU {
+                    dz = simd.keep(simd.gt(value, simd.splat(0.0)), dz);
+                }
+                sums[v] = simd.add(sums[v], dz);
+                products[v] = simd.fma(dz, centered, products[v]);
+            }
+        }
+        for v in 0..V {
+            store(simd, sums[v], self.sums, first + v * LANES, lanes);
+            store(simd, products[v], self.products, first + v * LANES, lanes);
+        }
+    }
+}
+
+/// Gradient with respect to the input:
+/// `slope (dz - mean(dz) - normalized x * mean(dz * normalized x))`.
 #[expect(clippy::too_many_arguments, reason = "one per operand")]
 pub(crate) fn input_gradient(
     g: &Geometry,
@@ -232,28 +272,112 @@ pub(crate) fn input_gradient(
     dx: &mut [f32],
     acc: Accumulate,
 ) {
-    let rows = g.rows() as f64;
-    let shift: Vec<f32> = sums.shift.iter().map(|s| (s / rows) as f32).collect();
-    let scale: Vec<f32> = sums.scale.iter().map(|s| (s / rows) as f32).collect();
-    let c = g.c;
-    dx.par_chunks_mut(g.image())
-        .zip(x.par_chunks(g.image()))
-        .zip(dy.par_chunks(g.image()))
-        .for_each(|((dx, x), dy)| {
-            for ((dx, x), dy) in dx
-                .chunks_exact_mut(c)
-                .zip(x.chunks_exact(c))
-                .zip(dy.chunks_exact(c))
-            {
-                for i in 0..c {
-                    let dz = masked(affine, i, x[i], dy[i], activation);
-                    let normalized = (x[i] - affine.mean[i]) * affine.inverse[i];
-                    let d = affine.slope[i] * (dz - shift[i] - normalized * scale[i]);
-                    match acc {
-                        Accumulate::Overwrite => dx[i] = d,
-                        Accumulate::Add => dx[i] += d,
-                    }
-                }
+    let rows = g.rows as f64;
+    let slopes = || affine.slope.iter().map(|&slope| f64::from(slope) / rows);
+    // dx = slope dz - offset - tilt (x - mean)
+    let offset: Vec<f32> = slopes()
+        .zip(&sums.shift)
+        .map(|(slope, sum)| (slope * sum) as f32)
+        .collect();
+    let tilt: Vec<f32> = slopes()
+        .zip(&sums.scale)
+        .zip(&affine.inverse)
+        .map(|((slope, sum), &inverse)| (slope * sum * f64::from(inverse)) as f32)
+        .collect();
+    let (offset, tilt) = (offset.as_slice(), tilt.as_slice());
+    dx.par_chunks_mut(g.task())
+        .zip(x.par_chunks(g.task()).zip(dy.par_chunks(g.task())))
+        .for_each(|(dx, (x, dy))| match (activation, acc) {
+            (Activation::None, Accumulate::Overwrite) => {
+                dispatch(InputGradient::<false, false> {
+                    affine,
+                    offset,
+                    tilt,
+                    x,
+                    dy,
+                    dx,
+                });
+            }
+            (Activation::None, Accumulate::Add) => {
+                dispatch(InputGradient::<false, true> {
+                    affine,
+                    offset,
+                    tilt,
+                    x,
+                    dy,
+                    dx,
+                });
+            }
+            (Activation::Relu, Accumulate::Overwrite) => {
+                dispatch(InputGradient::<true, false> {
+                    affine,
+                    offset,
+                    tilt,
+                    x,
+                    dy,
+                    dx,
+                });
+            }
+            (Activation::Relu, Accumulate::Add) => {
+                dispatch(InputGradient::<true, true> {
+                    affine,
+                    offset,
+                    tilt,
+                    x,
+                    dy,
+                    dx,
+                });
             }
         });
+}
+
+struct InputGradient<'a, const RELU: bool, const ADD: bool> {
+    affine: &'a Affine,
+    offset: &'a [f32],
+    tilt: &'a [f32],
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl<const RELU: bool, const ADD: bool> Kernel for InputGradient<'_, RELU, ADD> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let c = self.affine.mean.len();
+        drive(simd, self.x.len() / c, c, &mut self);
+    }
+}
+
+impl<const RELU: bool, const ADD: bool> RowLoop for InputGradient<'_, RELU, ADD> {
+    #[inline(always)]
+    fn vectors<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        first: usize,
+        lanes: usize,
+    ) {
+        let c = self.affine.mean.len();
+        let map = Map::<S, V>::load(simd, self.affine, first, lanes);
+        let offset: [S::V; V] = load_all(simd, self.offset, first, lanes);
+        let tilt: [S::V; V] = load_all(simd, self.tilt, first, lanes);
+        for row in rows {
+            for v in 0..V {
+                let at = row * c + first + v * LANES;
+                let (centered, value) = map.at(simd, v, load(simd, self.x, at, lanes));
+                let mut dz = load(simd, self.dy, at, lanes);
+                if RELU {
+                    dz = simd.keep(simd.gt(value, simd.splat(0.0)), dz);
+                }
+                let mean = simd.fma(centered, tilt[v], offset[v]);
+                let mut dx = simd.sub(simd.mul(map.slope[v], dz), mean);
+                if ADD {
+                    dx = simd.add(dx, load(simd, self.dx, at, lanes));
+                }
+                store(simd, dx, self.dx, at, lanes);
+            }
+        }
+    }
 }

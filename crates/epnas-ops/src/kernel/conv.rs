@@ -115,7 +115,7 @@ pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]
         let exact = |parity: usize| {
             (0..k)
                 .rev()
-                .filter(move |u| (parity + pad + k * s - u) % s == 0)
+                .filter(move |u| (parity + pad + k * s - u).is_multiple_of(s))
         };
         let offset = |parity: usize, u: usize| (parity + pad + border * s - u) / s;
         let mut taps = Vec::new();

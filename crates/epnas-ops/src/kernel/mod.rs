@@ -2,6 +2,7 @@
 
 pub(crate) mod batch_norm;
 mod block;
+mod channels;
 pub(crate) mod conv;
 mod correlate;
 pub(crate) mod depthwise;
@@ -13,4 +14,6 @@ pub(crate) mod optimizer;
 mod packed;
 mod padded;
 pub(crate) mod pool;
+pub(crate) mod statistics;
 mod weight_gradient;
+mod window;

@@ -55,20 +55,35 @@ impl Extent {
 
 /// Copies an image into the middle of zeros.
 pub(crate) fn copy(image: &[f32], extent: Extent, border: Border, out: &mut [f32]) {
-    let outer = extent.bordered(border);
-    let (top, rest) = out.split_at_mut(border.top * outer.row());
-    let (middle, bottom) = rest.split_at_mut(extent.h * outer.row());
+    copy_widened(image, extent, border, extent.c, out);
+}
+
+/// Copies an image into the middle of zeros, its pixels from `extent.c` to `lanes` floats, the rest zeros.
+pub(crate) fn copy_widened(
+    image: &[f32],
+    extent: Extent,
+    border: Border,
+    lanes: usize,
+    out: &mut [f32],
+) {
+    let row_len = (extent.w + border.left + border.right) * lanes;
+    let (top, rest) = out.split_at_mut(border.top * row_len);
+    let (middle, bottom) = rest.split_at_mut(extent.h * row_len);
     top.fill(0.0);
     bottom.fill(0.0);
     for (row, out) in image
         .chunks_exact(extent.row())
-        .zip(middle.chunks_exact_mut(outer.row()))
+        .zip(middle.chunks_exact_mut(row_len))
     {
-        let (left, rest) = out.split_at_mut(border.left * extent.c);
-        let (inside, right) = rest.split_at_mut(extent.row());
+        let (left, rest) = out.split_at_mut(border.left * lanes);
+        let (inside, right) = rest.split_at_mut(extent.w * lanes);
         left.fill(0.0);
-        inside.copy_from_slice(row);
         right.fill(0.0);
+        if lanes == extent.c {
+            inside.copy_from_slice(row);
+        } else {
+            widen(row, extent.c, lanes, inside);
+        }
     }
 }
 

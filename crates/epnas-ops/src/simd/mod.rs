@@ -62,10 +62,10 @@ impl SimdLevel {
 
     /// The best level this machine can run.
     pub fn best() -> Self {
-        let available = SimdLevel::ALL
+        let mut available = SimdLevel::ALL
             .into_iter()
             .filter(|level| level.is_available());
-        available.last().unwrap_or(SimdLevel::Portable)
+        available.next_back().unwrap_or(SimdLevel::Portable)
     }
 }
 

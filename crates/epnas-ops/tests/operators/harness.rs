@@ -86,25 +86,6 @@ pub(crate) fn assert_within(what: &str, case: &Case, found: &[f32], expected: &[
     }
 }
 
-/// Fails unless every number is within `relative` of the largest expected magnitude.
-pub(crate) fn assert_close(
-    what: &str,
-    case: &Case,
-    found: &[f32],
-    expected: &[f64],
-    relative: f64,
-) {
-    let scale = expected.iter().fold(1e-30f64, |a, b| a.max(b.abs()));
-    let expected: Vec<Bounded> = expected
-        .iter()
-        .map(|&value| Bounded {
-            value,
-            bound: relative * scale,
-        })
-        .collect();
-    assert_within(what, case, found, &expected);
-}
-
 /// Central difference of a scalar function along a direction.
 pub(crate) fn slope(f: impl Fn(&[f64]) -> f64, at: &[f64], direction: &[f64], step: f64) -> f64 {
     let moved =
@@ -128,7 +109,7 @@ pub(crate) fn assert_gradient(
     tolerance: f64,
 ) {
     let scale = gradient.iter().fold(1e-9f64, |a, b| a.max(b.abs()));
-    let mut check = |direction: &[f64], seed: u64| {
+    let check = |direction: &[f64], seed: u64| {
         let (found, expected) = (dot(gradient, direction), slope(&f, at, direction, 1e-4));
         let size = direction.iter().map(|d| d.abs()).sum::<f64>();
         assert!(

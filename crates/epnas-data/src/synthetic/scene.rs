@@ -1,80 +1,6 @@
-//! The built-in data set: textured shapes on cluttered ground, ten classes, drawn by seed.
-//!
-//! Every image is a pure function of (seed, part, index, size): it can be drawn alone, on any thread. A class is a
-//! shape and a texture (a *striped disc*); place, size, rotation, colors, the ground's own texture, clutter, light and
-//! noise are random and equally distributed in all classes. Mean color, mean brightness and single pixels therefore
-//! tell nothing, the texture alone leaves five classes, and the shape alone leaves two.
+//! One picture of the built-in set: ground, clutter, a textured figure, light and noise.
 
-use rayon::prelude::*;
-
-use crate::counter::{Sequence, mix};
-use crate::{Dataset, Images, SyntheticConfig, resample};
-
-/// Names of the classes: five shapes, each striped and checkered.
-pub const CLASSES: [&str; 10] = [
-    "striped_disc",
-    "striped_ring",
-    "striped_square",
-    "striped_triangle",
-    "striped_cross",
-    "checkered_disc",
-    "checkered_ring",
-    "checkered_square",
-    "checkered_triangle",
-    "checkered_cross",
-];
-
-/// Training or test images: two independent streams of the same distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// The images that [`crate::Dataset::train`] holds.
-    Train,
-    /// The images that [`crate::Dataset::test`] holds.
-    Test,
-}
-
-/// The data set of `config`, `size` x `size` pixels, with 3 channels or 1.
-pub fn dataset(config: &SyntheticConfig, size: usize, channels: usize) -> Dataset {
-    let part =
-        |stream, count| resample::conform(images(config.seed, stream, count, size), size, channels);
-    Dataset {
-        name: "synthetic".to_owned(),
-        classes: CLASSES.iter().map(|&name| name.to_owned()).collect(),
-        train: part(Stream::Train, config.train),
-        test: Some(part(Stream::Test, config.test)),
-    }
-}
-
-/// The first `count` images of a stream, `[image, size, size, 3]`. Image `i` is of class `i % 10`.
-pub fn images(seed: u64, stream: Stream, count: usize, size: usize) -> Images {
-    let mut pixels = vec![0; count * size * size * 3];
-    if size > 0 {
-        pixels
-            .par_chunks_exact_mut(size * size * 3)
-            .enumerate()
-            .for_each(|(index, out)| draw(seed, stream, index as u64, size, out));
-    }
-    Images {
-        pixels,
-        labels: (0..count)
-            .map(|index| (index % CLASSES.len()) as u32)
-            .collect(),
-        height: size,
-        width: size,
-        channels: 3,
-    }
-}
-
-/// Draws image `index` of a stream into `out`, `[size, size, 3]`.
-fn draw(seed: u64, stream: Stream, index: u64, size: usize, out: &mut [u8]) {
-    let stream = match stream {
-        Stream::Train => 0x7472_6169_6e00_0000,
-        Stream::Test => 0x7465_7374_0000_0000,
-    };
-    let mut random = Sequence::new(mix(seed ^ stream), index);
-    let label = (index % CLASSES.len() as u64) as usize;
-    Scene::random(&mut random, label).render(&mut random, size, out);
-}
+use crate::counter::Sequence;
 
 type Color = [f32; 3];
 
@@ -127,7 +53,7 @@ struct Figure {
 }
 
 /// Everything of an image but its noise.
-struct Scene {
+pub(super) struct Scene {
     ground: Paint,
     ground_strength: f32,
     clutter: [Figure; MAX_CLUTTER],
@@ -141,7 +67,8 @@ const MAX_CLUTTER: usize = 3;
 const TAU: f32 = std::f32::consts::TAU;
 
 impl Scene {
-    fn random(random: &mut Sequence, label: usize) -> Scene {
+    /// A scene of class `label`, an index into [`super::CLASSES`].
+    pub(super) fn random(random: &mut Sequence, label: usize) -> Scene {
         let shape = SHAPES[label % SHAPES.len()];
         let texture = if label < SHAPES.len() {
             Texture::Striped
@@ -192,7 +119,8 @@ impl Scene {
         }
     }
 
-    fn render(&self, random: &mut Sequence, size: usize, out: &mut [u8]) {
+    /// Draws the scene with fresh noise into `out`, `[size, size, 3]`.
+    pub(super) fn render(&self, random: &mut Sequence, size: usize, out: &mut [u8]) {
         let pixel = 1.0 / size as f32;
         for row in 0..size {
             let y = (row as f32 + 0.5) * pixel;

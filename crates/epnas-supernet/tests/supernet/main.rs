@@ -1,0 +1,9 @@
+//! One test binary for the crate.
+
+mod children;
+mod models;
+mod plans;
+mod reference;
+mod samples;
+mod trainers;
+mod weights;

@@ -1,0 +1,272 @@
+//! Training from scratch.
+
+use epnas_supernet::{
+    BnEval, MomentumKind, OptimizerKind, Schedule, Score, SupernetError, TrainConfig, Trainer,
+    TrainerConfig, TrainerReport, TrainingPart,
+};
+
+use crate::{
+    reference::{self, Norm},
+    samples::{arch, data, quick, tiny},
+};
+
+fn config(training: TrainConfig) -> TrainerConfig {
+    TrainerConfig {
+        arch: arch("macro:c3.0/d3.0+1/mp.2"),
+        space_len: 3,
+        network: tiny(),
+        training,
+        part: TrainingPart::Train,
+    }
+}
+
+fn recipe() -> TrainConfig {
+    TrainConfig {
+        epochs: 4,
+        label_smoothing: 0.1,
+        momentum_kind: MomentumKind::Nesterov,
+        warmup_epochs: 1,
+        augment: epnas_data::AugmentConfig {
+            cutout: 2,
+            ..epnas_data::AugmentConfig::default()
+        },
+        ..quick()
+    }
+}
+
+fn without_time(report: TrainerReport) -> TrainerReport {
+    TrainerReport {
+        seconds: 0.0,
+        ..report
+    }
+}
+
+fn run(trainer: &mut Trainer) -> Vec<TrainerReport> {
+    while trainer.train_epoch(&mut |_| ()).unwrap().is_some() {}
+    trainer
+        .reports()
+        .iter()
+        .cloned()
+        .map(without_time)
+        .collect()
+}
+
+#[test]
+fn a_resumed_training_ends_with_the_same_bits() {
+    let data = data(90, 8);
+    let adam = TrainConfig {
+        optimizer: OptimizerKind::Adam,
+        learning_rate: 1e-3,
+        schedule: Schedule::CosineRestarts,
+        bn_eval: BnEval::Recalibrated,
+        score: Score::Last,
+        ..recipe()
+    };
+    let adam = TrainConfig {
+        momentum_kind: MomentumKind::Classical,
+        ..adam
+    };
+    for training in [recipe(), adam] {
+        let mut through = Trainer::new(config(training.clone()), data.clone(), 5).unwrap();
+        let expected = run(&mut through);
+        for stop in 0..4 {
+            let mut first = Trainer::new(config(training.clone()), data.clone(), 5).unwrap();
+            for _ in 0..stop {
+                first.train_epoch(&mut |_| ()).unwrap();
+            }
+            let checkpoint = first.checkpoint().unwrap();
+            drop(first);
+            let mut second =
+                Trainer::resume(config(training.clone()), data.clone(), 5, &checkpoint).unwrap();
+            assert_eq!(second.epoch(), stop);
+            assert_eq!(second.checkpoint().unwrap(), checkpoint);
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(1 + stop % 2)
+                .build()
+                .unwrap();
+            assert_eq!(pool.install(|| run(&mut second)), expected);
+            // The reports hold times, so compare the tensors.
+            let bytes =
+                |trainer: &mut Trainer| trainer.model().unwrap().weights().to_bytes().unwrap();
+            assert_eq!(
+                bytes(&mut second),
+                bytes(&mut through),
+                "stopped after {stop}"
+            );
+            assert_eq!(
+                second.weights().to_bytes().unwrap(),
+                through.weights().to_bytes().unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn reports_follow_the_recipe() {
+    let data = data(90, 8);
+    let mut trainer = Trainer::new(config(recipe()), data, 5).unwrap();
+    let mut images = Vec::new();
+    let first = trainer
+        .train_epoch(&mut |progress| images.push((progress.epoch, progress.images)))
+        .unwrap();
+    let first = first.unwrap();
+    // 81 training images: 5 steps of 16.
+    assert_eq!(images, [(1, 16), (1, 32), (1, 48), (1, 64), (1, 80)]);
+    assert_eq!(
+        (first.epoch, first.images, trainer.total_images()),
+        (1, 80, 320)
+    );
+    // The fifth of five warm-up steps: 5 / 6 of the full rate.
+    assert!((first.learning_rate - 0.05 * 5.0 / 6.0).abs() < 1e-12);
+    assert!(first.validation_accuracy.is_some() && first.loss > 0.0);
+    let reports = run(&mut trainer);
+    assert_eq!(reports.len(), 4);
+    assert!(trainer.is_finished() && trainer.train_epoch(&mut |_| ()).unwrap().is_none());
+    assert!(reports[3].learning_rate < 0.001);
+}
+
+#[test]
+fn all_images_can_train() {
+    let data = data(90, 8);
+    let all = TrainerConfig {
+        part: TrainingPart::TrainAndValidation,
+        ..config(recipe())
+    };
+    let mut trainer = Trainer::new(all, data, 5).unwrap();
+    // 90 images: 5 steps of 16 again, but an epoch draws from all 90.
+    let report = trainer.train_epoch(&mut |_| ()).unwrap().unwrap();
+    assert_eq!(
+        (report.validation_accuracy, report.validation_loss),
+        (None, None)
+    );
+    assert_eq!(trainer.model().unwrap().info().training.images, 90);
+}
+
+#[test]
+fn checkpoints_of_other_trainings_are_refused() {
+    let data = data(90, 8);
+    let trainer = Trainer::new(config(recipe()), data.clone(), 5).unwrap();
+    let checkpoint = trainer.checkpoint().unwrap();
+    let message = |config: TrainerConfig, seed, bytes: &[u8]| {
+        Trainer::resume(config, data.clone(), seed, bytes)
+            .unwrap_err()
+            .to_string()
+    };
+    let mut other = config(recipe());
+    other.arch = arch("macro:c5.0");
+    assert!(
+        message(other, 5, &checkpoint).contains("its architecture is \"macro:c3.0/d3.0+1/mp.2\"")
+    );
+    assert!(message(config(recipe()), 6, &checkpoint).contains("its seed is 5, expected 6"));
+    let longer = TrainConfig {
+        epochs: 9,
+        ..recipe()
+    };
+    assert!(message(config(longer), 5, &checkpoint).contains("its recipe is"));
+    assert!(message(config(recipe()), 5, &checkpoint[..100]).contains("safetensors"));
+    let weights = trainer.weights().to_bytes().unwrap();
+    assert!(message(config(recipe()), 5, &weights).contains("description"));
+}
+
+#[test]
+fn divergence_names_step_and_rate() {
+    let data = data(90, 8);
+    let wild = TrainConfig {
+        learning_rate: 1e30,
+        clip: 0.0,
+        warmup_epochs: 0,
+        ..recipe()
+    };
+    let mut trainer = Trainer::new(config(wild), data, 5).unwrap();
+    let error = trainer.train_epoch(&mut |_| ()).unwrap_err();
+    assert!(
+        matches!(error, SupernetError::Diverged { step: 2, .. }),
+        "{error}"
+    );
+}
+
+/// With one batch of all training images the recalibrated statistics are those of these images, in every batch norm.
+#[test]
+fn recalibrated_statistics_are_those_of_the_images() {
+    let data = data(30, 8);
+    let train = |bn_eval| {
+        let training = TrainConfig {
+            batch: 100,
+            bn_eval,
+            score: Score::Last,
+            ..quick()
+        };
+        let mut trainer = Trainer::new(config(training), data.clone(), 5).unwrap();
+        run(&mut trainer);
+        trainer
+    };
+    let mut trainer = train(BnEval::Recalibrated);
+    let running = train(BnEval::Running);
+    assert_eq!(
+        trainer.weights().to_bytes().unwrap(),
+        running.weights().to_bytes().unwrap(),
+        "the stored statistics stay"
+    );
+    let model = trainer.model().unwrap();
+    let table = data.normalization.table();
+    let pixels: Vec<f64> = data
+        .train
+        .iter()
+        .flat_map(|index| data.images.image(*index as usize))
+        .enumerate()
+        .map(|(place, value)| f64::from(table[place % 3][usize::from(*value)]))
+        .collect();
+    let weights = reference::values(model.weights());
+    let labels = vec![0; data.train.len()];
+    let network = trainer.network();
+    let outcome = reference::run(network, &weights, &pixels, &labels, Norm::Batch, 0.0);
+    assert!(outcome.statistics.len() >= 10);
+    for (path, expected) in &outcome.statistics {
+        for (found, expected) in weights[path].iter().zip(expected) {
+            let error = (found - expected).abs() / expected.abs().max(0.1);
+            assert!(error < 1e-4, "{path}: {found}, expected {expected}");
+        }
+    }
+    // The validation that was reported used them.
+    let validation: Vec<usize> = data
+        .validation
+        .iter()
+        .map(|index| *index as usize)
+        .collect();
+    let report = model.evaluate(&data.images.subset(&validation)).unwrap();
+    assert_eq!(
+        Some(report.accuracy),
+        trainer.reports()[0].validation_accuracy
+    );
+}
+
+#[test]
+fn the_model_of_the_best_epoch_has_its_accuracy() {
+    let data = data(120, 8);
+    let training = TrainConfig {
+        epochs: 5,
+        learning_rate: 0.4,
+        schedule: Schedule::Constant,
+        ..quick()
+    };
+    let mut trainer = Trainer::new(config(training), data.clone(), 2).unwrap();
+    let reports = run(&mut trainer);
+    let best = reports
+        .iter()
+        .filter_map(|report| report.validation_accuracy)
+        .fold(0.0, f64::max);
+    let model = trainer.model().unwrap();
+    assert_eq!(model.info().training.validation_accuracy, Some(best));
+    let validation: Vec<usize> = data
+        .validation
+        .iter()
+        .map(|index| *index as usize)
+        .collect();
+    assert_eq!(
+        model
+            .evaluate(&data.images.subset(&validation))
+            .unwrap()
+            .accuracy,
+        best
+    );
+}

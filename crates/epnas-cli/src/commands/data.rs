@@ -22,7 +22,7 @@ use crate::output::{self, grouped, table};
 /// Examples:
 ///   epnas data check ~/photos
 ///   epnas data info --config cifar10-quick-macro --data ~/cifar-10-batches-bin
-///   epnas data synthetic /tmp/shapes --train 1000 --test 200
+///   epnas data synthetic shapes --train 1000 --test 200
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct DataArgs {

@@ -336,16 +336,16 @@ fn every_preset_trains() {
 /// Ten classes, so chance is 0.1.
 #[test]
 fn children_learn_and_pass_on_what_they_learned() {
-    let data = data(2000, 32);
+    let data = data(3000, 16);
     let training = TrainConfig {
-        epochs: 3,
+        epochs: 6,
         batch: 32,
         ..TrainConfig::fast()
     };
     let config = SupernetConfig {
         space: macro_space(3),
         network: epnas_arch::NetworkConfig {
-            channels: 8,
+            channels: 16,
             ..tiny()
         },
         training,
@@ -354,7 +354,7 @@ fn children_learn_and_pass_on_what_they_learned() {
     let first = train(&mut supernet, "macro:c3.0/c3.1", 1).unwrap();
     assert!(first.estimate > 0.3, "{first:?}");
     let losses: Vec<f64> = first.epochs.iter().map(|epoch| epoch.loss).collect();
-    assert!(losses[2] < losses[0] - 0.2, "{losses:?}");
+    assert!(losses[5] < losses[0] - 0.2, "{losses:?}");
     // The second child has a new layer on top of two trained ones: its first epoch starts ahead.
     let second = train(&mut supernet, "macro:c3.0/c3.1/c3.2", 2).unwrap();
     assert!(second.epochs[0].loss < losses[0] - 0.1, "{second:?}");

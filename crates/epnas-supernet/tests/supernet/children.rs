@@ -7,7 +7,9 @@ use epnas_supernet::{
     BnEval, Score, Supernet, SupernetConfig, TrainConfig, TrainingData, network_params,
 };
 
-use crate::samples::{arch, data, macro_space, micro_space, quick, random_arch, supernet, tiny};
+use crate::samples::{
+    arch, data, gratings, macro_space, micro_space, quick, random_arch, supernet, tiny,
+};
 
 fn train(supernet: &mut Supernet, text: &str, seed: u64) -> Result<Measurement, EvaluateError> {
     let arch = arch(text);
@@ -336,7 +338,7 @@ fn every_preset_trains() {
 /// Ten classes, so chance is 0.1.
 #[test]
 fn children_learn_and_pass_on_what_they_learned() {
-    let data = data(3000, 16);
+    let data = gratings(2000, 16);
     let training = TrainConfig {
         epochs: 6,
         batch: 32,

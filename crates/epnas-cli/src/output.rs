@@ -1,7 +1,7 @@
 //! Results on standard output, as text or as JSON.
 //!
 //! Nothing here panics when the reader goes away (`epnas space | head -1`): a closed pipe becomes
-//! [`OutputClosed`](crate::failure::OutputClosed), which ends the command quietly.
+//! [`OutputClosed`], which ends the command quietly.
 
 use std::io::{self, Write};
 

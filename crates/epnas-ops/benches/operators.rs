@@ -4,6 +4,9 @@
 //! as elements per second, one element being a floating-point operation (a multiply-add is two); the others
 //! as bytes that must move at least (every operand once). `RAYON_NUM_THREADS` and `EPNAS_SIMD` apply.
 
+// The macros of criterion make public functions without documentation.
+#![allow(missing_docs)]
+
 use std::hint::black_box;
 
 use candle_core::{DType, Device, Tensor};

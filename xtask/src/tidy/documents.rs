@@ -84,7 +84,7 @@ fn backticked(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
 
-/// The targets of [text](target).
+/// Where the links of a document lead.
 fn linked(line: &str) -> Vec<&str> {
     line.split("](")
         .skip(1)

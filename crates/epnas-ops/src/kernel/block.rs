@@ -85,41 +85,41 @@ impl Kernel for Sound<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         match self.0.channels.div_ceil(LANES) {
-            1 => self.columns::<S, 1>(simd, S::ROWS[2]),
-            2 => self.columns::<S, 2>(simd, S::ROWS[1]),
-            _ => self.columns::<S, 3>(simd, S::ROWS[0]),
+            1 => self.columns::<S, 1>(simd, S::COLUMNS[0]),
+            2 => self.columns::<S, 2>(simd, S::COLUMNS[1]),
+            _ => self.columns::<S, 3>(simd, S::COLUMNS[2]),
         }
     }
 }
 
 impl Sound<'_> {
-    /// Cuts the columns into blocks of `largest` and, at the end, of the powers of two below.
+    /// Cuts the columns into blocks of at most `largest`.
     #[inline(always)]
     fn columns<S: Simd, const V: usize>(&self, simd: S, largest: usize) {
         for row in 0..self.0.rows {
             let mut column = 0;
             while column < self.0.columns {
-                let left = self.0.columns - column;
-                if largest >= 8 && left >= 8 {
-                    self.block::<S, 8, V>(simd, row, column);
-                    column += 8;
-                } else if largest >= 4 && left >= 4 {
-                    self.block::<S, 4, V>(simd, row, column);
-                    column += 4;
-                } else if largest >= 2 && left >= 2 {
-                    self.block::<S, 2, V>(simd, row, column);
-                    column += 2;
-                } else {
-                    self.block::<S, 1, V>(simd, row, column);
-                    column += 1;
-                }
+                column += match self.0.columns - column {
+                    8.. if largest >= 8 => self.block::<S, 8, V>(simd, row, column),
+                    // Two and two, not three and one.
+                    4 if largest == 3 => self.block::<S, 2, V>(simd, row, column),
+                    4.. if largest >= 4 => self.block::<S, 4, V>(simd, row, column),
+                    3.. if largest >= 3 => self.block::<S, 3, V>(simd, row, column),
+                    2.. if largest >= 2 => self.block::<S, 2, V>(simd, row, column),
+                    _ => self.block::<S, 1, V>(simd, row, column),
+                };
             }
         }
     }
 
-    /// `P` columns of one row, `V` vectors each.
+    /// `P` columns of one row, `V` vectors each; returns `P`.
     #[inline(always)]
-    fn block<S: Simd, const P: usize, const V: usize>(&self, simd: S, row: usize, column: usize) {
+    fn block<S: Simd, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) -> usize {
         let tail = self.0.channels - (V - 1) * LANES;
         let mut sums = [[simd.splat(0.0); V]; P];
         if self.0.start == Start::Output {
@@ -128,7 +128,8 @@ impl Sound<'_> {
                 for (v, sum) in sums.iter_mut().enumerate() {
                     let lanes = if v + 1 == V { tail } else { LANES };
                     // SAFETY: see `compute`: the channels of this output can be read.
-                    let from = unsafe { std::slice::from_raw_parts(out.add(v * LANES), lanes) };
+                    let from =
+                        unsafe { std::slice::from_raw_parts(out.wrapping_add(v * LANES), lanes) };
                     *sum = read(simd, from);
                 }
             }
@@ -144,10 +145,10 @@ impl Sound<'_> {
                 for _ in 0..segment.steps {
                     let mut vectors = [simd.splat(0.0); V];
                     for (v, vector) in vectors.iter_mut().enumerate() {
-                        *vector = simd.load(&*b.add(v * LANES).cast::<[f32; LANES]>());
+                        *vector = simd.load_at(b.wrapping_add(v * LANES));
                     }
                     for (p, sums) in sums.iter_mut().enumerate() {
-                        let number = simd.splat(*a.add(p * segment.a_column));
+                        let number = simd.splat_at(a.wrapping_add(p * segment.a_column));
                         for (sum, vector) in sums.iter_mut().zip(vectors) {
                             *sum = simd.fma(number, vector, *sum);
                         }
@@ -162,13 +163,15 @@ impl Sound<'_> {
             for (v, sum) in sums.iter().enumerate() {
                 let lanes = if v + 1 == V { tail } else { LANES };
                 // SAFETY: see `compute`: the channels of this output can be written, by this thread alone.
-                let to = unsafe { std::slice::from_raw_parts_mut(out.add(v * LANES), lanes) };
+                let to =
+                    unsafe { std::slice::from_raw_parts_mut(out.wrapping_add(v * LANES), lanes) };
                 match <&mut [f32; LANES]>::try_from(&mut *to) {
                     Ok(to) => simd.store(*sum, to),
                     Err(_) => simd.store_head(*sum, to),
                 }
             }
         }
+        P
     }
 
     /// The first channel of an output.

@@ -83,10 +83,10 @@ impl<'a> Products<'a> {
             let (x, w) = (x + tap.x, tap.w + channel);
             // SAFETY: `new` checked the last pixel of every tap and its weight, whole vectors.
             unsafe {
-                let w = simd.load(&*self.w.as_ptr().wrapping_add(w).cast::<[f32; LANES]>());
+                let w = simd.load_at(self.w.as_ptr().wrapping_add(w));
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let x = self.x.as_ptr().wrapping_add(x + p * self.x_step.1);
-                    *sum = simd.fma(simd.load(&*x.cast::<[f32; LANES]>()), w, *sum);
+                    *sum = simd.fma(simd.load_at(x), w, *sum);
                 }
             }
         }
@@ -111,7 +111,7 @@ impl Kernel for Products<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let largest = S::ROWS[2];
+        let largest = S::COLUMNS[0];
         for row in 0..self.size.0 {
             for channel in (0..self.channels).step_by(LANES) {
                 let mut column = 0;
@@ -225,11 +225,11 @@ impl<'a> Sums<'a> {
                     .as_ptr()
                     .wrapping_add(row * self.dy_extent.row() + channel);
                 for _ in 0..self.dy_extent.w {
-                    let gradient = simd.load(&*dy.cast::<[f32; LANES]>());
+                    let gradient = simd.load_at(dy);
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let x = x.wrapping_add(r * self.x_extent.row());
                         for (k, sum) in sums.iter_mut().enumerate() {
-                            let x = simd.load(&*x.wrapping_add(k * c).cast::<[f32; LANES]>());
+                            let x = simd.load_at(x.wrapping_add(k * c));
                             *sum = simd.fma(x, gradient, *sum);
                         }
                     }

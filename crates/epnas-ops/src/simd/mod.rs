@@ -102,8 +102,8 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Eight truth values.
     type M: Copy;
-    /// Rows of a register block that is three, two or one vectors wide.
-    const ROWS: [usize; 3];
+    /// Columns of a register block that is one, two or three vectors wide.
+    const COLUMNS: [usize; 3];
 
     /// The same number in every lane.
     fn splat(self, value: f32) -> Self::V;
@@ -111,6 +111,16 @@ pub(crate) trait Simd: Copy {
     fn load(self, from: &[f32; LANES]) -> Self::V;
     /// Eight numbers to memory.
     fn store(self, value: Self::V, to: &mut [f32; LANES]);
+    /// Eight numbers from memory.
+    ///
+    /// # Safety
+    /// `from` is valid for reading eight floats; alignment does not matter.
+    unsafe fn load_at(self, from: *const f32) -> Self::V;
+    /// The number in memory in every lane.
+    ///
+    /// # Safety
+    /// `from` is valid for reading a float.
+    unsafe fn splat_at(self, from: *const f32) -> Self::V;
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`

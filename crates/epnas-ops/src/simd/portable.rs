@@ -32,10 +32,10 @@ impl Simd for Portable {
     type M = [u32; LANES];
 
     // A vector takes two 128-bit registers: 32 of them on 64-bit Arm, 16 on the x86-64 baseline.
-    const ROWS: [usize; 3] = if cfg!(target_arch = "aarch64") {
-        [4, 4, 8]
+    const COLUMNS: [usize; 3] = if cfg!(target_arch = "aarch64") {
+        [8, 4, 4]
     } else {
-        [1, 2, 4]
+        [4, 2, 1]
     };
 
     #[inline(always)]
@@ -51,6 +51,18 @@ impl Simd for Portable {
     #[inline(always)]
     fn store(self, value: Self::V, to: &mut [f32; LANES]) {
         *to = value;
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller vouches for eight floats.
+        unsafe { from.cast::<Self::V>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_at(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller vouches for a float.
+        unsafe { [from.read_unaligned(); LANES] }
     }
 
     #[inline(always)]

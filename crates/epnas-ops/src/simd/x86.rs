@@ -32,12 +32,18 @@ pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     unsafe { run(kernel) }
 }
 
+/// A value at any address. Reading through it, rather than by `read_unaligned`, keeps the inner loops free of
+/// checks in builds with debug assertions.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Unaligned<T: Copy>(T);
+
 macro_rules! implement {
     ($token:ty, $rows:expr) => {
         impl Simd for $token {
             type V = __m256;
             type M = __m256;
-            const ROWS: [usize; 3] = $rows;
+            const COLUMNS: [usize; 3] = $rows;
 
             #[inline(always)]
             fn splat(self, value: f32) -> __m256 {
@@ -55,6 +61,18 @@ macro_rules! implement {
             fn store(self, value: __m256, to: &mut [f32; LANES]) {
                 // SAFETY: the token proves AVX; the reference is valid for eight floats, unaligned.
                 unsafe { _mm256_storeu_ps(to.as_mut_ptr(), value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_at(self, from: *const f32) -> __m256 {
+                // SAFETY: the caller vouches for eight floats; the wrapper has alignment 1.
+                unsafe { (*from.cast::<Unaligned<__m256>>()).0 }
+            }
+
+            #[inline(always)]
+            unsafe fn splat_at(self, from: *const f32) -> __m256 {
+                // SAFETY: the caller vouches for a float; the wrapper has alignment 1.
+                self.splat(unsafe { (*from.cast::<Unaligned<f32>>()).0 })
             }
 
             #[inline(always)]
@@ -137,7 +155,9 @@ macro_rules! implement {
     };
 }
 
-// Accumulators of a block, its vectors and one broadcast stay in registers: 4 x 3 + 3 + 1 = 16 and
-// 8 x 3 + 3 + 1 = 28.
-implement!(Avx2, [4, 4, 8]);
+// Accumulators of a block, its vectors and the broadcasts in flight stay in registers: 3 x 3 + 3 + 2 of 16,
+// and 8 x 3 + 3 + 2 of 32. With 16 registers, 4 x 3 + 3 + 1 would fit exactly, but the compiler keeps two
+// broadcasts and puts an accumulator on the stack; nine accumulators already cover the latency of the two
+// multiply-add units.
+implement!(Avx2, [8, 4, 3]);
 implement!(Avx512, [8, 8, 8]);

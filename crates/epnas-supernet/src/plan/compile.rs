@@ -1,18 +1,20 @@
 //! From a network graph to steps over tensors.
 
+mod backward;
+mod forward;
+mod label;
+
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Tensor};
-use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param, ParamKind, PoolKind};
-use epnas_ops::{
-    Accumulate, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, MaxPool2d, SoftmaxCrossEntropy,
-};
+use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param};
+use epnas_ops::{BatchNorm, SoftmaxCrossEntropy};
 
 use super::{
     Arena, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions, StepDescription,
     buffers::{Assignment, assign},
-    liveness::{GradientFlow, Liveness},
-    step::{Backward, ConvInput, Destination, Forward, Statistics},
+    liveness::Liveness,
+    step::{Backward, Forward, Statistics},
 };
 use crate::{error::SupernetError, weights::WeightStore};
 
@@ -66,10 +68,6 @@ pub(super) fn node_params(kind: &NodeKind) -> Vec<&Param> {
         } => vec![scale, shift, mean, variance],
         NodeKind::Head { weight, bias } => vec![weight, bias],
     }
-}
-
-fn is_trained(kind: ParamKind) -> bool {
-    !matches!(kind, ParamKind::BnMean | ParamKind::BnVariance)
 }
 
 /// What a node's forward pass leaves for its backward pass.
@@ -163,288 +161,6 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn forward(&mut self, node: NodeId) -> Result<(), SupernetError> {
-        let entry = &self.nodes[node];
-        let training = self.options.mode == Mode::Train;
-        let step = match &entry.kind {
-            NodeKind::Input => {
-                let input = self.allocate(output_shape(entry, self.batch), DType::F32)?;
-                self.input = Some((node, input));
-                return Ok(());
-            }
-            NodeKind::Conv {
-                kernel,
-                stride,
-                weights,
-            } => {
-                if weights.len() != entry.inputs.len() || weights.is_empty() {
-                    return Err(inputs_error(entry, weights.len().max(1)));
-                }
-                let mut inputs = Vec::with_capacity(weights.len());
-                for (input, weight) in entry.inputs.iter().zip(weights) {
-                    inputs.push((self.activation(*input)?, self.weight(node, weight)?));
-                }
-                let op = Conv2d {
-                    kernel: *kernel,
-                    stride: *stride,
-                };
-                Forward::Conv {
-                    op,
-                    inputs,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::Depthwise {
-                kernel,
-                stride,
-                weight,
-            } => {
-                let op = DepthwiseConv2d {
-                    kernel: *kernel,
-                    stride: *stride,
-                };
-                let x = self.only_input(node)?;
-                Forward::Depthwise {
-                    op,
-                    x,
-                    weight: self.weight(node, weight)?,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::FactorizedConv {
-                weights: [first, second],
-            } => {
-                let weights = [self.weight(node, first)?, self.weight(node, second)?];
-                Forward::Factorized {
-                    x: self.only_input(node)?,
-                    weights,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::BatchNorm {
-                scale,
-                shift,
-                mean,
-                variance,
-                activation,
-            } => {
-                let op = batch_norm(*activation);
-                let x = self.only_input(node)?;
-                let (scale, shift) = (self.weight(node, scale)?, self.weight(node, shift)?);
-                let statistics = self.statistics(node, mean, variance)?;
-                let y = self.activation(node)?;
-                if self.options.mode == Mode::Infer {
-                    Forward::NormRunning {
-                        op,
-                        x,
-                        scale,
-                        shift,
-                        statistics,
-                        y,
-                    }
-                } else {
-                    let saved = self.allocate(vec![2, entry.shape.channels], DType::F32)?;
-                    self.kept[node].tensor = Some(saved.clone());
-                    Forward::NormBatch {
-                        op,
-                        x,
-                        scale,
-                        shift,
-                        statistics,
-                        saved,
-                        y,
-                    }
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Max,
-                stride,
-            } => {
-                let argmax = match training {
-                    true => Some(self.allocate(output_shape(entry, self.batch), DType::U8)?),
-                    false => None,
-                };
-                self.kept[node].tensor = argmax.clone();
-                let op = MaxPool2d { stride: *stride };
-                Forward::MaxPool {
-                    op,
-                    x: self.only_input(node)?,
-                    argmax,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Avg,
-                stride,
-            } => {
-                let op = AvgPool2d { stride: *stride };
-                Forward::AvgPool {
-                    op,
-                    x: self.only_input(node)?,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::Add => {
-                if entry.inputs.is_empty() {
-                    return Err(inputs_error(entry, 2));
-                }
-                let mut inputs = Vec::with_capacity(entry.inputs.len());
-                for input in &entry.inputs {
-                    inputs.push(self.activation(*input)?);
-                }
-                Forward::Add {
-                    inputs,
-                    y: self.activation(node)?,
-                }
-            }
-            NodeKind::Head { weight, bias } => {
-                let x = self.only_input(node)?;
-                let channels = self.nodes[entry.inputs[0]].shape.channels;
-                let (weight, bias) = (self.weight(node, weight)?, self.weight(node, bias)?);
-                let pooled = self.allocate(vec![self.batch, channels], DType::F32)?;
-                let logits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
-                let dlogits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
-                self.kept[node].tensor = Some(pooled.clone());
-                self.logits = Some((logits.clone(), dlogits));
-                Forward::Head {
-                    x,
-                    weight,
-                    bias,
-                    pooled,
-                    logits,
-                }
-            }
-        };
-        self.forward.push(step);
-        let buffer = self.liveness.activation[node].map(|value| self.slots[value]);
-        let step = self.describe(node, Phase::Forward, buffer, forward_macs(entry));
-        self.steps.push(step);
-        Ok(())
-    }
-
-    fn backward(&mut self, node: NodeId) -> Result<(), SupernetError> {
-        let entry = &self.nodes[node];
-        let flow = &self.liveness.flow[node];
-        let has_gradient =
-            self.liveness.gradient[node].is_some() || matches!(entry.kind, NodeKind::Head { .. });
-        if !has_gradient || flow.iter().all(|flow| *flow == GradientFlow::Shared) {
-            return Ok(());
-        }
-        let mut destinations = Vec::with_capacity(flow.len());
-        for (input, flow) in entry.inputs.iter().zip(flow) {
-            destinations.push(match flow {
-                GradientFlow::Write(mode) => Some((self.gradient(*input)?, *mode)),
-                GradientFlow::NotNeeded | GradientFlow::Shared => None,
-            });
-        }
-        let written = destinations.iter().flatten().count();
-        let step = match &entry.kind {
-            NodeKind::Input => return Ok(()),
-            NodeKind::Conv {
-                kernel,
-                stride,
-                weights,
-            } => {
-                let mut inputs = Vec::with_capacity(weights.len());
-                for (place, dx) in destinations.into_iter().enumerate() {
-                    inputs.push(self.conv_input(node, place, dx)?);
-                }
-                Backward::Conv {
-                    op: Conv2d {
-                        kernel: *kernel,
-                        stride: *stride,
-                    },
-                    dy: self.gradient(node)?,
-                    inputs,
-                }
-            }
-            NodeKind::Depthwise { kernel, stride, .. } => {
-                let op = DepthwiseConv2d {
-                    kernel: *kernel,
-                    stride: *stride,
-                };
-                let dx = destinations.pop().flatten();
-                Backward::Depthwise {
-                    op,
-                    dy: self.gradient(node)?,
-                    input: self.conv_input(node, 0, dx)?,
-                }
-            }
-            NodeKind::FactorizedConv { .. } => {
-                let (first, second) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
-                Backward::Factorized {
-                    dy: self.gradient(node)?,
-                    x: self.only_input(node)?,
-                    weights: [first.value, second.value],
-                    dweights: [first.gradient, second.gradient],
-                    dx: destinations.pop().flatten(),
-                }
-            }
-            NodeKind::BatchNorm { activation, .. } => {
-                let (scale, shift) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
-                Backward::Norm {
-                    op: batch_norm(*activation),
-                    dy: self.gradient(node)?,
-                    x: self.only_input(node)?,
-                    scale: scale.value,
-                    shift: shift.value,
-                    saved: self.kept(node)?,
-                    dscale: scale.gradient,
-                    dshift: shift.gradient,
-                    dx: required(entry, destinations.pop().flatten())?,
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Max,
-                stride,
-            } => {
-                let op = MaxPool2d { stride: *stride };
-                let dx = destinations.pop().flatten();
-                Backward::MaxPool {
-                    op,
-                    dy: self.gradient(node)?,
-                    argmax: self.kept(node)?,
-                    dx,
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Avg,
-                stride,
-            } => {
-                let op = AvgPool2d { stride: *stride };
-                Backward::AvgPool {
-                    op,
-                    dy: self.gradient(node)?,
-                    dx: destinations.pop().flatten(),
-                }
-            }
-            NodeKind::Add => Backward::Add {
-                dy: self.gradient(node)?,
-                dx: destinations.into_iter().flatten().collect(),
-            },
-            NodeKind::Head { .. } => {
-                let (weight, bias) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
-                let dlogits = self.logits.as_ref().map(|(_, dlogits)| dlogits.clone());
-                Backward::Head {
-                    pooled: self.kept(node)?,
-                    weight: weight.value,
-                    dlogits: dlogits.ok_or(SupernetError::Incomplete { what: "head" })?,
-                    dweight: weight.gradient,
-                    dbias: bias.gradient,
-                    dx: required(entry, destinations.pop().flatten())?,
-                }
-            }
-        };
-        self.backward.push(step);
-        let buffer = self.liveness.gradient[node].map(|value| self.slots[value]);
-        // Each source of a convolution costs its weight gradient and, if wanted, its input gradient.
-        let macs = forward_macs(entry) * (entry.inputs.len() + written) as u64
-            / entry.inputs.len().max(1) as u64;
-        let step = self.describe(node, Phase::Backward, buffer, macs);
-        self.backward_steps.push(step);
-        Ok(())
-    }
-
     fn finish(self, assignment: Assignment) -> Result<Plan, SupernetError> {
         let (_, input) = self
             .input
@@ -518,7 +234,7 @@ impl<'a> Compiler<'a> {
         }
         let value = self.weights.get(param)?;
         self.weight_bytes += 4 * value.elem_count() as u64;
-        if self.options.mode == Mode::Train && is_trained(param.kind) {
+        if self.options.mode == Mode::Train && param.kind.is_trainable() {
             let gradient = self.allocate(param.shape.clone(), DType::F32)?;
             self.kept[node].parameters.push(self.parameters.len());
             self.parameters.push(Parameter {
@@ -596,23 +312,6 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn conv_input(
-        &self,
-        node: NodeId,
-        place: usize,
-        dx: Destination,
-    ) -> Result<ConvInput, SupernetError> {
-        let Parameter {
-            value, gradient, ..
-        } = self.parameter(node, place)?;
-        Ok(ConvInput {
-            x: self.activation(self.nodes[node].inputs[place])?,
-            weight: value,
-            dweight: gradient,
-            dx,
-        })
-    }
-
     fn describe(
         &self,
         node: NodeId,
@@ -624,7 +323,7 @@ impl<'a> Compiler<'a> {
         StepDescription {
             phase,
             label: self.nodes[node].label.clone(),
-            operator: operator(&self.nodes[node]),
+            operator: label::operator(&self.nodes[node]),
             bytes: 4 * shape.iter().product::<usize>() as u64,
             shape,
             buffer,
@@ -656,72 +355,10 @@ fn batch_norm(activation: Activation) -> BatchNorm {
     }
 }
 
-/// Batch norm and head always have trained weights before them; a graph in which they do not is not trainable.
-fn required(node: &Node, destination: Destination) -> Result<(Tensor, Accumulate), SupernetError> {
-    destination.ok_or_else(|| SupernetError::NoWeightsBefore {
-        node: node.label.clone(),
-    })
-}
-
 fn inputs_error(node: &Node, expected: usize) -> SupernetError {
     SupernetError::Inputs {
         node: node.label.clone(),
         found: node.inputs.len(),
         expected,
     }
-}
-
-fn operator(node: &Node) -> String {
-    match &node.kind {
-        NodeKind::Input => "input".to_owned(),
-        NodeKind::Conv {
-            kernel,
-            stride,
-            weights,
-        } if weights.len() == 1 => format!("conv {kernel}x{kernel}/{stride}"),
-        NodeKind::Conv {
-            kernel,
-            stride,
-            weights,
-        } => format!("conv {kernel}x{kernel}/{stride} x{}", weights.len()),
-        NodeKind::Depthwise { kernel, stride, .. } => {
-            format!("depthwise {kernel}x{kernel}/{stride}")
-        }
-        NodeKind::FactorizedConv { .. } => "factorized reduction".to_owned(),
-        NodeKind::BatchNorm {
-            activation: Activation::None,
-            ..
-        } => "batch norm".to_owned(),
-        NodeKind::BatchNorm {
-            activation: Activation::Relu,
-            ..
-        } => "batch norm, relu".to_owned(),
-        NodeKind::Pool {
-            kind: PoolKind::Max,
-            stride,
-        } => format!("max pool/{stride}"),
-        NodeKind::Pool {
-            kind: PoolKind::Avg,
-            stride,
-        } => format!("average pool/{stride}"),
-        NodeKind::Add => "add".to_owned(),
-        NodeKind::Head { .. } => "average, linear".to_owned(),
-    }
-}
-
-/// Multiply-accumulates of a node's forward pass for one image.
-fn forward_macs(node: &Node) -> u64 {
-    let pixels = (node.shape.height * node.shape.width) as u64;
-    let weights: usize = match &node.kind {
-        NodeKind::Conv { weights, .. } => weights.iter().map(elements).sum(),
-        NodeKind::FactorizedConv { weights } => weights.iter().map(elements).sum(),
-        NodeKind::Depthwise { weight, .. } => elements(weight),
-        NodeKind::Head { weight, .. } => return elements(weight) as u64,
-        NodeKind::Input | NodeKind::BatchNorm { .. } | NodeKind::Pool { .. } | NodeKind::Add => 0,
-    };
-    pixels * weights as u64
-}
-
-fn elements(param: &Param) -> usize {
-    param.shape.iter().product()
 }

@@ -1,0 +1,173 @@
+//! The forward step of every kind of node.
+
+use candle_core::DType;
+use epnas_arch::{NodeId, NodeKind, PoolKind};
+use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d};
+
+use super::{Compiler, batch_norm, inputs_error, label::forward_macs, output_shape};
+use crate::{
+    error::SupernetError,
+    plan::{Mode, Phase, step::Forward},
+};
+
+impl Compiler<'_> {
+    /// Adds the forward step of a node.
+    pub(super) fn forward(&mut self, node: NodeId) -> Result<(), SupernetError> {
+        let entry = &self.nodes[node];
+        let training = self.options.mode == Mode::Train;
+        let step = match &entry.kind {
+            NodeKind::Input => {
+                let input = self.allocate(output_shape(entry, self.batch), DType::F32)?;
+                self.input = Some((node, input));
+                return Ok(());
+            }
+            NodeKind::Conv {
+                kernel,
+                stride,
+                weights,
+            } => {
+                if weights.len() != entry.inputs.len() || weights.is_empty() {
+                    return Err(inputs_error(entry, weights.len().max(1)));
+                }
+                let mut inputs = Vec::with_capacity(weights.len());
+                for (input, weight) in entry.inputs.iter().zip(weights) {
+                    inputs.push((self.activation(*input)?, self.weight(node, weight)?));
+                }
+                let op = Conv2d {
+                    kernel: *kernel,
+                    stride: *stride,
+                };
+                Forward::Conv {
+                    op,
+                    inputs,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::Depthwise {
+                kernel,
+                stride,
+                weight,
+            } => {
+                let op = DepthwiseConv2d {
+                    kernel: *kernel,
+                    stride: *stride,
+                };
+                let x = self.only_input(node)?;
+                Forward::Depthwise {
+                    op,
+                    x,
+                    weight: self.weight(node, weight)?,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::FactorizedConv {
+                weights: [first, second],
+            } => {
+                let weights = [self.weight(node, first)?, self.weight(node, second)?];
+                Forward::Factorized {
+                    x: self.only_input(node)?,
+                    weights,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::BatchNorm {
+                scale,
+                shift,
+                mean,
+                variance,
+                activation,
+            } => {
+                let op = batch_norm(*activation);
+                let x = self.only_input(node)?;
+                let (scale, shift) = (self.weight(node, scale)?, self.weight(node, shift)?);
+                let statistics = self.statistics(node, mean, variance)?;
+                let y = self.activation(node)?;
+                if self.options.mode == Mode::Infer {
+                    Forward::NormRunning {
+                        op,
+                        x,
+                        scale,
+                        shift,
+                        statistics,
+                        y,
+                    }
+                } else {
+                    let saved = self.allocate(vec![2, entry.shape.channels], DType::F32)?;
+                    self.kept[node].tensor = Some(saved.clone());
+                    Forward::NormBatch {
+                        op,
+                        x,
+                        scale,
+                        shift,
+                        statistics,
+                        saved,
+                        y,
+                    }
+                }
+            }
+            NodeKind::Pool {
+                kind: PoolKind::Max,
+                stride,
+            } => {
+                let argmax = match training {
+                    true => Some(self.allocate(output_shape(entry, self.batch), DType::U8)?),
+                    false => None,
+                };
+                self.kept[node].tensor = argmax.clone();
+                let op = MaxPool2d { stride: *stride };
+                Forward::MaxPool {
+                    op,
+                    x: self.only_input(node)?,
+                    argmax,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::Pool {
+                kind: PoolKind::Avg,
+                stride,
+            } => {
+                let op = AvgPool2d { stride: *stride };
+                Forward::AvgPool {
+                    op,
+                    x: self.only_input(node)?,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::Add => {
+                if entry.inputs.is_empty() {
+                    return Err(inputs_error(entry, 2));
+                }
+                let mut inputs = Vec::with_capacity(entry.inputs.len());
+                for input in &entry.inputs {
+                    inputs.push(self.activation(*input)?);
+                }
+                Forward::Add {
+                    inputs,
+                    y: self.activation(node)?,
+                }
+            }
+            NodeKind::Head { weight, bias } => {
+                let x = self.only_input(node)?;
+                let channels = self.nodes[entry.inputs[0]].shape.channels;
+                let (weight, bias) = (self.weight(node, weight)?, self.weight(node, bias)?);
+                let pooled = self.allocate(vec![self.batch, channels], DType::F32)?;
+                let logits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
+                let dlogits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
+                self.kept[node].tensor = Some(pooled.clone());
+                self.logits = Some((logits.clone(), dlogits));
+                Forward::Head {
+                    x,
+                    weight,
+                    bias,
+                    pooled,
+                    logits,
+                }
+            }
+        };
+        self.forward.push(step);
+        let buffer = self.liveness.activation[node].map(|value| self.slots[value]);
+        let step = self.describe(node, Phase::Forward, buffer, forward_macs(entry));
+        self.steps.push(step);
+        Ok(())
+    }
+}

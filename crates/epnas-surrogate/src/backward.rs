@@ -8,6 +8,7 @@ use crate::config::Loss;
 use crate::lanes::{LANES, Lane, ZERO, multiply_add, transpose, vectorized};
 use crate::layout::{Part, Sizes, Weights};
 use crate::nonlinear::sigmoid;
+use crate::outer::Outer;
 
 /// The LSTM's weight matrices the other way round, as the backward pass reads them.
 #[derive(Debug, Clone)]
@@ -275,68 +276,5 @@ fn step_backward(
         d_z[hidden + j] = df;
         d_z[2 * hidden + j] = dg;
         d_z[3 * hidden + j] = d_o;
-    }
-}
-
-/// Weight gradients: sums over time steps and architectures of (gradient of a sum) x (its input).
-#[derive(Debug, Clone, Default)]
-struct Outer {
-    /// The gradients, `[row][time step]`: as one row of numbers per row of the weights.
-    rows: Vec<Lane>,
-    /// Time steps.
-    length: usize,
-    /// 16 columns of the input, `[time step x architecture]`.
-    panel: Vec<Lane>,
-    /// The sums for these columns, one per row of the weights.
-    sums: Vec<Lane>,
-}
-
-impl Outer {
-    /// Takes the gradients, `[time step][row]`.
-    fn take(&mut self, d: &[Lane], length: usize) {
-        let rows = d.len() / length;
-        self.length = length;
-        self.rows.clear();
-        self.rows
-            .extend((0..rows).flat_map(|row| (0..length).map(move |t| d[t * rows + row])));
-    }
-
-    /// The gradient of a bias: the sum of each row, over time steps and then over architectures.
-    fn bias(&self, gradient: &mut [f32]) {
-        for (sum, row) in gradient.iter_mut().zip(self.rows.chunks_exact(self.length)) {
-            let mut lanes = ZERO;
-            for step in row {
-                for lane in 0..LANES {
-                    lanes[lane] += step[lane];
-                }
-            }
-            *sum = lanes.iter().sum();
-        }
-    }
-
-    /// The gradient of a weight matrix, `[rows][columns]`, whose input was `[time step][column]`.
-    fn product(&mut self, input: &[Lane], columns: usize, gradient: &mut [f32]) {
-        let rows = self.rows.len() / self.length;
-        self.panel.resize(self.length * LANES, ZERO);
-        for first in (0..columns).step_by(LANES) {
-            let width = LANES.min(columns - first);
-            self.panel.fill(ZERO);
-            for (input, panel) in input
-                .chunks_exact(columns)
-                .zip(self.panel.as_chunks_mut::<LANES>().0)
-            {
-                for (column, input) in input[first..first + width].iter().enumerate() {
-                    for lane in 0..LANES {
-                        panel[lane][column] = input[lane];
-                    }
-                }
-            }
-            self.sums.clear();
-            self.sums.resize(rows, ZERO);
-            multiply_add(self.rows.as_flattened(), &self.panel, &mut self.sums);
-            for (row, sums) in gradient.chunks_exact_mut(columns).zip(&self.sums) {
-                row[first..first + width].copy_from_slice(&sums[..width]);
-            }
-        }
     }
 }

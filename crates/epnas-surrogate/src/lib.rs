@@ -31,6 +31,7 @@ mod lanes;
 mod layout;
 mod lstm;
 mod nonlinear;
+mod outer;
 mod predict;
 mod snapshot;
 mod train;

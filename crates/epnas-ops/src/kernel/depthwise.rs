@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::packed::padded as whole_vectors;
 use super::padded::{self, Border, Extent};
-use super::window::{Products, Sums, Tap};
+use super::window::{Products, Sums, TapRow, WIDEST};
 use crate::elementwise::Accumulate;
 use crate::scratch;
 use crate::simd::dispatch;
@@ -45,8 +45,36 @@ impl Geometry {
 struct Lattice {
     first: (usize, usize),
     spacing: usize,
-    /// Row and column in the bordered image relative to the lattice point, and the weight.
-    taps: Vec<(usize, usize, usize)>,
+    taps: Vec<Tap>,
+}
+
+/// Row and column in the bordered image relative to the lattice point, and the weight.
+#[derive(Debug, Clone, Copy)]
+struct Tap {
+    row: usize,
+    column: usize,
+    weight: usize,
+}
+
+/// Joins taps on neighboring pixels; their weights are to be laid out in the order of the taps, from weight
+/// `first` on.
+fn tap_rows(taps: &[Tap], first: usize, outer: Extent) -> Vec<TapRow> {
+    let neighbors = |a: &Tap, b: &Tap| a.row == b.row && a.column + 1 == b.column;
+    let mut rows = Vec::new();
+    let mut w = first;
+    for run in taps.chunk_by(neighbors) {
+        // Seven taps are 4 + 3, not 5 + 2.
+        let most = run.len().div_ceil(run.len().div_ceil(WIDEST));
+        for part in run.chunks(most) {
+            rows.push(TapRow {
+                x: (part[0].row * outer.w + part[0].column) * outer.c,
+                w,
+                len: part.len(),
+            });
+            w += part.len();
+        }
+    }
+    rows
 }
 
 /// Slides `w` over the images of `from`, filling the lattices of the images of `to`.
@@ -65,57 +93,68 @@ impl Job<'_> {
     fn run(&self, w: &[f32], to: &mut [f32]) {
         let c = self.to_extent.c;
         let lanes = whole_vectors(c);
+        let border = Border::all(self.border);
         let outer = Extent {
             c: lanes,
-            ..self.from_extent.bordered(Border::all(self.border))
+            ..self.from_extent.bordered(border)
         };
-        scratch::with(w.len() / c * lanes, |wide| {
-            padded::widen(w, c, lanes, wide);
+        let count = self
+            .lattices
+            .iter()
+            .map(|lattice| lattice.taps.len())
+            .sum::<usize>();
+        scratch::with(count * lanes, |wide| {
+            let taps = self.lattices.iter().flat_map(|lattice| &lattice.taps);
+            for (tap, wide) in taps.zip(wide.chunks_exact_mut(lanes)) {
+                padded::widen(&w[tap.weight * c..][..c], c, lanes, wide);
+            }
             let w = &*wide;
-            let taps: Vec<Vec<Tap>> = self
-                .lattices
-                .iter()
-                .map(|lattice| {
-                    let tap = |&(row, column, w): &(usize, usize, usize)| Tap {
-                        x: (row * outer.w + column) * lanes,
-                        w: w * lanes,
-                    };
-                    lattice.taps.iter().map(tap).collect()
-                })
-                .collect();
+            let mut first = 0;
+            let mut taps = Vec::with_capacity(self.lattices.len());
+            for lattice in &self.lattices {
+                taps.push(tap_rows(&lattice.taps, first, outer));
+                first += lattice.taps.len();
+            }
             to.par_chunks_mut(self.to_extent.len())
                 .zip(self.from.par_chunks(self.from_extent.len()))
                 .for_each(|(to, from)| {
                     scratch::with(outer.len(), |x| {
-                        padded::copy_widened(
-                            from,
-                            self.from_extent,
-                            Border::all(self.border),
-                            lanes,
-                            x,
-                        );
+                        padded::copy_widened(from, self.from_extent, border, lanes, x);
                         for (lattice, taps) in self.lattices.iter().zip(&taps) {
-                            let points = |extent: usize, first: usize| {
-                                extent.saturating_sub(first).div_ceil(lattice.spacing)
-                            };
-                            let (i, j) = lattice.first;
-                            let (rows, columns) =
-                                (points(self.to_extent.h, i), points(self.to_extent.w, j));
-                            if rows * columns == 0 {
-                                continue;
-                            }
-                            dispatch(Products::new(
-                                (x, w, taps),
-                                (rows, columns),
-                                (self.stride * outer.row(), self.stride * lanes),
-                                &mut to[(i * self.to_extent.w + j) * c..],
-                                (lattice.spacing * self.to_extent.row(), lattice.spacing * c),
-                                c,
-                                self.acc,
-                            ));
+                            self.fill(lattice, taps, (x, outer), w, to);
                         }
                     });
                 });
+        });
+    }
+
+    /// One lattice of one image.
+    fn fill(
+        &self,
+        lattice: &Lattice,
+        taps: &[TapRow],
+        (x, outer): (&[f32], Extent),
+        w: &[f32],
+        to: &mut [f32],
+    ) {
+        let (i, j) = lattice.first;
+        let points =
+            |extent: usize, first: usize| extent.saturating_sub(first).div_ceil(lattice.spacing);
+        let size = (points(self.to_extent.h, i), points(self.to_extent.w, j));
+        if size.0 * size.1 == 0 {
+            return;
+        }
+        let c = self.to_extent.c;
+        dispatch(Products {
+            x,
+            w,
+            taps,
+            size,
+            x_step: (self.stride * outer.row(), self.stride),
+            out: &mut to[(i * self.to_extent.w + j) * c..],
+            out_step: (lattice.spacing * self.to_extent.row(), lattice.spacing * c),
+            channels: c,
+            acc: self.acc,
         });
     }
 }
@@ -123,6 +162,11 @@ impl Job<'_> {
 /// Forward.
 pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32]) {
     let k = g.kernel;
+    let tap = |weight| Tap {
+        row: weight / k,
+        column: weight % k,
+        weight,
+    };
     let job = Job {
         from: x,
         from_extent: g.input(),
@@ -131,7 +175,7 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32]) {
         lattices: vec![Lattice {
             first: (0, 0),
             spacing: 1,
-            taps: (0..k * k).map(|t| (t / k, t % k, t)).collect(),
+            taps: (0..k * k).map(tap).collect(),
         }],
         to_extent: g.output(),
         acc: Accumulate::Overwrite,
@@ -144,19 +188,28 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32]) {
 pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], acc: Accumulate) {
     let (k, s, pad) = (g.kernel, g.stride, g.kernel / 2);
     let border = pad.div_ceil(s);
-    let lattice = |(i, j): (usize, usize)| {
-        let exact = |parity: usize| {
-            (0..k).filter_map(move |u| {
-                let distance = parity + pad + border * s;
-                (distance >= u && (distance - u).is_multiple_of(s)).then(|| (u, (distance - u) / s))
+    // Exact taps of a parity and the (bordered) outputs they lead to, ascending.
+    let exact = |parity: usize| {
+        let distance = parity + pad + border * s;
+        let exact = move |u: &usize| (distance - u).is_multiple_of(s);
+        (0..k)
+            .rev()
+            .filter(exact)
+            .map(move |u| (u, (distance - u) / s))
+    };
+    let lattice = |parity: usize| {
+        let (i, j) = (parity / s, parity % s);
+        let row = |(u, row)| {
+            exact(j).map(move |(v, column)| Tap {
+                row,
+                column,
+                weight: u * k + v,
             })
         };
         Lattice {
             first: (i, j),
             spacing: s,
-            taps: exact(i)
-                .flat_map(|(u, row)| exact(j).map(move |(v, column)| (row, column, u * k + v)))
-                .collect(),
+            taps: exact(i).flat_map(row).collect(),
         }
     };
     let job = Job {
@@ -164,9 +217,7 @@ pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]
         from_extent: g.output(),
         border,
         stride: 1,
-        lattices: (0..s * s)
-            .map(|parity| lattice((parity / s, parity % s)))
-            .collect(),
+        lattices: (0..s * s).map(lattice).collect(),
         to_extent: g.input(),
         acc,
     };

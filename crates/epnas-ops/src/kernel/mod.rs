@@ -14,6 +14,7 @@ pub(crate) mod optimizer;
 mod packed;
 mod padded;
 pub(crate) mod pool;
+mod pool_rows;
 pub(crate) mod statistics;
 mod weight_gradient;
 mod window;

@@ -2,9 +2,17 @@
 
 use crate::optimizer::Nesterov;
 
-/// Sum of squares in a fixed order.
+/// Sum of squares in a fixed order: eight sums side by side, so that they do not wait for each other.
 pub(crate) fn sum_of_squares(grad: &[f32]) -> f64 {
-    grad.iter().map(|&g| f64::from(g) * f64::from(g)).sum()
+    let (whole, rest) = grad.as_chunks::<8>();
+    let mut sums = [0.0f64; 8];
+    for part in whole {
+        for (sum, &g) in sums.iter_mut().zip(part) {
+            *sum += f64::from(g) * f64::from(g);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Constants of one step of gradient descent.

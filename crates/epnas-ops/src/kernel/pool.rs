@@ -1,11 +1,17 @@
-//! 3x3 pooling. Every pass gathers: a destination pixel looks at the at most nine source pixels it shares a
-//! window with, so no two threads write one pixel and sums have a fixed order.
+//! 3x3 pooling, image by image.
+//!
+//! Every pass gathers: a destination pixel combines the at most nine source pixels it shares a window with,
+//! so no two threads write one pixel and every sum has a fixed order. Windows are separable: rows are
+//! combined along the columns first, each once, and three combined rows make a row of the result. Along a
+//! row, neighboring pixels with the same taps form one [`Run`] of consecutive floats, whatever the number of
+//! channels, so that vectors are full.
 
 use rayon::prelude::*;
 
-use super::channels::{load, store};
+use super::pool_rows::{self as rows, AvgRow, MaxRow};
 use crate::elementwise::Accumulate;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::scratch;
+use crate::simd::{LANES, dispatch};
 
 /// Extents of one pooling.
 #[derive(Debug, Clone, Copy)]
@@ -38,179 +44,135 @@ impl Geometry {
     fn image_out(&self) -> usize {
         self.ho() * self.wo() * self.c
     }
+
+    /// Inputs under output `o` of an axis of `extent` inputs.
+    fn inputs(&self, o: usize, extent: usize) -> Taps {
+        let mut taps = Taps::default();
+        for tap in 0..3 {
+            if let Some(at) = (o * self.stride + tap)
+                .checked_sub(1)
+                .filter(|&at| at < extent)
+            {
+                taps.push(at, tap);
+            }
+        }
+        taps
+    }
+
+    /// Outputs over input `i` of an axis of `extent` outputs: `o stride + tap - 1 = i`.
+    fn outputs(&self, i: usize, extent: usize) -> Taps {
+        let mut taps = Taps::default();
+        for tap in 0..3 {
+            if let Some(from) = (i + 1).checked_sub(tap)
+                && from.is_multiple_of(self.stride)
+                && from / self.stride < extent
+            {
+                taps.push(from / self.stride, tap);
+            }
+        }
+        taps
+    }
 }
 
-/// Positions along one axis: at most three, each with its index in the window.
-#[derive(Debug, Clone, Copy, Default)]
-struct Axis {
-    len: usize,
-    at: [usize; 3],
-    tap: [usize; 3],
+/// Positions along one axis, at most three, each with its index in the window, which ascends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Taps {
+    pub(crate) len: usize,
+    pub(crate) at: [usize; 3],
+    pub(crate) tap: [usize; 3],
 }
 
-impl Axis {
-    #[inline(always)]
+impl Taps {
     fn push(&mut self, at: usize, tap: usize) {
         self.at[self.len] = at;
         self.tap[self.len] = tap;
         self.len += 1;
     }
 
-    /// Inputs under output `o`.
-    #[inline(always)]
-    fn inputs(o: usize, stride: usize, extent: usize) -> Self {
-        let mut axis = Axis::default();
-        for tap in 0..3 {
-            let at = (o * stride + tap).wrapping_sub(1);
-            if at < extent {
-                axis.push(at, tap);
-            }
-        }
-        axis
-    }
-
-    /// Outputs over input `i`: `o stride + tap - 1 = i`.
-    #[inline(always)]
-    fn outputs(i: usize, stride: usize, extent: usize) -> Self {
-        let mut axis = Axis::default();
-        for tap in 0..3 {
-            let from = (i + 1).wrapping_sub(tap);
-            if from <= i + 1 && from.is_multiple_of(stride) && from / stride < extent {
-                axis.push(from / stride, tap);
-            }
-        }
-        axis
+    /// Position and index of every tap.
+    pub(crate) fn iter(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.len).map(move |i| (self.at[i], self.tap[i]))
     }
 }
 
-/// What a destination pixel does with its source pixels.
-trait Gather {
-    /// Combines the sources of `lanes` channels from `channel` on of pixel `to`. `sources` are pixels with
-    /// their position in the window, in ascending row-major order of the position.
-    fn pixel<S: Simd>(
-        &mut self,
-        simd: S,
-        to: usize,
-        sources: &[(usize, usize)],
-        channel: usize,
-        lanes: usize,
-    );
+/// A stretch of floats of a destination row whose taps lie at fixed distances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// First float of the destination row.
+    pub(crate) to: usize,
+    /// Number of floats.
+    pub(crate) len: usize,
+    /// Where each tap's floats begin in the source row.
+    pub(crate) taps: Taps,
 }
 
-/// One image of a gathering pass.
-struct Pass<G> {
-    geometry: Geometry,
-    gather: G,
-    backward: bool,
-}
-
-impl<G: Gather> Kernel for Pass<G> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let g = self.geometry;
-        let (h, w, source_w) = match self.backward {
-            true => (g.h, g.w, g.wo()),
-            false => (g.ho(), g.wo(), g.w),
-        };
-        let axis = |at: usize, inputs: usize, outputs: usize| match self.backward {
-            true => Axis::outputs(at, g.stride, outputs),
-            false => Axis::inputs(at, g.stride, inputs),
-        };
-        for i in 0..h {
-            let rows = axis(i, g.h, g.ho());
-            for j in 0..w {
-                let columns = axis(j, g.w, g.wo());
-                let mut sources = [(0, 0); 9];
-                let mut len = 0;
-                for r in 0..rows.len {
-                    for q in 0..columns.len {
-                        let pixel = rows.at[r] * source_w + columns.at[q];
-                        sources[len] = (pixel * g.c, 3 * rows.tap[r] + columns.tap[q]);
-                        len += 1;
-                    }
-                }
-                let sources = &sources[..len];
-                let to = (i * w + j) * g.c;
-                let mut channel = 0;
-                while channel + LANES <= g.c {
-                    self.gather.pixel(simd, to, sources, channel, LANES);
-                    channel += LANES;
-                }
-                if channel < g.c {
-                    self.gather.pixel(simd, to, sources, channel, g.c - channel);
-                }
+/// The runs of a row of `columns` pixels.
+fn runs(columns: usize, c: usize, taps: impl Fn(usize) -> Taps) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for column in 0..columns {
+        let mut taps = taps(column);
+        for at in &mut taps.at[..taps.len] {
+            *at *= c;
+        }
+        if let Some(last) = runs.last_mut() {
+            let mut next = last.taps;
+            for at in &mut next.at[..next.len] {
+                *at += last.len;
+            }
+            if next == taps {
+                last.len += c;
+                continue;
             }
         }
+        runs.push(Run {
+            to: column * c,
+            len: c,
+            taps,
+        });
     }
+    runs
+}
+
+/// Floats of a row buffer: whole vectors, so that buffers follow each other aligned.
+fn row_room(floats: usize) -> usize {
+    floats.next_multiple_of(LANES)
 }
 
 /// Maximum, and where it came from.
 pub(crate) fn max_forward(g: &Geometry, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
-    let pass = |gather| Pass {
-        geometry: *g,
-        gather,
-        backward: false,
+    let runs = runs(g.wo(), g.c, |o| g.inputs(o, g.w));
+    let row = g.wo() * g.c;
+    let image = |x: &[f32], y: &mut [f32], mut argmax: Option<&mut [u8]>| {
+        scratch::with(6 * row_room(row), |room| {
+            // Input row `i` along its columns: best values and their taps in slot `i % 3`.
+            let mut slots: Vec<MaxRow> = room
+                .chunks_exact_mut(2 * row_room(row))
+                .map(|slot| {
+                    let (best, tap) = slot.split_at_mut(row_room(row));
+                    MaxRow { best, tap }
+                })
+                .collect();
+            let mut done = 0;
+            for (o, y) in y.chunks_exact_mut(row).enumerate() {
+                let taps = g.inputs(o, g.h);
+                for i in done..taps.iter().last().map_or(0, |(at, _)| at + 1) {
+                    let x = &x[i * g.w * g.c..][..g.w * g.c];
+                    dispatch(rows::MaxColumns::new(x, &runs, &mut slots[i % 3], row));
+                    done = i + 1;
+                }
+                let argmax = argmax.as_mut().map(|argmax| &mut argmax[o * row..][..row]);
+                dispatch(rows::MaxRows::new(&slots, taps, y, argmax));
+            }
+        });
     };
     let pairs = y
         .par_chunks_mut(g.image_out())
         .zip(x.par_chunks(g.image_in()));
     match argmax {
-        Some(argmax) => {
-            pairs
-                .zip(argmax.par_chunks_mut(g.image_out()))
-                .for_each(|((y, x), argmax)| {
-                    let argmax = Some(argmax);
-                    dispatch(pass(Maximum { x, y, argmax }));
-                })
-        }
-        None => pairs.for_each(|(y, x)| {
-            let argmax = None;
-            dispatch(pass(Maximum { x, y, argmax }));
-        }),
-    }
-}
-
-struct Maximum<'a> {
-    x: &'a [f32],
-    y: &'a mut [f32],
-    argmax: Option<&'a mut [u8]>,
-}
-
-impl Gather for Maximum<'_> {
-    #[inline(always)]
-    fn pixel<S: Simd>(
-        &mut self,
-        simd: S,
-        to: usize,
-        sources: &[(usize, usize)],
-        channel: usize,
-        lanes: usize,
-    ) {
-        let Some((&(from, tap), others)) = sources.split_first() else {
-            return;
-        };
-        let mut best = load(simd, self.x, from + channel, lanes);
-        let mut winner = simd.splat(tap as f32);
-        for &(from, tap) in others {
-            let value = load(simd, self.x, from + channel, lanes);
-            let wins = simd.gt_or_nan(value, best);
-            best = simd.select(wins, value, best);
-            winner = simd.select(wins, simd.splat(tap as f32), winner);
-        }
-        store(simd, best, self.y, to + channel, lanes);
-        if let Some(argmax) = &mut self.argmax {
-            let argmax = &mut argmax[to + channel..to + channel + lanes];
-            match <&mut [u8; LANES]>::try_from(&mut *argmax) {
-                Ok(argmax) => simd.store_bytes(winner, argmax),
-                Err(_) => {
-                    let mut all = [0; LANES];
-                    simd.store_bytes(winner, &mut all);
-                    argmax.copy_from_slice(&all[..lanes]);
-                }
-            }
-        }
+        Some(argmax) => pairs
+            .zip(argmax.par_chunks_mut(g.image_out()))
+            .for_each(|((y, x), argmax)| image(x, y, Some(argmax))),
+        None => pairs.for_each(|(y, x)| image(x, y, None)),
     }
 }
 
@@ -222,117 +184,125 @@ pub(crate) fn max_backward(
     dx: &mut [f32],
     acc: Accumulate,
 ) {
+    let runs = runs(g.w, g.c, |i| g.outputs(i, g.wo()));
+    let row = g.wo() * g.c;
     dx.par_chunks_mut(g.image_in())
         .zip(
             dy.par_chunks(g.image_out())
                 .zip(argmax.par_chunks(g.image_out())),
         )
         .for_each(|(dx, (dy, argmax))| {
-            dispatch(Pass {
-                geometry: *g,
-                gather: MaximumGradient {
-                    dy,
-                    argmax,
-                    dx,
-                    acc,
-                },
-                backward: true,
+            scratch::with(3 * row_room(row), |room| {
+                // The winners of output row `o` as numbers, in slot `o % 3`.
+                let mut slots: Vec<&mut [f32]> = room.chunks_exact_mut(row_room(row)).collect();
+                let mut done = 0;
+                for (i, dx) in dx.chunks_exact_mut(g.w * g.c).enumerate() {
+                    let taps = g.outputs(i, g.ho());
+                    // Taps ascend, so the outputs they belong to descend.
+                    for o in done..taps.iter().next().map_or(0, |(at, _)| at + 1) {
+                        dispatch(rows::Numbers::new(&argmax[o * row..][..row], slots[o % 3]));
+                        done = o + 1;
+                    }
+                    dispatch(rows::MaxGradient::new(
+                        dy, &slots, row, taps, &runs, dx, acc,
+                    ));
+                }
             });
         });
 }
 
-struct MaximumGradient<'a> {
-    dy: &'a [f32],
-    argmax: &'a [u8],
-    dx: &'a mut [f32],
-    acc: Accumulate,
-}
-
-impl Gather for MaximumGradient<'_> {
-    #[inline(always)]
-    fn pixel<S: Simd>(
-        &mut self,
-        simd: S,
-        to: usize,
-        sources: &[(usize, usize)],
-        channel: usize,
-        lanes: usize,
-    ) {
-        let mut sum = match self.acc {
-            Accumulate::Overwrite => simd.splat(0.0),
-            Accumulate::Add => load(simd, self.dx, to + channel, lanes),
-        };
-        for &(from, tap) in sources {
-            let winners = &self.argmax[from + channel..from + channel + lanes];
-            let winner = match <&[u8; LANES]>::try_from(winners) {
-                Ok(winners) => simd.load_bytes(winners),
-                Err(_) => {
-                    let mut all = [u8::MAX; LANES];
-                    all[..lanes].copy_from_slice(winners);
-                    simd.load_bytes(&all)
-                }
-            };
-            let dy = load(simd, self.dy, from + channel, lanes);
-            let won = simd.eq(winner, simd.splat(tap as f32));
-            sum = simd.add(sum, simd.keep(won, dy));
-        }
-        store(simd, sum, self.dx, to + channel, lanes);
-    }
-}
-
 /// Mean, padding counted.
 pub(crate) fn avg_forward(g: &Geometry, x: &[f32], y: &mut [f32]) {
-    let (from, acc) = (g.image_in(), Accumulate::Overwrite);
+    let runs = runs(g.wo(), g.c, |o| g.inputs(o, g.w));
     y.par_chunks_mut(g.image_out())
-        .zip(x.par_chunks(from))
-        .for_each(|(to, from)| {
-            dispatch(Pass {
-                geometry: *g,
-                gather: Ninth { from, to, acc },
-                backward: false,
-            });
+        .zip(x.par_chunks(g.image_in()))
+        .for_each(|(y, x)| {
+            let taps = |o| g.inputs(o, g.h);
+            average(
+                x,
+                g.w * g.c,
+                y,
+                g.wo() * g.c,
+                &runs,
+                taps,
+                Accumulate::Overwrite,
+            );
         });
 }
 
 /// Gradient of the mean.
 pub(crate) fn avg_backward(g: &Geometry, dy: &[f32], dx: &mut [f32], acc: Accumulate) {
+    let runs = runs(g.w, g.c, |i| g.outputs(i, g.wo()));
     dx.par_chunks_mut(g.image_in())
         .zip(dy.par_chunks(g.image_out()))
-        .for_each(|(to, from)| {
-            dispatch(Pass {
-                geometry: *g,
-                gather: Ninth { from, to, acc },
-                backward: true,
-            });
+        .for_each(|(dx, dy)| {
+            let taps = |i| g.outputs(i, g.ho());
+            average(dy, g.wo() * g.c, dx, g.w * g.c, &runs, taps, acc);
         });
 }
 
-/// A ninth of the sum of the sources.
-struct Ninth<'a> {
-    from: &'a [f32],
-    to: &'a mut [f32],
+/// A ninth of the sum over all taps, for one image with rows of `from_row` and `to_row` floats.
+fn average(
+    from: &[f32],
+    from_row: usize,
+    to: &mut [f32],
+    to_row: usize,
+    runs: &[Run],
+    taps: impl Fn(usize) -> Taps,
     acc: Accumulate,
+) {
+    scratch::with(3 * row_room(to_row), |room| {
+        // Source row `i` summed along its columns, in slot `i % 3`.
+        let mut slots: Vec<&mut [f32]> = room.chunks_exact_mut(row_room(to_row)).collect();
+        let mut done = 0;
+        for (row, to) in to.chunks_exact_mut(to_row).enumerate() {
+            let taps = taps(row);
+            for i in done..taps.iter().map(|(at, _)| at + 1).max().unwrap_or(0) {
+                let from = &from[i * from_row..][..from_row];
+                dispatch(AvgRow::new(from, runs, &mut slots[i % 3][..to_row]));
+                done = i + 1;
+            }
+            dispatch(rows::Ninth::new(&slots, taps, to, acc));
+        }
+    });
 }
 
-impl Gather for Ninth<'_> {
-    #[inline(always)]
-    fn pixel<S: Simd>(
-        &mut self,
-        simd: S,
-        to: usize,
-        sources: &[(usize, usize)],
-        channel: usize,
-        lanes: usize,
-    ) {
-        let mut sum = simd.splat(0.0);
-        for &(from, _) in sources {
-            sum = simd.add(sum, load(simd, self.from, from + channel, lanes));
-        }
-        let before = match self.acc {
-            Accumulate::Overwrite => simd.splat(0.0),
-            Accumulate::Add => load(simd, self.to, to + channel, lanes),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inner_pixels_of_stride_1_are_one_run() {
+        let g = Geometry {
+            n: 1,
+            h: 4,
+            w: 6,
+            c: 5,
+            stride: 1,
         };
-        let value = simd.fma(sum, simd.splat(1.0 / 9.0), before);
-        store(simd, value, self.to, to + channel, lanes);
+        let runs = runs(6, 5, |o| g.inputs(o, 6));
+        let lens: Vec<usize> = runs.iter().map(|run| run.len).collect();
+        assert_eq!(lens, [5, 20, 5]);
+        assert_eq!(runs[1].taps.at, [0, 5, 10]);
+    }
+
+    #[test]
+    fn outputs_invert_inputs() {
+        for stride in [1, 2] {
+            for extent in 1..9 {
+                let g = Geometry {
+                    n: 1,
+                    h: extent,
+                    w: extent,
+                    c: 1,
+                    stride,
+                };
+                for o in 0..g.ho() {
+                    for (i, tap) in g.inputs(o, extent).iter() {
+                        assert!(g.outputs(i, g.ho()).iter().any(|pair| pair == (o, tap)));
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,89 +4,100 @@ use super::padded::Extent;
 use crate::elementwise::Accumulate;
 use crate::simd::{Kernel, LANES, Simd};
 
+/// Most taps of a [`TapRow`].
+pub(crate) const WIDEST: usize = 5;
+
 /// Output pixels whose rows of gradients are summed in registers before they are stored.
 const TILE_PIXELS: usize = 64;
 
-/// Offsets of an input pixel and of its weight, in floats, both for channel 0.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tap {
+/// Taps on neighboring input pixels of one row, with consecutive weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapRow {
+    /// Offset of the first pixel, in floats, for channel 0.
     pub(crate) x: usize,
+    /// First weight.
     pub(crate) w: usize,
+    /// Number of taps, 1 to [`WIDEST`].
+    pub(crate) len: usize,
 }
 
 /// `out[row, column] = sum over taps of x[row, column, tap] w[tap]`, for every channel.
 pub(crate) struct Products<'a> {
-    x: &'a [f32],
-    w: &'a [f32],
-    taps: &'a [Tap],
-    size: (usize, usize),
-    x_step: (usize, usize),
-    out: &'a mut [f32],
-    out_step: (usize, usize),
-    channels: usize,
-    acc: Accumulate,
+    /// Bordered image, whole vectors of channels.
+    pub(crate) x: &'a [f32],
+    /// Weights in the order of the taps, whole vectors of channels.
+    pub(crate) w: &'a [f32],
+    pub(crate) taps: &'a [TapRow],
+    /// Output rows and columns.
+    pub(crate) size: (usize, usize),
+    /// Distance in `x` of output rows, in floats, and of output columns, in pixels: 1 or 2.
+    pub(crate) x_step: (usize, usize),
+    pub(crate) out: &'a mut [f32],
+    /// Distance in `out` of output rows and columns, in floats.
+    pub(crate) out_step: (usize, usize),
+    pub(crate) channels: usize,
+    pub(crate) acc: Accumulate,
 }
 
-impl<'a> Products<'a> {
-    /// `size` output rows and columns, with the distances of their pixels in `x` and in `out`. Vectors of `x`
-    /// and `w` are whole, those of `out` are not.
-    ///
-    /// # Panics
-    /// When a read or a write would leave its slice.
-    pub(crate) fn new(
-        (x, w, taps): (&'a [f32], &'a [f32], &'a [Tap]),
-        size: (usize, usize),
-        x_step: (usize, usize),
-        out: &'a mut [f32],
-        out_step: (usize, usize),
-        channels: usize,
-        acc: Accumulate,
-    ) -> Self {
-        let lanes = channels.next_multiple_of(LANES);
-        let last = |step: (usize, usize)| (size.0 - 1) * step.0 + (size.1 - 1) * step.1;
-        for tap in taps {
+impl Products<'_> {
+    /// Floats of an input pixel.
+    #[inline(always)]
+    fn lanes(&self) -> usize {
+        self.channels.next_multiple_of(LANES)
+    }
+
+    /// Fails when a read would leave its slice.
+    fn check(&self) {
+        let lanes = self.lanes();
+        let last = (self.size.0 - 1) * self.x_step.0 + (self.size.1 - 1) * self.x_step.1 * lanes;
+        for tap in self.taps {
             assert!(
-                x.len() >= last(x_step) + tap.x + lanes,
+                self.x.len() >= last + tap.x + tap.len * lanes,
                 "a tap leaves its image"
             );
-            assert!(w.len() >= tap.w + lanes, "a tap has no weight");
-        }
-        assert!(
-            out.len() >= last(out_step) + channels,
-            "a pixel leaves its image"
-        );
-        Products {
-            x,
-            w,
-            taps,
-            size,
-            x_step,
-            out,
-            out_step,
-            channels,
-            acc,
+            assert!(
+                self.w.len() >= (tap.w + tap.len) * lanes,
+                "a tap has no weight"
+            );
         }
     }
 
-    /// `P` pixels of one row and vector.
+    /// One row of one vector of channels, input columns advancing by `STRIDE`.
     #[inline(always)]
-    fn block<S: Simd, const P: usize>(
+    fn row<S: Simd, const STRIDE: usize>(&mut self, simd: S, row: usize, channel: usize) {
+        let mut column = 0;
+        while column < self.size.1 {
+            column += match self.size.1 - column {
+                8.. if S::COLUMNS[0] >= 8 => self.block::<S, 8, STRIDE>(simd, row, column, channel),
+                4.. => self.block::<S, 4, STRIDE>(simd, row, column, channel),
+                _ => self.block::<S, 1, STRIDE>(simd, row, column, channel),
+            };
+        }
+    }
+
+    /// `P` pixels of a row; returns `P`.
+    #[inline(always)]
+    fn block<S: Simd, const P: usize, const STRIDE: usize>(
         &mut self,
         simd: S,
         row: usize,
         column: usize,
         channel: usize,
-    ) {
-        let x = row * self.x_step.0 + column * self.x_step.1 + channel;
+    ) -> usize {
+        let lanes = self.lanes();
+        let x = row * self.x_step.0 + column * STRIDE * lanes + channel;
         let mut sums = [simd.splat(0.0); P];
         for tap in self.taps {
-            let (x, w) = (x + tap.x, tap.w + channel);
-            // SAFETY: `new` checked the last pixel of every tap and its weight, whole vectors.
+            let x = self.x.as_ptr().wrapping_add(x + tap.x);
+            let w = self.w.as_ptr().wrapping_add(tap.w * lanes + channel);
+            // SAFETY: `check` found the taps of the last pixel and their weights, whole vectors, inside.
             unsafe {
-                let w = simd.load_at(self.w.as_ptr().wrapping_add(w));
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let x = self.x.as_ptr().wrapping_add(x + p * self.x_step.1);
-                    *sum = simd.fma(simd.load_at(x), w, *sum);
+                match tap.len {
+                    1 => slide::<S, P, STRIDE, 1>(simd, x, w, lanes, &mut sums),
+                    2 => slide::<S, P, STRIDE, 2>(simd, x, w, lanes, &mut sums),
+                    3 => slide::<S, P, STRIDE, 3>(simd, x, w, lanes, &mut sums),
+                    4 => slide::<S, P, STRIDE, 4>(simd, x, w, lanes, &mut sums),
+                    _ => slide::<S, P, STRIDE, WIDEST>(simd, x, w, lanes, &mut sums),
                 }
             }
         }
@@ -103,7 +114,46 @@ impl<'a> Products<'a> {
                 }
             }
         }
+        P
     }
+}
+
+/// Adds `K` neighboring taps to `P` neighboring outputs. Every input vector is loaded once and meets all
+/// outputs it belongs to.
+///
+/// # Safety
+/// `(P - 1) STRIDE + K` pixels of `lanes` floats from `x` on and `K` weights from `w` on can be read, except
+/// that only a vector of the last is.
+#[inline(always)]
+unsafe fn slide<S: Simd, const P: usize, const STRIDE: usize, const K: usize>(
+    simd: S,
+    x: *const f32,
+    w: *const f32,
+    lanes: usize,
+    sums: &mut [S::V; P],
+) {
+    let mut weights = [simd.splat(0.0); K];
+    for (k, weight) in weights.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for `K` weights.
+        *weight = unsafe { simd.load_at(w.wrapping_add(k * lanes)) };
+    }
+    // A loop over the pixels, written out: left to itself, the compiler may not unroll it, and `sums` would
+    // live in memory.
+    macro_rules! pixels {
+        ($($pixel:literal)*) => {$(
+            if $pixel < (P - 1) * STRIDE + K {
+                // SAFETY: the caller vouches for this many pixels.
+                let value = unsafe { simd.load_at(x.wrapping_add($pixel * lanes)) };
+                for (k, &weight) in weights.iter().enumerate() {
+                    if $pixel >= k && ($pixel - k) % STRIDE == 0 && ($pixel - k) / STRIDE < P {
+                        let sum = &mut sums[($pixel - k) / STRIDE];
+                        *sum = simd.fma(value, weight, *sum);
+                    }
+                }
+            }
+        )*};
+    }
+    pixels!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
 }
 
 impl Kernel for Products<'_> {
@@ -111,22 +161,12 @@ impl Kernel for Products<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let largest = S::COLUMNS[0];
+        self.check();
         for row in 0..self.size.0 {
             for channel in (0..self.channels).step_by(LANES) {
-                let mut column = 0;
-                while column < self.size.1 {
-                    let left = self.size.1 - column;
-                    if largest >= 8 && left >= 8 {
-                        self.block::<S, 8>(simd, row, column, channel);
-                        column += 8;
-                    } else if left >= 4 {
-                        self.block::<S, 4>(simd, row, column, channel);
-                        column += 4;
-                    } else {
-                        self.block::<S, 1>(simd, row, column, channel);
-                        column += 1;
-                    }
+                match self.x_step.1 {
+                    1 => self.row::<S, 1>(simd, row, channel),
+                    _ => self.row::<S, 2>(simd, row, channel),
                 }
             }
         }

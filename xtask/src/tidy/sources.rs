@@ -110,7 +110,11 @@ fn stray_unsafe(file: &str, text: &str) -> Option<Finding> {
             format!("`unsafe` outside {UNSAFE_ALLOWED}"),
         ));
     }
-    (!text.contains("SAFETY:")).then(|| finding(file, 0, "`unsafe` without a `SAFETY:` comment"))
+    // A declaration says in `# Safety` what its callers owe; a block says in `SAFETY:` that they pay.
+    let argued = ["SAFETY:", "# Safety"]
+        .iter()
+        .any(|word| text.contains(word));
+    (!argued).then(|| finding(file, 0, "`unsafe` without a `SAFETY:` comment"))
 }
 
 /// The line without its string literals and its trailing comment; good enough for code that rustfmt wrote.
@@ -178,6 +182,7 @@ mod tests {
     #[test]
     fn unsafe_stays_in_the_kernels_and_is_argued() {
         let bare = "//! K.\nfn f() { unsafe { g() } }\n";
+        let declared = "//! K.\n/// # Safety\n/// i is in range.\nunsafe fn f(i: usize);\n";
         let argued = "//! K.\n// SAFETY: g is pure.\nfn f() { unsafe { g() } }\n";
         assert_eq!(
             messages("crates/a/src/k.rs", argued),
@@ -185,6 +190,7 @@ mod tests {
         );
         assert_eq!(messages("crates/epnas-ops/src/k.rs", bare).len(), 1);
         assert!(messages("crates/epnas-ops/src/k.rs", argued).is_empty());
+        assert!(messages("crates/epnas-ops/src/k.rs", declared).is_empty());
     }
 
     #[test]

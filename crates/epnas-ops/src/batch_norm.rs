@@ -6,7 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
-use crate::kernel::statistics::statistics;
+use crate::kernel::statistics::{Statistics, statistics};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -29,6 +29,31 @@ pub struct Running<'a> {
     /// Weight of this batch, 0 to 1: `running = (1 - momentum) running + momentum batch`. 0.1 in training;
     /// `1 / t` in the `t`-th batch of a recalibration makes the statistics the plain average of the batches.
     pub momentum: f64,
+}
+
+impl Running<'_> {
+    fn check(&self, op: &'static str) -> Result<()> {
+        if (0.0..=1.0).contains(&self.momentum) {
+            return Ok(());
+        }
+        Err(Error::Setting {
+            op,
+            setting: "momentum",
+            found: self.momentum.to_string(),
+            expected: "a number from 0 to 1",
+        })
+    }
+
+    fn update(&self, op: &'static str, statistics: &Statistics) -> Result<()> {
+        storage::write(op, ("running.mean", self.mean), |mean| {
+            statistics.move_mean(self.momentum, mean);
+            Ok(())
+        })?;
+        storage::write(op, ("running.variance", self.variance), |variance| {
+            statistics.move_variance(self.momentum, variance);
+            Ok(())
+        })
+    }
 }
 
 /// `y = activation(scale (x - mean) / sqrt(variance + eps) + shift)`, per channel (Ioffe & Szegedy, 2015).
@@ -76,7 +101,7 @@ impl BatchNorm {
         y: &Tensor,
     ) -> Result<()> {
         const OP: &str = "batch_norm.forward_train";
-        let geometry = self.geometry(OP, x)?;
+        let geometry = self.checked_geometry(OP, x)?;
         let c = [geometry.c];
         shape::expect(OP, "scale", scale, &c)?;
         shape::expect(OP, "shift", shift, &c)?;
@@ -84,14 +109,7 @@ impl BatchNorm {
         shape::expect(OP, "running.variance", running.variance, &c)?;
         shape::expect(OP, "saved", saved, &[2, geometry.c])?;
         shape::expect(OP, "y", y, x.dims())?;
-        if !(0.0..=1.0).contains(&running.momentum) {
-            return Err(Error::Setting {
-                op: OP,
-                setting: "momentum",
-                found: running.momentum.to_string(),
-                expected: "a number from 0 to 1",
-            });
-        }
+        running.check(OP)?;
         let reads = [("x", x), ("scale", scale), ("shift", shift)];
         let writes = [
             ("running.mean", running.mean),
@@ -107,14 +125,7 @@ impl BatchNorm {
                 storage::write(OP, writes[2], |saved| {
                     let statistics = statistics(&geometry, x);
                     statistics.save(self.eps, saved);
-                    storage::write(OP, writes[0], |mean| {
-                        statistics.move_mean(running.momentum, mean);
-                        Ok(())
-                    })?;
-                    storage::write(OP, writes[1], |variance| {
-                        statistics.move_variance(running.momentum, variance);
-                        Ok(())
-                    })?;
+                    running.update(OP, &statistics)?;
                     let affine = Affine::of(scale, shift, saved);
                     storage::write(OP, writes[3], |y| {
                         batch_norm::apply(&geometry, &affine, x, self.activation, y);
@@ -123,6 +134,40 @@ impl BatchNorm {
                 })
             }
         }
+    }
+
+    /// The statistics of [`BatchNorm::forward_train`] alone: returns `saved` and moves the running ones.
+    pub(crate) fn statistics(&self, x: &Tensor, running: Option<Running>) -> Result<Tensor> {
+        const OP: &str = "batch_norm.statistics";
+        let geometry = self.checked_geometry(OP, x)?;
+        let saved = Tensor::zeros((2, geometry.c), x.dtype(), x.device())?;
+        let reads = [("x", x)];
+        let mut writes = vec![("saved", &saved)];
+        if let Some(running) = running {
+            running.check(OP)?;
+            writes.extend([
+                ("running.mean", running.mean),
+                ("running.variance", running.variance),
+            ]);
+            for &(name, vector) in &writes[1..] {
+                shape::expect(OP, name, vector, &[geometry.c])?;
+            }
+        }
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => {
+                storage::expect_dtype::<f32>(OP, &writes)?;
+                let reads = Reads::lock(OP, &reads);
+                let statistics = statistics(&geometry, reads.get(0)?);
+                storage::write(OP, ("saved", &saved), |saved| {
+                    statistics.save(self.eps, saved);
+                    Ok(())
+                })?;
+                if let Some(running) = running {
+                    running.update(OP, &statistics)?;
+                }
+            }
+        }
+        Ok(saved)
     }
 
     /// Normalizes by given statistics, for example the running ones.
@@ -139,7 +184,7 @@ impl BatchNorm {
         y: &Tensor,
     ) -> Result<()> {
         const OP: &str = "batch_norm.forward_eval";
-        let geometry = self.geometry(OP, x)?;
+        let geometry = self.checked_geometry(OP, x)?;
         let vectors = [
             ("scale", scale),
             ("shift", shift),
@@ -184,7 +229,7 @@ impl BatchNorm {
         dshift: &Tensor,
     ) -> Result<()> {
         const OP: &str = "batch_norm.backward";
-        let geometry = self.geometry(OP, x)?;
+        let geometry = self.checked_geometry(OP, x)?;
         let c = [geometry.c];
         shape::expect(OP, "scale", scale, &c)?;
         shape::expect(OP, "shift", shift, &c)?;
@@ -233,7 +278,8 @@ impl BatchNorm {
         }
     }
 
-    fn geometry(&self, op: &'static str, x: &Tensor) -> Result<Geometry> {
+    /// The geometry, settings and the shape of the input checked.
+    pub(crate) fn checked_geometry(&self, op: &'static str, x: &Tensor) -> Result<Geometry> {
         if self.eps.is_nan() || self.eps <= 0.0 {
             return Err(Error::Setting {
                 op,

@@ -127,6 +127,19 @@ impl Conv2d {
         }
     }
 
+    /// The geometry, all settings and shapes checked.
+    pub(crate) fn checked_geometry(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        w: &Tensor,
+    ) -> Result<Geometry> {
+        shape::kernel_and_stride(op, self.kernel, self.stride)?;
+        let args = [("x", x), ("w", w)];
+        storage::expect_dtype::<f32>(op, &args)?;
+        self.geometry(op, x, w)
+    }
+
     /// Reads the geometry off an input-shaped and a weight-shaped tensor.
     fn geometry(&self, op: &'static str, x: &Tensor, w: &Tensor) -> Result<Geometry> {
         let name = if op == "conv2d.backward_input" {

@@ -7,7 +7,7 @@ use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::depthwise::{self, Geometry};
 use crate::shape;
-use crate::storage::{self, Reads};
+use crate::storage::{self, Arg, Reads};
 
 /// Depthwise convolution without bias, padding `kernel / 2`.
 ///
@@ -94,19 +94,23 @@ impl DepthwiseConv2d {
     }
 
     /// Checks all three shapes.
-    fn geometry(
+    fn geometry(&self, op: &'static str, x: Arg, w: Arg, (y_name, y): Arg) -> Result<Geometry> {
+        let geometry = self.checked_geometry(op, x, w)?;
+        shape::expect(op, y_name, y, &geometry.output_shape())?;
+        Ok(geometry)
+    }
+
+    /// The geometry, settings and the shapes of input and weight checked.
+    pub(crate) fn checked_geometry(
         &self,
         op: &'static str,
-        (x_name, x): storage::Arg,
-        (w_name, weight): storage::Arg,
-        (y_name, y): storage::Arg,
+        (x_name, x): Arg,
+        (w_name, weight): Arg,
     ) -> Result<Geometry> {
         let (kernel, stride) = (self.kernel, self.stride);
         shape::kernel_and_stride(op, kernel, stride)?;
         let [n, h, w, c] = shape::nhwc(op, x_name, x)?;
         shape::expect(op, w_name, weight, &[kernel, kernel, c])?;
-        let output = [n, shape::strided(h, stride), shape::strided(w, stride), c];
-        shape::expect(op, y_name, y, &output)?;
         Ok(Geometry {
             n,
             h,

@@ -152,15 +152,15 @@ impl AvgPool2d {
 }
 
 /// Checks both shapes.
-fn geometry(
-    op: &'static str,
-    stride: usize,
-    (x_name, x): Arg,
-    (y_name, y): Arg,
-) -> Result<Geometry> {
-    shape::stride_1_or_2(op, stride)?;
-    let [n, h, w, c] = shape::nhwc(op, x_name, x)?;
-    let geometry = Geometry { n, h, w, c, stride };
+fn geometry(op: &'static str, stride: usize, x: Arg, (y_name, y): Arg) -> Result<Geometry> {
+    let geometry = input_geometry(op, stride, x)?;
     shape::expect(op, y_name, y, &geometry.output())?;
     Ok(geometry)
+}
+
+/// Checks the stride and the shape of the input.
+pub(crate) fn input_geometry(op: &'static str, stride: usize, (name, x): Arg) -> Result<Geometry> {
+    shape::stride_1_or_2(op, stride)?;
+    let [n, h, w, c] = shape::nhwc(op, name, x)?;
+    Ok(Geometry { n, h, w, c, stride })
 }

@@ -32,6 +32,12 @@ impl Geometry {
         }
     }
 
+    /// Shape of the output.
+    pub(crate) fn output_shape(&self) -> [usize; 4] {
+        let Extent { h, w, c } = self.output();
+        [self.n, h, w, c]
+    }
+
     fn output(&self) -> Extent {
         Extent {
             h: self.h.div_ceil(self.stride),

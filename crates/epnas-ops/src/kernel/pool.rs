@@ -155,11 +155,12 @@ pub(crate) fn max_forward(g: &Geometry, x: &[f32], y: &mut [f32], argmax: Option
             let mut done = 0;
             for (o, y) in y.chunks_exact_mut(row).enumerate() {
                 let taps = g.inputs(o, g.h);
-                for i in done..taps.iter().last().map_or(0, |(at, _)| at + 1) {
+                let end = taps.iter().last().map_or(0, |(at, _)| at + 1);
+                for i in done..end {
                     let x = &x[i * g.w * g.c..][..g.w * g.c];
                     dispatch(rows::MaxColumns::new(x, &runs, &mut slots[i % 3], row));
-                    done = i + 1;
                 }
+                done = done.max(end);
                 let argmax = argmax.as_mut().map(|argmax| &mut argmax[o * row..][..row]);
                 dispatch(rows::MaxRows::new(&slots, taps, y, argmax));
             }
@@ -199,10 +200,11 @@ pub(crate) fn max_backward(
                 for (i, dx) in dx.chunks_exact_mut(g.w * g.c).enumerate() {
                     let taps = g.outputs(i, g.ho());
                     // Taps ascend, so the outputs they belong to descend.
-                    for o in done..taps.iter().next().map_or(0, |(at, _)| at + 1) {
+                    let end = taps.iter().next().map_or(0, |(at, _)| at + 1);
+                    for o in done..end {
                         dispatch(rows::Numbers::new(&argmax[o * row..][..row], slots[o % 3]));
-                        done = o + 1;
                     }
+                    done = done.max(end);
                     dispatch(rows::MaxGradient::new(
                         dy, &slots, row, taps, &runs, dx, acc,
                     ));
@@ -257,11 +259,12 @@ fn average(
         let mut done = 0;
         for (row, to) in to.chunks_exact_mut(to_row).enumerate() {
             let taps = taps(row);
-            for i in done..taps.iter().map(|(at, _)| at + 1).max().unwrap_or(0) {
+            let end = taps.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
+            for i in done..end {
                 let from = &from[i * from_row..][..from_row];
                 dispatch(AvgRow::new(from, runs, &mut slots[i % 3][..to_row]));
-                done = i + 1;
             }
+            done = done.max(end);
             dispatch(rows::Ninth::new(&slots, taps, to, acc));
         }
     });

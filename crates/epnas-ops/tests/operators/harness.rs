@@ -20,6 +20,11 @@ impl Case {
             Ok(text) => text.parse().expect("EPNAS_TEST_SEED is a whole number"),
             Err(_) => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
         };
+        Case::of(seed)
+    }
+
+    /// The case of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
         Case {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -84,6 +89,13 @@ pub(crate) fn assert_within(what: &str, case: &Case, found: &[f32], expected: &[
             case.seed
         );
     }
+}
+
+/// Fails unless every number is within `bound` of the expected one.
+pub(crate) fn assert_near(what: &str, case: &Case, found: &[f32], expected: &[f64], bound: f64) {
+    let bounded = |&value: &f64| Bounded { value, bound };
+    let expected: Vec<Bounded> = expected.iter().map(bounded).collect();
+    assert_within(what, case, found, &expected);
 }
 
 /// Central difference of a scalar function along a direction.

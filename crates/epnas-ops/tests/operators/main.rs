@@ -2,6 +2,15 @@
 //!
 //! Inputs are random and new in every run. A failure prints the seed; `EPNAS_TEST_SEED=<seed>` repeats it.
 
+mod autograd;
+mod batch_norm;
 mod bilinear;
+mod candle_oracle;
+mod elementwise;
+mod errors;
 mod harness;
+mod head_and_loss;
 mod linear_operators;
+mod max_pool;
+mod optimizers;
+mod reproducible;

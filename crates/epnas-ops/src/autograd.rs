@@ -1,1 +1,0 @@
-//! The operators as candle custom operations, differentiable by candle's autograd.

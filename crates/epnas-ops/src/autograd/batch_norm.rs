@@ -1,0 +1,96 @@
+//! Batch normalization by the statistics of the batch.
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::{floats, gradient};
+use crate::kernel::batch_norm::{self, Affine, Geometry};
+use crate::kernel::statistics::statistics;
+use crate::shape;
+use crate::storage;
+use crate::{Accumulate, BatchNorm, Running};
+
+/// Normalizes `x` `[n, h, w, c]` by its own statistics, scales and shifts it by vectors `[c]`, and applies
+/// the activation of `op`.
+///
+/// With `running`, running statistics move as in [`BatchNorm::forward_train`]; no gradient flows through
+/// them.
+///
+/// # Errors
+/// As for [`BatchNorm::forward_train`].
+pub fn batch_norm_train(
+    op: BatchNorm,
+    x: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    running: Option<Running>,
+) -> Result<Tensor> {
+    const OP: &str = "autograd.batch_norm_train";
+    let (x, scale, shift) = (x.contiguous()?, scale.contiguous()?, shift.contiguous()?);
+    let geometry = op.checked_geometry(OP, &x)?;
+    shape::expect(OP, "scale", &scale, &[geometry.c])?;
+    shape::expect(OP, "shift", &shift, &[geometry.c])?;
+    let args = [("x", &x), ("scale", &scale), ("shift", &shift)];
+    storage::check(OP, &args, &[])?;
+    storage::expect_dtype::<f32>(OP, &args)?;
+    if let Some(running) = running {
+        // A training pass of the operator, of which only the running statistics are kept.
+        let saved = Tensor::zeros((2, geometry.c), x.dtype(), x.device())?;
+        let y = gradient(&x)?;
+        op.forward_train(
+            &x.detach(),
+            &scale.detach(),
+            &shift.detach(),
+            running,
+            &saved,
+            &y,
+        )?;
+    }
+    x.apply_op3(&scale, &shift, Train { op, geometry })
+}
+
+struct Train {
+    op: BatchNorm,
+    geometry: Geometry,
+}
+
+impl CustomOp3 for Train {
+    fn name(&self) -> &'static str {
+        "epnas-batch-norm-train"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        scale: &CpuStorage,
+        scale_l: &Layout,
+        shift: &CpuStorage,
+        shift_l: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = floats(x, xl)?;
+        let mut saved = vec![0.0; 2 * self.geometry.c];
+        statistics(&self.geometry, x).save(self.op.eps, &mut saved);
+        let affine = Affine::of(floats(scale, scale_l)?, floats(shift, shift_l)?, &saved);
+        let mut y = vec![0.0; x.len()];
+        batch_norm::apply(&self.geometry, &affine, x, self.op.activation, &mut y);
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        // Statistics are computed again: a custom operation keeps nothing but its result.
+        let saved = self.op.statistics(x, None)?;
+        let (dx, dscale, dshift) = (gradient(x)?, gradient(scale)?, gradient(shift)?);
+        let dy = dy.contiguous()?;
+        let acc = Accumulate::Overwrite;
+        self.op
+            .backward(x, scale, shift, &saved, &dy, &dx, acc, &dscale, &dshift)?;
+        Ok((Some(dx), Some(dscale), Some(dshift)))
+    }
+}

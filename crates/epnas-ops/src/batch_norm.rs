@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
+use crate::kernel::norm_gradient;
 use crate::kernel::statistics::{Statistics, statistics};
 use crate::shape;
 use crate::storage::{self, Reads};
@@ -252,7 +253,7 @@ impl BatchNorm {
                 let reads = Reads::lock(OP, &reads);
                 let affine = Affine::of(reads.get(1)?, reads.get(2)?, reads.get(3)?);
                 let (x, dy) = (reads.get(0)?, reads.get(4)?);
-                let sums = batch_norm::gradient_sums(&geometry, &affine, x, dy, self.activation);
+                let sums = norm_gradient::gradient_sums(&geometry, &affine, x, dy, self.activation);
                 storage::write(OP, writes[1], |dscale| {
                     sums.save_scale(dscale);
                     Ok(())
@@ -262,7 +263,7 @@ impl BatchNorm {
                     Ok(())
                 })?;
                 storage::write(OP, writes[0], |dx| {
-                    batch_norm::input_gradient(
+                    norm_gradient::input_gradient(
                         &geometry,
                         &affine,
                         &sums,

@@ -83,3 +83,36 @@ pub(crate) fn load_all<S: Simd, const V: usize>(
     }
     all
 }
+
+/// `lanes` numbers at `at`, the other lanes 0, without a check.
+///
+/// # Safety
+/// `at + lanes` is at most the length.
+#[inline(always)]
+pub(crate) unsafe fn load_within<S: Simd>(simd: S, from: &[f32], at: usize, lanes: usize) -> S::V {
+    if lanes == LANES {
+        // SAFETY: the caller vouches for eight numbers at `at`.
+        unsafe { simd.load_at(from.as_ptr().wrapping_add(at)) }
+    } else {
+        load(simd, from, at, lanes)
+    }
+}
+
+/// Runs the body for every vector of `len` floats: `lanes` of them from `at` on. A macro, because a closure
+/// would be compiled without the instructions of the kernel around it.
+macro_rules! for_vectors {
+    ($len:expr, |$at:ident, $lanes:ident| $body:block) => {{
+        let len = $len;
+        let mut $at = 0;
+        while $at + $crate::simd::LANES <= len {
+            let $lanes = $crate::simd::LANES;
+            $body
+            $at += $crate::simd::LANES;
+        }
+        if $at < len {
+            let $lanes = len - $at;
+            $body
+        }
+    }};
+}
+pub(crate) use for_vectors;

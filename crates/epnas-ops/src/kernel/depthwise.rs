@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::packed::padded as whole_vectors;
 use super::padded::{self, Border, Extent};
-use super::window::{Products, Sums, TapRow, WIDEST};
+use super::window::{Products, TapRow, WIDEST};
+use super::window_gradient::Sums;
 use crate::elementwise::Accumulate;
 use crate::scratch;
 use crate::simd::dispatch;

@@ -1,5 +1,6 @@
 //! CPU kernels: slices in, slices out. Shapes have been checked by the operators.
 
+mod avg_rows;
 pub(crate) mod batch_norm;
 mod block;
 mod channels;
@@ -10,11 +11,13 @@ pub(crate) mod elementwise;
 pub(crate) mod factorized;
 pub(crate) mod head;
 pub(crate) mod loss;
+mod max_rows;
+pub(crate) mod norm_gradient;
 pub(crate) mod optimizer;
 mod packed;
 mod padded;
 pub(crate) mod pool;
-mod pool_rows;
 pub(crate) mod statistics;
 mod weight_gradient;
 mod window;
+mod window_gradient;

@@ -8,7 +8,8 @@
 
 use rayon::prelude::*;
 
-use super::pool_rows::{self as rows, AvgRow, MaxRow};
+use super::avg_rows::{AvgRow, Ninth};
+use super::max_rows::{MaxColumns, MaxGradient, MaxRow, MaxRows, Numbers};
 use crate::elementwise::Accumulate;
 use crate::scratch;
 use crate::simd::{LANES, dispatch};
@@ -158,11 +159,11 @@ pub(crate) fn max_forward(g: &Geometry, x: &[f32], y: &mut [f32], argmax: Option
                 let end = taps.iter().last().map_or(0, |(at, _)| at + 1);
                 for i in done..end {
                     let x = &x[i * g.w * g.c..][..g.w * g.c];
-                    dispatch(rows::MaxColumns::new(x, &runs, &mut slots[i % 3], row));
+                    dispatch(MaxColumns::new(x, &runs, &mut slots[i % 3], row));
                 }
                 done = done.max(end);
                 let argmax = argmax.as_mut().map(|argmax| &mut argmax[o * row..][..row]);
-                dispatch(rows::MaxRows::new(&slots, taps, y, argmax));
+                dispatch(MaxRows::new(&slots, taps, y, argmax));
             }
         });
     };
@@ -202,12 +203,10 @@ pub(crate) fn max_backward(
                     // Taps ascend, so the outputs they belong to descend.
                     let end = taps.iter().next().map_or(0, |(at, _)| at + 1);
                     for o in done..end {
-                        dispatch(rows::Numbers::new(&argmax[o * row..][..row], slots[o % 3]));
+                        dispatch(Numbers::new(&argmax[o * row..][..row], slots[o % 3]));
                     }
                     done = done.max(end);
-                    dispatch(rows::MaxGradient::new(
-                        dy, &slots, row, taps, &runs, dx, acc,
-                    ));
+                    dispatch(MaxGradient::new(dy, &slots, row, taps, &runs, dx, acc));
                 }
             });
         });
@@ -265,7 +264,7 @@ fn average(
                 dispatch(AvgRow::new(from, runs, &mut slots[i % 3][..to_row]));
             }
             done = done.max(end);
-            dispatch(rows::Ninth::new(&slots, taps, to, acc));
+            dispatch(Ninth::new(&slots, taps, to, acc));
         }
     });
 }

@@ -1,6 +1,6 @@
-//! Inner kernels of pooling: one row at a time.
+//! Inner kernels of max pooling: one row at a time.
 
-use super::channels::{load, store};
+use super::channels::{for_vectors, load, load_within, store};
 use super::pool::{Run, Taps};
 use crate::elementwise::Accumulate;
 use crate::simd::{Kernel, LANES, Simd};
@@ -9,24 +9,6 @@ use crate::simd::{Kernel, LANES, Simd};
 pub(crate) struct MaxRow<'a> {
     pub(crate) best: &'a mut [f32],
     pub(crate) tap: &'a mut [f32],
-}
-
-/// Runs the body for every vector of `len` floats: `lanes` of them from `at` on. A macro, because a closure
-/// would be compiled without the instructions of the kernel around it.
-macro_rules! for_vectors {
-    ($len:expr, |$at:ident, $lanes:ident| $body:block) => {{
-        let len = $len;
-        let mut $at = 0;
-        while $at + LANES <= len {
-            let $lanes = LANES;
-            $body
-            $at += LANES;
-        }
-        if $at < len {
-            let $lanes = len - $at;
-            $body
-        }
-    }};
 }
 
 /// Pools a row along its columns.
@@ -136,21 +118,6 @@ impl Kernel for MaxRows<'_, '_> {
                 }
             }
         });
-    }
-}
-
-/// `lanes` numbers at `at`, the other lanes 0, without a check: nine pairs of them make a vector of the
-/// gradient.
-///
-/// # Safety
-/// `at + lanes` is at most the length.
-#[inline(always)]
-unsafe fn load_within<S: Simd>(simd: S, from: &[f32], at: usize, lanes: usize) -> S::V {
-    if lanes == LANES {
-        // SAFETY: the caller vouches for eight numbers at `at`.
-        unsafe { simd.load_at(from.as_ptr().wrapping_add(at)) }
-    } else {
-        load(simd, from, at, lanes)
     }
 }
 
@@ -277,100 +244,5 @@ impl Kernel for MaxGradient<'_> {
                 _ => self.windows::<S, 0>(simd, run, &sources),
             }
         }
-    }
-}
-
-/// Sums a row along its columns.
-pub(crate) struct AvgRow<'a> {
-    x: &'a [f32],
-    runs: &'a [Run],
-    sums: &'a mut [f32],
-}
-
-impl<'a> AvgRow<'a> {
-    pub(crate) fn new(x: &'a [f32], runs: &'a [Run], sums: &'a mut [f32]) -> Self {
-        AvgRow { x, runs, sums }
-    }
-}
-
-impl Kernel for AvgRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for run in self.runs {
-            let sums = &mut self.sums[run.to..run.to + run.len];
-            let source = |i: usize| &self.x[run.taps.at[i]..][..run.len];
-            match run.taps.len {
-                3 => {
-                    let (a, b, c) = (source(0), source(1), source(2));
-                    for_vectors!(run.len, |at, lanes| {
-                        let ab = simd.add(load(simd, a, at, lanes), load(simd, b, at, lanes));
-                        store(
-                            simd,
-                            simd.add(ab, load(simd, c, at, lanes)),
-                            sums,
-                            at,
-                            lanes,
-                        );
-                    });
-                }
-                2 => {
-                    let (a, b) = (source(0), source(1));
-                    for_vectors!(run.len, |at, lanes| {
-                        let ab = simd.add(load(simd, a, at, lanes), load(simd, b, at, lanes));
-                        store(simd, ab, sums, at, lanes);
-                    });
-                }
-                1 => sums.copy_from_slice(source(0)),
-                _ => sums.fill(0.0),
-            }
-        }
-    }
-}
-
-/// A ninth of the sum of up to three rows.
-pub(crate) struct Ninth<'a> {
-    slots: &'a [&'a mut [f32]],
-    taps: Taps,
-    to: &'a mut [f32],
-    acc: Accumulate,
-}
-
-impl<'a> Ninth<'a> {
-    pub(crate) fn new(
-        slots: &'a [&'a mut [f32]],
-        taps: Taps,
-        to: &'a mut [f32],
-        acc: Accumulate,
-    ) -> Self {
-        Ninth {
-            slots,
-            taps,
-            to,
-            acc,
-        }
-    }
-}
-
-impl Kernel for Ninth<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let len = self.to.len();
-        let rows = self.taps.at.map(|i| &self.slots[i % 3][..len]);
-        let ninth = simd.splat(1.0 / 9.0);
-        for_vectors!(len, |at, lanes| {
-            let mut sum = simd.splat(0.0);
-            for row in &rows[..self.taps.len] {
-                sum = simd.add(sum, load(simd, row, at, lanes));
-            }
-            let before = match self.acc {
-                Accumulate::Overwrite => simd.splat(0.0),
-                Accumulate::Add => load(simd, self.to, at, lanes),
-            };
-            store(simd, simd.fma(sum, ninth, before), self.to, at, lanes);
-        });
     }
 }

@@ -28,8 +28,8 @@ pub struct DataConfig {
     /// Which images validate: "stratified" (default: drawn by seed, every class keeps its share) or "fixed" (the last
     /// ones; CIFAR's usual 45,000 / 5,000).
     pub split: SplitKind,
-    /// Train on at most this many images, drawn by seed with every class keeping its share; the validation part stays
-    /// whole. Default none: all of them.
+    /// Search on at most this many images, drawn by seed with every class keeping its share; the validation part stays
+    /// whole, and the final training takes all images. Default none: all of them.
     pub train_limit: Option<usize>,
     /// For an image folder without a test part: the fraction set apart as test images, every class keeping its share.
     /// Default 0.2, above 0 and below 1.

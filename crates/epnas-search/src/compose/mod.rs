@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use epnas_arch::NetworkConfig;
 use epnas_arch::seed::split;
-use epnas_data::{DataError, Dataset, Split};
+use epnas_data::{DataError, Dataset, Normalization, Split};
 use epnas_supernet::{Supernet, SupernetConfig, TrainConfig, TrainingData};
 use epnas_surrogate::Lstm;
 
@@ -41,7 +41,10 @@ pub struct Session {
 #[derive(Debug)]
 struct LoadedImages {
     dataset: Dataset,
+    /// What children and candidates of the selection train on: at most `data.train_limit` images.
     training: Arc<TrainingData>,
+    /// What a final training trains on.
+    unlimited: Arc<TrainingData>,
 }
 
 /// The division of the training images that a run with this configuration uses.
@@ -113,15 +116,35 @@ impl Session {
             &dataset,
             &data_split(&dataset, &self.config)?,
         )?);
+        let unlimited = match self.config.data.train_limit {
+            None => Arc::clone(&training),
+            Some(_) => {
+                let mut config = self.config.clone();
+                config.data.train_limit = None;
+                let Split { train, validation } = data_split(&dataset, &config)?;
+                let images = Arc::clone(&training.images);
+                let normalization = Normalization::from_images(&images, &train);
+                let classes = dataset.classes.clone();
+                Arc::new(TrainingData::new(
+                    images,
+                    train,
+                    validation,
+                    normalization,
+                    classes,
+                )?)
+            }
+        };
         tracing::info!(
             name = dataset.name,
             train = training.train.len(),
             validation = training.validation.len(),
             "images loaded"
         );
-        Ok(self
-            .images
-            .get_or_init(|| LoadedImages { dataset, training }))
+        Ok(self.images.get_or_init(|| LoadedImages {
+            dataset,
+            training,
+            unlimited,
+        }))
     }
 
     fn supernet(

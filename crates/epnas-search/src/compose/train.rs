@@ -1,6 +1,7 @@
 //! Training the found network from scratch (Perez-Rua et al., 2018, sections 4.1 and 4.2, final training).
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use epnas_arch::seed::split;
@@ -108,7 +109,8 @@ impl Session {
             }
         }
         disk::make_dir(work)?;
-        let (config, data) = (self.trainer_config(arch), self.training()?);
+        let config = self.trainer_config(arch);
+        let data = Arc::clone(&self.images()?.unlimited);
         let seed = split(
             self.config.seed,
             &format!("train/{}", self.config.space.key(arch)),

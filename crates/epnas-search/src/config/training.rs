@@ -72,7 +72,7 @@ pub enum TrainOn {
     /// All training images, those that validated the search included.
     #[default]
     All,
-    /// Only the training part of the search.
+    /// Only the training part, without the images that validated the search.
     Training,
 }
 

@@ -83,6 +83,16 @@ pub enum SearchError {
         /// What is missing.
         reason: String,
     },
+    /// A training ended early because someone asked for it; it can go on from its checkpoint.
+    #[error("{}: stopped on request after epoch {done} of {total}; --resume continues it", dir.display())]
+    Stopped {
+        /// The folder with the checkpoint.
+        dir: PathBuf,
+        /// Epochs done.
+        done: usize,
+        /// Epochs of the whole training.
+        total: usize,
+    },
     /// A result file is not what this version writes.
     #[error("{}: {message}", path.display())]
     Result {

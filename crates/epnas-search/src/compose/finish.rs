@@ -145,7 +145,10 @@ impl Session {
             total: Some(candidates.len() as u64),
         });
         let used = used + selection_seconds(folder)?;
-        let mut stop = |seconds: f64| budget?.stops_selection(used + seconds);
+        let mut stop = |seconds: f64| {
+            self.stop_reason("the selection")
+                .or_else(|| budget?.stops_selection(used + seconds))
+        };
         let selection = Selection {
             file: folder.selection(),
             space: self.config.space.clone(),

@@ -7,6 +7,7 @@ mod forecast;
 mod train;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use epnas_arch::NetworkConfig;
@@ -36,6 +37,8 @@ use crate::schedule::Schedule;
 pub struct Session {
     config: Config,
     images: OnceLock<LoadedImages>,
+    /// Becomes true when whoever runs the session wants it to end soon.
+    stop: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -86,7 +89,27 @@ impl Session {
         Ok(Self {
             config,
             images: OnceLock::new(),
+            stop: Arc::default(),
         })
+    }
+
+    /// Takes a flag that ends the session's work early and in order, once someone sets it to true (a signal handler,
+    /// another thread). A search ends after the child or candidate in progress, skips what would follow, and writes
+    /// `best.json` with a note; a training ends after the epoch in progress with [`SearchError::Stopped`]. Everything
+    /// is saved then, and [`Start::Resume`] goes on to the same end as without the stop.
+    #[must_use]
+    pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Why `part` must end, when someone asked for it.
+    fn stop_reason(&self, part: &str) -> Option<String> {
+        self.stop_requested()
+            .then(|| format!("{part} was stopped on request; --resume continues it"))
     }
 
     /// The configuration.
@@ -188,6 +211,7 @@ impl Session {
         let search = self.run_search(folder, budget, observer)?;
         let baseline = match self.baseline() {
             Baseline::None => None,
+            Baseline::Random if self.stop_requested() => None,
             Baseline::Random => Some(self.run_baseline(folder, budget, &search, observer)?),
         };
         self.finish(folder, search, baseline, budget, observer)
@@ -226,8 +250,10 @@ impl Session {
             total: Some(total),
         });
         let others = elapsed_seconds(&folder.random())? + selection_seconds(folder)?;
-        let mut stop =
-            |history: &History, seconds: f64| budget?.stops_search(history, seconds, others);
+        let mut stop = |history: &History, seconds: f64| {
+            self.stop_reason("the search")
+                .or_else(|| budget?.stops_search(history, seconds, others))
+        };
         let driver = Driver {
             stop: Some(&mut stop),
             ..self.driver(folder.dir())
@@ -274,8 +300,10 @@ impl Session {
         let reserve = budget.map_or(0.0, |budget| {
             budget.reserve(&search.history, search.seconds)
         });
-        let mut stop =
-            |_: &History, seconds: f64| budget?.stops_baseline(before + seconds, reserve);
+        let mut stop = |_: &History, seconds: f64| {
+            self.stop_reason("the baseline")
+                .or_else(|| budget?.stops_baseline(before + seconds, reserve))
+        };
         let driver = Driver {
             stop: Some(&mut stop),
             ..self.driver(&folder.random())

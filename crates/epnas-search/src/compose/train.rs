@@ -53,7 +53,8 @@ impl Session {
     /// `train-random/` and `model-random/`.
     ///
     /// # Errors
-    /// [`SearchError`]; with [`Start::Resume`] training goes on after the last finished epoch.
+    /// [`SearchError`], [`SearchError::Stopped`] among them; with [`Start::Resume`] training goes on after the last
+    /// finished epoch.
     pub fn train(
         &self,
         dir: &Path,
@@ -157,6 +158,13 @@ impl Session {
                 accuracy: report.validation_accuracy,
                 seconds: report.seconds,
             });
+            if self.stop_requested() && !trainer.is_finished() {
+                return Err(SearchError::Stopped {
+                    dir: work.to_owned(),
+                    done: trainer.epoch(),
+                    total: epochs,
+                });
+            }
         }
         let trained = trainer.model()?;
         trained.save(model)?;

@@ -146,7 +146,8 @@ impl TrainConfig {
         }
     }
 
-    /// Training a found network from scratch: the NASNet recipe for 600 epochs; the last epoch counts.
+    /// Training a found network from scratch: learning rate, batch and schedule of NASNet for 600 epochs; the last
+    /// epoch counts. NASNet's auxiliary head and scheduled drop-path are not part of it yet.
     pub fn scratch() -> TrainConfig {
         TrainConfig {
             epochs: 600,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{config::TrainConfigError, weights::WeightBytesError};
+use crate::{config::TrainConfigError, fingerprint::Difference, weights::WeightBytesError};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,9 @@ pub enum SupernetError {
     /// A checkpoint does not fit the training it should resume.
     #[error("the checkpoint does not fit: {0}")]
     Checkpoint(String),
+    /// A checkpoint is of another architecture, recipe, seed or other images.
+    #[error("the checkpoint was begun with other settings: {}", Difference::list(.0))]
+    OtherTraining(Vec<Difference>),
     /// A file of a saved model.
     #[error("{}: {reason}", path.display())]
     File {

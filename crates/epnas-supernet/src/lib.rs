@@ -10,6 +10,7 @@
 mod config;
 mod data;
 mod error;
+mod fingerprint;
 mod forecast;
 mod host;
 mod inference;
@@ -27,6 +28,7 @@ pub use config::{
 };
 pub use data::TrainingData;
 pub use error::SupernetError;
+pub use fingerprint::{DataFingerprint, Difference};
 pub use forecast::Forecast;
 pub use learning_rate::LearningRate;
 pub use model::{

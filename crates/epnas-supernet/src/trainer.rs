@@ -11,6 +11,7 @@ use crate::{
     config::{BnEval, Score, TrainConfig},
     data::TrainingData,
     error::SupernetError,
+    fingerprint::DataFingerprint,
     host,
     model::{Model, Origin, TrainingRecord},
     plan::network_params,
@@ -97,6 +98,8 @@ struct Best {
 pub struct Trainer {
     config: TrainerConfig,
     data: Arc<TrainingData>,
+    /// The images that train and validate.
+    fingerprint: DataFingerprint,
     seed: u64,
     network: Network,
     weights: WeightStore,
@@ -131,6 +134,14 @@ impl Trainer {
             train.sort_unstable();
         }
         let images = train.len();
+        let mut fingerprint = DataFingerprint::new(&data.classes, &data.images).with_indices(
+            "training",
+            &data.images,
+            &train,
+        );
+        if config.part == TrainingPart::Train {
+            fingerprint = fingerprint.with_indices("validation", &data.images, &data.validation);
+        }
         let session = Session::new(
             &network,
             &mut weights,
@@ -142,6 +153,7 @@ impl Trainer {
         Ok(Trainer {
             config,
             data,
+            fingerprint,
             seed,
             network,
             weights,

@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Best, Trainer, TrainerConfig, TrainerReport};
 use crate::{
-    data::TrainingData, error::SupernetError, host, plan::network_params, weights::WeightStore,
+    data::TrainingData,
+    error::SupernetError,
+    fingerprint::{DataFingerprint, Difference, differences},
+    host,
+    plan::network_params,
+    weights::WeightStore,
 };
 
 /// What the safetensors note of a checkpoint says.
@@ -16,6 +21,9 @@ use crate::{
 struct Note {
     config: TrainerConfig,
     seed: u64,
+    /// The images; unknown in checkpoints of earlier versions.
+    #[serde(default)]
+    data: Option<DataFingerprint>,
     updates: u64,
     reports: Vec<TrainerReport>,
     best: Option<(usize, f64)>,
@@ -30,6 +38,7 @@ impl Trainer {
         let note = Note {
             config: self.config.clone(),
             seed: self.seed,
+            data: Some(self.fingerprint.clone()),
             updates: self.session.optimizer.updates(),
             reports: self.reports.clone(),
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
@@ -52,8 +61,9 @@ impl Trainer {
     /// Takes up a training from a [`Trainer::checkpoint`].
     ///
     /// # Errors
-    /// [`SupernetError::Checkpoint`] when the bytes belong to another architecture, recipe or seed, which the message
-    /// names; [`SupernetError::WeightBytes`] when they are damaged.
+    /// [`SupernetError::OtherTraining`] when the bytes belong to another architecture, recipe, seed or to other images,
+    /// with everything that differs; [`SupernetError::Checkpoint`] or [`SupernetError::WeightBytes`] when they are
+    /// damaged.
     pub fn resume(
         config: TrainerConfig,
         data: Arc<TrainingData>,
@@ -64,21 +74,17 @@ impl Trainer {
         let note: Note = serde_json::from_str(&note).map_err(|error| {
             SupernetError::Checkpoint(format!("its description cannot be read: {error}"))
         })?;
-        check(
-            "architecture",
-            &note.config.arch.to_string(),
-            &config.arch.to_string(),
-        )?;
-        check("seed", &note.seed, &seed)?;
-        check("network", &note.config.network, &config.network)?;
-        check("recipe", &note.config.training, &config.training)?;
-        check(
-            "levels of the space",
-            &note.config.space_len,
-            &config.space_len,
-        )?;
-        check("images", &note.config.part, &config.part)?;
+        let differing = settings_differences(&note, &config, seed)?;
+        if !differing.is_empty() {
+            return Err(SupernetError::OtherTraining(differing));
+        }
         let mut trainer = Trainer::new(config, data, seed)?;
+        let differing = note
+            .data
+            .map_or_else(Vec::new, |stored| stored.differences(&trainer.fingerprint));
+        if !differing.is_empty() {
+            return Err(SupernetError::OtherTraining(differing));
+        }
         let take = |name: String, expected: &[usize]| match saved.tensor(&name) {
             Some(tensor) if tensor.dims() == expected => Ok(tensor.clone()),
             Some(tensor) => {
@@ -114,15 +120,27 @@ impl Trainer {
     }
 }
 
-fn check<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    found: &T,
-    expected: &T,
-) -> Result<(), SupernetError> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(SupernetError::Checkpoint(format!(
-            "its {what} is {found:?}, expected {expected:?}"
-        ))),
+/// What of a training's settings is not what it was, architecture first.
+fn settings_differences(
+    note: &Note,
+    given: &TrainerConfig,
+    seed: u64,
+) -> Result<Vec<Difference>, SupernetError> {
+    let mut found = Vec::new();
+    let stored = &note.config;
+    if stored.arch != given.arch {
+        found.push(Difference::new("architecture", &stored.arch, &given.arch));
     }
+    if note.seed != seed {
+        found.push(Difference::new("seed", note.seed, seed));
+    }
+    // The architecture is said; its JSON form is long.
+    let stored = TrainerConfig {
+        arch: given.arch.clone(),
+        ..stored.clone()
+    };
+    let rest = differences(&stored, given)
+        .map_err(|error| SupernetError::Checkpoint(error.to_string()))?;
+    found.extend(rest);
+    Ok(found)
 }

@@ -1,5 +1,7 @@
 //! Training from scratch.
 
+use std::sync::Arc;
+
 use epnas_supernet::{
     BnEval, MomentumKind, OptimizerKind, Schedule, Score, SupernetError, TrainConfig, Trainer,
     TrainerConfig, TrainerReport, TrainingPart,
@@ -154,18 +156,53 @@ fn checkpoints_of_other_trainings_are_refused() {
     };
     let mut other = config(recipe());
     other.arch = arch("macro:c5.0");
-    assert!(
-        message(other, 5, &checkpoint).contains("its architecture is \"macro:c3.0/d3.0+1/mp.2\"")
+    assert_eq!(
+        message(other, 6, &checkpoint),
+        "the checkpoint was begun with other settings: \
+         architecture (stored macro:c3.0/d3.0+1/mp.2, given macro:c5.0), seed (stored 5, given 6)"
     );
-    assert!(message(config(recipe()), 6, &checkpoint).contains("its seed is 5, expected 6"));
     let longer = TrainConfig {
         epochs: 9,
         ..recipe()
     };
-    assert!(message(config(longer), 5, &checkpoint).contains("its recipe is"));
+    // Only the key that differs is named.
+    assert_eq!(
+        message(config(longer), 5, &checkpoint),
+        "the checkpoint was begun with other settings: training.epochs (stored 4, given 9)"
+    );
     assert!(message(config(recipe()), 5, &checkpoint[..100]).contains("safetensors"));
     let weights = trainer.weights().to_bytes().unwrap();
     assert!(message(config(recipe()), 5, &weights).contains("description"));
+}
+
+#[test]
+fn checkpoints_of_other_images_are_refused() {
+    let given = data(90, 8);
+    let trainer = Trainer::new(config(recipe()), given.clone(), 5).unwrap();
+    let checkpoint = trainer.checkpoint().unwrap();
+    let message = |change: &dyn Fn(&mut epnas_supernet::TrainingData)| {
+        let mut other = (*given).clone();
+        change(&mut other);
+        Trainer::resume(config(recipe()), Arc::new(other), 5, &checkpoint)
+            .unwrap_err()
+            .to_string()
+    };
+    // 81 of the 90 images train.
+    let fewer = message(&|data| data.train.truncate(78));
+    assert!(
+        fewer.ends_with("number of training images (stored 81, given 78)"),
+        "{fewer}"
+    );
+    let pixel = message(&|data| {
+        let first = data.train[0] as usize * data.images.image_len();
+        Arc::make_mut(&mut data.images).pixels[first] ^= 1;
+    });
+    assert!(
+        pixel.contains("content of the training images (stored CRC-32 "),
+        "{pixel}"
+    );
+    let class = message(&|data| data.classes[0] = "another".into());
+    assert!(class.contains("classes (stored "), "{class}");
 }
 
 #[test]

@@ -101,6 +101,34 @@ pub enum SearchError {
         /// What is wrong with it.
         message: String,
     },
+    /// Not one candidate of the selection could be retrained; `best.json` is written, with estimates only.
+    #[error("{}: no candidate could be retrained; {arch}: {reason}", dir.display())]
+    Selection {
+        /// The run folder.
+        dir: PathBuf,
+        /// The first of them.
+        arch: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The images are not those that the run was begun with.
+    #[error("{} was begun with other images: {differences}", dir.display())]
+    OtherImages {
+        /// The run folder.
+        dir: PathBuf,
+        /// Each as `what (stored, given)`.
+        differences: String,
+    },
+    /// The checkpoint of a final training cannot be taken up.
+    #[cfg(feature = "supernet")]
+    #[error("{}: {source}; --restart replaces it", path.display())]
+    TrainingCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: epnas_supernet::SupernetError,
+    },
     /// The images.
     #[cfg(feature = "supernet")]
     #[error(transparent)]

@@ -96,6 +96,12 @@ impl RunFolder {
         self.dir.join("random")
     }
 
+    /// The fingerprint of the images that the run was begun with.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data.json")
+    }
+
     /// The result.
     #[must_use]
     pub fn best(&self) -> PathBuf {

@@ -2,28 +2,34 @@
 
 use std::path::Path;
 
-use epnas_arch::{Evaluator, NetworkConfig, Space};
-use epnas_supernet::TrainConfig;
+use epnas_arch::{Arch, Evaluator, Space};
 
-use super::{Part, Session};
+use super::{Fingerprint, Part, Session};
 use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, TotalCost, Versions, rank};
 use crate::budget::TimeBudget;
 use crate::driver::elapsed_seconds;
 use crate::error::SearchError;
-use crate::history::{History, read_history};
+use crate::history::{History, Status, read_history};
 use crate::observer::{Event, Observer, Phase};
 use crate::run::{Run, RunFolder};
 use crate::select::{Candidate, Selection, SelectionRecord, Shortlist, read_selection, shortlist};
+use crate::settings::SettingsError;
 
 impl Session {
     /// Retrains the best few of the search in `dir`, and of its baseline, as far as they are there, and writes
     /// `best.json`. Candidates that were retrained with the same settings are not retrained again.
     ///
     /// # Errors
-    /// [`SearchError`] when the folder holds no child that was evaluated.
+    /// [`SearchError`] when `select.top` is 0, when the folder holds no child that was evaluated, when the images are
+    /// not those of the search, or when not one candidate can be retrained.
     pub fn select(&self, dir: &Path, observer: &mut dyn Observer) -> Result<Best, SearchError> {
+        if self.config.select.top == 0 {
+            let expected = "at least 1: without a candidate there is nothing to select";
+            return Err(SettingsError::value("select.top", 0, expected).into());
+        }
         let run = Run::open(dir)?;
         let folder = run.folder();
+        self.same_images(folder, Fingerprint::Compare)?;
         let search = self.stored(folder.dir())?;
         let baseline = if folder.random().join("history.jsonl").is_file() {
             Some(self.stored(&folder.random())?)
@@ -47,19 +53,6 @@ impl Session {
         })
     }
 
-    /// Recipe and network of the selection.
-    pub(super) fn selection_settings(&self) -> (NetworkConfig, TrainConfig) {
-        let select = &self.config.select;
-        let mut network = self.config.network.clone();
-        network.channels = select.channels.unwrap_or(network.channels);
-        network.cells_per_stage = select.cells_per_stage.unwrap_or(network.cells_per_stage);
-        let mut recipe = self.config.training.recipe.clone();
-        recipe.epochs = select.epochs;
-        recipe.batch = select.batch.unwrap_or(recipe.batch);
-        recipe.learning_rate = select.learning_rate.unwrap_or(recipe.learning_rate);
-        (network, recipe)
-    }
-
     /// Retrains the shortlists and writes the result.
     pub(super) fn finish(
         &self,
@@ -69,7 +62,11 @@ impl Session {
         budget: Option<TimeBudget>,
         observer: &mut dyn Observer,
     ) -> Result<Best, SearchError> {
-        let top = self.config.select.top;
+        let top = match self.config.select.top {
+            // Nothing is retrained now, but what was retrained before keeps its place.
+            0 => self.retrained_before(folder, &search.history)?,
+            top => top,
+        };
         let list = shortlist(&search.history, top).ok_or_else(|| SearchError::Nothing {
             dir: folder.dir().to_owned(),
             reason: "no child of the search has an estimate".into(),
@@ -84,16 +81,23 @@ impl Session {
             .cloned()
             .collect();
 
+        let space = &self.config.space;
         let mut candidates: Vec<Candidate> = list.candidates.clone();
         candidates.extend(random_list.iter().flat_map(|list| list.candidates.clone()));
         let used = search.seconds + baseline.as_ref().map_or(0.0, |part| part.seconds);
-        let (retrained, stopped) = match top {
-            0 => (Vec::new(), None),
+        let (retrained, stopped) = match self.config.select.top {
+            0 => (self.known(folder)?, None),
             _ => self.retrain(folder, &candidates, used, budget, observer)?,
         };
+        let failed = all_failed(space, &list.candidates, &retrained);
+        if let Some(record) = failed {
+            notes.push(format!(
+                "no candidate could be retrained: {}",
+                record.reason.as_deref().unwrap_or_default()
+            ));
+        }
         notes.extend(stopped);
 
-        let space = &self.config.space;
         let ranked = rank(space, &list, &retrained);
         let winner = ranked
             .first()
@@ -122,7 +126,47 @@ impl Session {
             top: ranked,
         };
         best.write(&folder.best())?;
-        Ok(best)
+        match failed {
+            None => Ok(best),
+            Some(record) => Err(SearchError::Selection {
+                dir: folder.dir().to_owned(),
+                arch: record.arch.to_string(),
+                reason: record.reason.clone().unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// What the retraining depends on besides architecture and seed.
+    fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
+        serde_json::to_string(&self.config.selection()).map_err(|error| SearchError::Result {
+            path: folder.selection(),
+            message: error.to_string(),
+        })
+    }
+
+    /// What was retrained with the present settings.
+    fn known(&self, folder: &RunFolder) -> Result<Vec<SelectionRecord>, SearchError> {
+        let settings = self.selection_key(folder)?;
+        let mut records = read_selection(&folder.selection())?;
+        records.retain(|record| record.settings == settings);
+        Ok(records)
+    }
+
+    /// How many of the best by estimate have been retrained with the present settings; at least 1.
+    fn retrained_before(
+        &self,
+        folder: &RunFolder,
+        history: &History,
+    ) -> Result<usize, SearchError> {
+        let known = self.known(folder)?;
+        let space = &self.config.space;
+        let list = shortlist(history, known.len());
+        let candidates = list.map(|list| list.candidates).unwrap_or_default();
+        let retrained = candidates
+            .iter()
+            .take_while(|candidate| record_of(space, &candidate.arch, &known).is_some())
+            .count();
+        Ok(retrained.max(1))
     }
 
     fn retrain(
@@ -133,12 +177,8 @@ impl Session {
         budget: Option<TimeBudget>,
         observer: &mut dyn Observer,
     ) -> Result<(Vec<SelectionRecord>, Option<String>), SearchError> {
-        let (network, recipe) = self.selection_settings();
-        let settings =
-            serde_json::to_string(&(&network, &recipe)).map_err(|error| SearchError::Result {
-                path: folder.selection(),
-                message: error.to_string(),
-            })?;
+        let (network, recipe) = self.config.selection();
+        let settings = self.selection_key(folder)?;
         let mut evaluator = self.supernet(&network, &recipe, 0)?;
         observer.event(Event::Phase {
             phase: Phase::Selection,
@@ -158,6 +198,30 @@ impl Session {
         };
         selection.run(candidates, &mut evaluator as &mut dyn Evaluator, observer)
     }
+}
+
+fn record_of<'r>(
+    space: &Space,
+    arch: &Arch,
+    records: &'r [SelectionRecord],
+) -> Option<&'r SelectionRecord> {
+    let key = space.key(arch);
+    records.iter().find(|record| space.key(&record.arch) == key)
+}
+
+/// The first record when every candidate was retrained and not one with success.
+fn all_failed<'r>(
+    space: &Space,
+    candidates: &[Candidate],
+    records: &'r [SelectionRecord],
+) -> Option<&'r SelectionRecord> {
+    let found: Option<Vec<&SelectionRecord>> = candidates
+        .iter()
+        .map(|candidate| record_of(space, &candidate.arch, records))
+        .collect();
+    let found = found?;
+    let failed = found.iter().all(|record| record.status == Status::Failed);
+    found.first().copied().filter(|_| failed)
 }
 
 fn random_result(

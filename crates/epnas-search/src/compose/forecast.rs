@@ -181,7 +181,7 @@ impl Session {
     }
 
     fn measure_selection(&self, bytes: &mut ForecastBytes) -> Result<f64, SearchError> {
-        let (network, recipe) = self.selection_settings();
+        let (network, recipe) = self.config.selection();
         let supernet = self.supernet(&network, &recipe, self.config.seed)?;
         let Some(arch) = self.sample(0, self.config.space.levels()) else {
             return Ok(0.0);

@@ -4,6 +4,7 @@
 
 mod finish;
 mod forecast;
+mod images;
 mod train;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use epnas_surrogate::Lstm;
 
 use finish::selection_seconds;
 pub use forecast::{DryRun, ForecastBytes, ForecastSeconds};
+use images::Fingerprint;
 pub use train::{TrainReport, Which};
 
 use crate::best::Best;
@@ -204,8 +206,13 @@ impl Session {
         let config = self.config.to_toml()?;
         let run = Run::prepare(dir, &config, &MAY_DIFFER, start)?;
         let training = self.training()?;
-        run.store_config(&config)?;
         let folder = run.folder();
+        let fingerprint = match folder.holds_run() {
+            true => Fingerprint::Compare,
+            false => Fingerprint::Store,
+        };
+        self.same_images(folder, fingerprint)?;
+        run.store_config(&config)?;
         let budget = self.budget(&training)?;
 
         let search = self.run_search(folder, budget, observer)?;

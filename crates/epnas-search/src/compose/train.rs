@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use epnas_arch::seed::split;
-use epnas_arch::{Arch, NetworkConfig, Progress, Space};
-use epnas_supernet::{EvalReport, Model, Trainer, TrainerConfig, TrainerReport, TrainingPart};
+use epnas_arch::{Arch, Progress};
+use epnas_supernet::{
+    EvalReport, Model, SupernetError, Trainer, TrainerConfig, TrainerReport, TrainingPart,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
@@ -123,7 +125,12 @@ impl Session {
         });
         let mut trainer = match disk::read_if_present(&checkpoint)? {
             Some(bytes) => {
-                let trainer = Trainer::resume(config, data, seed, &bytes)?;
+                let trainer = Trainer::resume(config, data, seed, &bytes).map_err(|source| {
+                    SearchError::TrainingCheckpoint {
+                        path: checkpoint.clone(),
+                        source: in_settings(source),
+                    }
+                })?;
                 observer.event(Event::Resumed {
                     done: trainer.epoch() as u64,
                     seconds: seconds(trainer.reports()),
@@ -199,20 +206,10 @@ impl Session {
 
     fn trainer_config(&self, arch: &Arch) -> TrainerConfig {
         let train = &self.config.train;
-        // The channels of Perez-Rua et al., 2018, section 5, tables 1 and 2, smaller networks.
-        let default = match self.config.space {
-            Space::Macro(_) => 200,
-            Space::Micro(_) => 96,
-        };
         TrainerConfig {
             arch: arch.clone(),
             space_len: self.config.space.levels(),
-            network: NetworkConfig {
-                channels: train.network.channels.unwrap_or(default),
-                cells_per_stage: train.network.cells_per_stage,
-                stage_channels: train.network.stage_channels,
-                ..self.config.network.clone()
-            },
+            network: self.config.final_network(),
             training: train.recipe.clone(),
             part: match train.network.images {
                 TrainOn::All => TrainingPart::TrainAndValidation,
@@ -220,6 +217,34 @@ impl Session {
             },
         }
     }
+}
+
+/// A checkpoint's differences under the keys of the configuration.
+fn in_settings(error: SupernetError) -> SupernetError {
+    let SupernetError::OtherTraining(mut differences) = error else {
+        return error;
+    };
+    for difference in &mut differences {
+        let key = difference.key.as_str();
+        difference.key = match (key, key.strip_prefix("training.")) {
+            (_, Some(rest)) => format!("train.{rest}"),
+            ("network.channels" | "network.cells_per_stage" | "network.stage_channels", _) => {
+                key.replacen("network", "train", 1)
+            }
+            ("part", _) => "train.images".into(),
+            ("space_len", _) => "levels of the space".into(),
+            _ => continue,
+        };
+        if difference.key == "train.images" {
+            for value in [&mut difference.stored, &mut difference.given] {
+                *value = match value.as_str() {
+                    "train" => "training".into(),
+                    _ => "all".into(),
+                };
+            }
+        }
+    }
+    SupernetError::OtherTraining(differences)
 }
 
 fn seconds(reports: &[TrainerReport]) -> f64 {

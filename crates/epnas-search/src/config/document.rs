@@ -4,18 +4,23 @@ use std::path::Path;
 
 use epnas_arch::{NetworkConfig, Space};
 use epnas_data::{DataConfig, DataError};
-use epnas_supernet::{TrainConfig, TrainConfigError};
 use epnas_surrogate::LstmConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::search::range;
-use super::{BaselineConfig, FinalConfig, SearchConfig, SelectConfig, TrainingConfig};
+use super::{BaselineConfig, FinalConfig, SearchConfig, SelectConfig, TrainingConfig, derived};
 use crate::settings::{self, KeyDoc, SettingsError};
 
 /// Keys (or whole sections, with a trailing dot) that may change when a run is resumed: they do not change what the
-/// search computes, only how long it may take and what follows it.
-pub const MAY_DIFFER: [&str; 4] = ["search.budget", "baseline.", "select.", "train."];
+/// search computes, only how long it may take, what follows it and where the images lie (which images they are is
+/// compared by itself).
+pub const MAY_DIFFER: [&str; 5] = [
+    "search.budget",
+    "baseline.",
+    "select.",
+    "train.",
+    "data.dir",
+];
 
 /// Everything that decides a run, with the keys of its TOML document.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -119,7 +124,7 @@ impl Config {
             return Err(SettingsError::value(
                 "seed",
                 self.seed,
-                "a whole number from 0 to 9223372036854775807",
+                "a whole number from 0 to 2^63-1",
             ));
         }
         self.data.validate().map_err(|error| match error {
@@ -130,37 +135,13 @@ impl Config {
             } => SettingsError::value(format!("data.{field}"), value, expected),
             other => SettingsError::value("data", "refused", other.to_string()),
         })?;
-        self.space
-            .validate()
-            .map_err(|error| SettingsError::value("space", "refused", error.to_string()))?;
-        self.network
-            .validate()
-            .map_err(|error| SettingsError::value("network", "refused", error.to_string()))?;
+        self.space.validate().map_err(derived::space)?;
+        derived::network("network", &self.network)?;
         self.search.validate()?;
-        self.surrogate
-            .validate()
-            .map_err(|error| SettingsError::value("surrogate", "refused", error.to_string()))?;
-        recipe("training", &self.training.recipe)?;
+        self.surrogate.validate().map_err(derived::surrogate)?;
+        derived::recipe("training", &self.training.recipe)?;
         self.select.validate()?;
-        if let Some(channels) = self.train.network.channels {
-            range("train.channels", channels, 1, 65_536)?;
-        }
-        range(
-            "train.cells_per_stage",
-            self.train.network.cells_per_stage,
-            1,
-            100,
-        )?;
-        recipe("train", &self.train.recipe)
+        derived::recipe("train", &self.train.recipe)?;
+        self.validate_derived()
     }
-}
-
-fn recipe(section: &str, recipe: &TrainConfig) -> Result<(), SettingsError> {
-    recipe.check().map_err(
-        |TrainConfigError {
-             key,
-             value,
-             expected,
-         }| { SettingsError::value(format!("{section}.{key}"), value, expected) },
-    )
 }

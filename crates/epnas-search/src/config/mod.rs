@@ -4,6 +4,8 @@
 //! `epnas` command, and the training recipes need the feature `supernet`.
 
 #[cfg(feature = "supernet")]
+mod derived;
+#[cfg(feature = "supernet")]
 mod document;
 mod search;
 mod select;

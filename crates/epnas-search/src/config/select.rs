@@ -13,16 +13,16 @@ pub struct SelectConfig {
     /// How many of the best architectures by estimate are retrained from scratch; 0 skips the selection. Default 5,
     /// range 0 to 1000.
     pub top: usize,
-    /// Epochs of each retraining. Default 10, range 1 to 10,000.
+    /// Epochs of each retraining, more than `training.warmup_epochs`. Default 10, range 1 to 10,000.
     pub epochs: usize,
-    /// Images in a training step. Default: that of `training.batch`; at least 1.
+    /// Images in a training step. Default: that of `training.batch`; range 1 to 65,536.
     pub batch: Option<usize>,
     /// Highest learning rate. Default: that of `training.learning_rate`; above 0.
     pub learning_rate: Option<f64>,
-    /// Channels of the retrained networks. Default: that of `network.channels`; at least 1.
+    /// Channels of the retrained networks. Default: that of `network.channels`; range 1 to 4096.
     pub channels: Option<usize>,
-    /// Cells per stage of the retrained networks, for the micro space. Default: that of `network.cells_per_stage`; at
-    /// least 1.
+    /// Cells per stage of the retrained networks, for the micro space. Default: that of `network.cells_per_stage`; range
+    /// 1 to 32.
     pub cells_per_stage: Option<usize>,
 }
 
@@ -47,13 +47,13 @@ impl SelectConfig {
     pub fn validate(&self) -> Result<(), SettingsError> {
         range("select.top", self.top, 0, 1000)?;
         range("select.epochs", self.epochs, 1, 10_000)?;
-        for (key, value) in [
-            ("select.batch", self.batch),
-            ("select.channels", self.channels),
-            ("select.cells_per_stage", self.cells_per_stage),
+        for (key, value, high) in [
+            ("select.batch", self.batch, 65_536),
+            ("select.channels", self.channels, 4096),
+            ("select.cells_per_stage", self.cells_per_stage, 32),
         ] {
             if let Some(value) = value {
-                range(key, value, 1, 65_536)?;
+                range(key, value, 1, high)?;
             }
         }
         match self.learning_rate {

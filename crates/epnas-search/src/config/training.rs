@@ -19,7 +19,8 @@ pub enum Preset {
     Nasnet,
     /// Adam at 1e-3 with cosine restarts of 1 and 2 epochs, after related code of the paper's authors.
     Mfas,
-    /// NASNet's recipe over 600 epochs, the last one counting: for the final network.
+    /// Learning rate, batch and schedule of NASNet over 600 epochs, the last one counting: for the final network.
+    /// NASNet's auxiliary head and scheduled drop-path are not part of it yet.
     Scratch,
 }
 
@@ -80,9 +81,9 @@ pub enum TrainOn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinalNetwork {
-    /// Channels. Default none: 200 in the macro space and 96 in the micro space, as in the paper; range 1 to 65,536.
+    /// Channels. Default none: 200 in the macro space and 96 in the micro space, as in the paper; range 1 to 4096.
     pub channels: Option<usize>,
-    /// Cells per stage, for the micro space. Default 3, range 1 to 100.
+    /// Cells per stage, for the micro space. Default 3, range 1 to 32.
     pub cells_per_stage: usize,
     /// "constant" (default) or "double": twice the channels after each reduction.
     pub stage_channels: StageChannels,
@@ -108,7 +109,8 @@ const NETWORK_KEYS: [&str; 4] = ["channels", "cells_per_stage", "stage_channels"
 #[serde(deny_unknown_fields)]
 pub struct FinalConfig {
     /// The recipe that the training keys of this section default to: "scratch" (default: that of "nasnet" over 600
-    /// epochs, the last one counting), "fast", "nasnet" or "mfas".
+    /// epochs, the last one counting), "fast", "nasnet" or "mfas". The auxiliary head and the scheduled drop-path that
+    /// NASNet's authors train with are not included in any of them yet.
     pub preset: Preset,
     /// Size and images.
     #[serde(flatten)]

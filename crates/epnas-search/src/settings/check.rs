@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::schema::{Alternative, Schema};
+use super::suggest::{documented_range, short_form, slip};
 use super::{SettingsError, join, line_at};
 
 type Json = serde_json::Value;
@@ -32,14 +33,10 @@ impl<'s> Walk<'s> {
             Value::Table(table) => self.table(key, table, &alternatives),
             Value::Array(items) => self.array(key, value, items, &alternatives),
             Value::String(word) => self.word(key, value, word, &alternatives),
-            Value::Integer(number) => self.number(
-                key,
-                value,
-                *number as f64,
-                &["integer", "number"],
-                &alternatives,
-            ),
-            Value::Float(number) => self.number(key, value, *number, &["number"], &alternatives),
+            Value::Integer(number) => {
+                self.number(key, value, *number as f64, &["integer", "number"], schema)
+            }
+            Value::Float(number) => self.number(key, value, *number, &["number"], schema),
             Value::Boolean(_) if alternatives.iter().any(|a| a.accepts("boolean")) => Ok(()),
             Value::Boolean(_) | Value::Datetime(_) => Err(self.wrong(key, value, &alternatives)),
         }
@@ -56,6 +53,13 @@ impl<'s> Walk<'s> {
             return Err(self.wrong(key, &Value::Table(table.clone()), alternatives));
         }
         let chosen = self.variant(key, table, &tables)?;
+        let elsewhere = |name: &str| {
+            let (tag, words) = tag(&tables)?;
+            let at = tables
+                .iter()
+                .position(|t| t.properties.contains_key(name))?;
+            Some(format!("{} = \"{}\"", join(key, tag), words.get(at)?))
+        };
         let mut properties: BTreeMap<&str, &Json> = BTreeMap::new();
         for alternative in chosen {
             properties.extend(
@@ -69,7 +73,7 @@ impl<'s> Walk<'s> {
             let path = join(key, name);
             match properties.get(name.as_str()) {
                 Some(schema) => self.value(&path, value, schema)?,
-                None => return Err(self.unknown(&path, name, &properties)),
+                None => return Err(self.unknown(&path, name, &properties, elsewhere(name))),
             }
         }
         Ok(())
@@ -82,7 +86,7 @@ impl<'s> Walk<'s> {
         table: &Table,
         tables: &[&'a Alternative<'s>],
     ) -> Result<Vec<&'a Alternative<'s>>, SettingsError> {
-        let Some((tag, words)) = self.tag(tables) else {
+        let Some((tag, words)) = tag(tables) else {
             return Ok(tables.to_vec());
         };
         let path = join(key, tag);
@@ -104,17 +108,6 @@ impl<'s> Walk<'s> {
                 expected: one_of(words.iter().copied()),
             }),
         }
-    }
-
-    fn tag(&self, tables: &[&Alternative<'s>]) -> Option<(&'s str, Vec<&'s str>)> {
-        let [first, _, ..] = tables else { return None };
-        first.properties.keys().find_map(|&name| {
-            let words: Option<Vec<&str>> = tables
-                .iter()
-                .map(|table| table.properties.get(name)?.get("const")?.as_str())
-                .collect();
-            words.map(|words| (name, words))
-        })
     }
 
     fn array(
@@ -166,8 +159,9 @@ impl<'s> Walk<'s> {
         value: &Value,
         number: f64,
         kinds: &[&str],
-        alternatives: &[Alternative<'s>],
+        schema: &'s Json,
     ) -> Result<(), SettingsError> {
+        let alternatives = &self.schema.alternatives(schema);
         let numbers: Vec<_> = alternatives
             .iter()
             .filter(|a| kinds.iter().any(|kind| a.accepts(kind)))
@@ -181,11 +175,17 @@ impl<'s> Walk<'s> {
         if numbers.iter().find(fits).is_some() && !number.is_nan() {
             return Ok(());
         }
-        let range = match (numbers[0].minimum, numbers[0].maximum) {
-            (Some(low), Some(high)) => format!("a number from {low} to {high}"),
-            (Some(low), None) => format!("a number of at least {low}"),
-            (None, Some(high)) => format!("a number of at most {high}"),
-            (None, None) => "a number".to_owned(),
+        let number = match numbers[0].types.contains("integer") {
+            true => "a whole number",
+            false => "a number",
+        };
+        let documented = self.schema.description(schema).and_then(documented_range);
+        let range = match (documented, numbers[0].minimum, numbers[0].maximum) {
+            (Some((low, high)), ..) => format!("{number} from {low} to {high}"),
+            (None, Some(low), Some(high)) => format!("{number} from {low} to {high}"),
+            (None, Some(low), None) => format!("{number} of at least {low}"),
+            (None, None, Some(high)) => format!("{number} of at most {high}"),
+            (None, None, None) => number.to_owned(),
         };
         Err(SettingsError::Type {
             line: self.line(key),
@@ -212,31 +212,38 @@ impl<'s> Walk<'s> {
             key: key.to_owned(),
             found: format!("\"{word}\""),
             expected: one_of(allowed.iter().copied()),
-            suggestion: nearest(word, allowed.iter().copied()).map(str::to_owned),
+            suggestion: slip(word, allowed.iter().copied()).map(str::to_owned),
         }
     }
 
-    fn unknown(&self, path: &str, name: &str, siblings: &BTreeMap<&str, &Json>) -> SettingsError {
+    /// The suggestion is, in this order: the word of the section's tag under which the key exists (`variant`), a
+    /// sibling with a slip, the same name in another section, a sibling in short form, and then slips and short forms
+    /// elsewhere.
+    fn unknown(
+        &self,
+        path: &str,
+        name: &str,
+        siblings: &BTreeMap<&str, &Json>,
+        variant: Option<String>,
+    ) -> SettingsError {
         let section = path.strip_suffix(name).unwrap_or("");
-        let sibling =
-            nearest(name, siblings.keys().copied()).map(|near| format!("{section}{near}"));
+        let siblings = || siblings.keys().copied();
+        let sibling = |near: &str| format!("{section}{near}");
+        let keys = super::reference::keys(self.schema);
+        let last = |key: &str| key.rsplit('.').next().unwrap_or("").to_owned();
+        let names: Vec<String> = keys.iter().map(|key| last(key)).collect();
+        let names = || names.iter().map(String::as_str);
+        let elsewhere = |near: &str| keys.iter().find(|key| last(key) == near).cloned();
         SettingsError::UnknownKey {
             line: self.line(path),
             key: path.to_owned(),
-            suggestion: sibling.or_else(|| self.elsewhere(name)),
+            suggestion: variant
+                .or_else(|| slip(name, siblings()).map(sibling))
+                .or_else(|| elsewhere(name))
+                .or_else(|| short_form(name, siblings()).map(sibling))
+                .or_else(|| elsewhere(slip(name, names())?))
+                .or_else(|| elsewhere(short_form(name, names())?)),
         }
-    }
-
-    /// The same or nearly the same name in another section.
-    fn elsewhere(&self, name: &str) -> Option<String> {
-        let keys = super::reference::keys(self.schema);
-        let last = |key: &str| key.rsplit('.').next().unwrap_or("").to_owned();
-        if let Some(exact) = keys.iter().find(|key| last(key) == name) {
-            return Some(exact.clone());
-        }
-        let names: Vec<String> = keys.iter().map(|key| last(key)).collect();
-        let near = nearest(name, names.iter().map(String::as_str))?;
-        keys.into_iter().find(|key| last(key) == near)
     }
 
     fn line(&self, key: &str) -> Option<usize> {
@@ -257,13 +264,16 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// The candidate closest to `word`, when it is close enough to be a slip of the keyboard.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+/// The key by which tables of one section are told apart, with its word in each of them.
+pub(super) fn tag<'s>(tables: &[&Alternative<'s>]) -> Option<(&'s str, Vec<&'s str>)> {
+    let [first, _, ..] = tables else { return None };
+    first.properties.keys().find_map(|&name| {
+        let words: Option<Vec<&str>> = tables
+            .iter()
+            .map(|table| table.properties.get(name)?.get("const")?.as_str())
+            .collect();
+        words.map(|words| (name, words))
+    })
 }
 
 fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {

@@ -6,8 +6,10 @@
 //! same doc comments the user reads.
 
 mod check;
+mod complete;
 mod reference;
 mod schema;
+mod suggest;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +33,7 @@ pub enum SettingsError {
         message: String,
     },
     /// No setting has this name.
-    #[error("unknown key `{key}`{}{}", at(*line), hint(suggestion))]
+    #[error("unknown key `{}`{}{}", escaped(key), at(*line), hint(suggestion))]
     UnknownKey {
         /// Full path of the key, such as `search.iteratons`.
         key: String,
@@ -41,7 +43,7 @@ pub enum SettingsError {
         suggestion: Option<String>,
     },
     /// The value has the wrong type or is not one of the allowed words.
-    #[error("`{key}`{} is {found}, expected {expected}{}", at(*line), hint(suggestion))]
+    #[error("`{}`{} is {}, expected {expected}{}", escaped(key), at(*line), escaped(found), hint(suggestion))]
     Type {
         /// Full path of the key.
         key: String,
@@ -55,7 +57,7 @@ pub enum SettingsError {
         suggestion: Option<String>,
     },
     /// The value has the right type but is out of range or does not fit the other settings.
-    #[error("`{key}` is {value}, expected {expected}")]
+    #[error("`{key}` is {}, expected {expected}", escaped(value))]
     Value {
         /// Full path of the key.
         key: String,
@@ -65,11 +67,26 @@ pub enum SettingsError {
         expected: String,
     },
     /// A `--set` argument that is not `key=value`.
-    #[error("`{argument}` is not key=value, for example search.iterations=2")]
+    #[error(
+        "`{}` is not key=value, for example search.iterations=2",
+        escaped(argument)
+    )]
     Assignment {
         /// The argument as given.
         argument: String,
     },
+}
+
+/// `text` on one line: what is no printable character is shown as its escape.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            control if control.is_control() => out.extend(control.escape_default()),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn at(line: Option<usize>) -> String {
@@ -97,7 +114,8 @@ impl SettingsError {
     }
 }
 
-/// Parses `text` as settings of type `T`, after applying `sets` (pairs of dotted key and raw value) over it.
+/// Parses `text` as settings of type `T`, after applying `sets` (pairs of dotted key and raw value) over it: first those
+/// that choose what a section means (a `kind` or `preset`), then the others, each in the given order.
 ///
 /// # Errors
 /// [`SettingsError`] for the first problem: syntax, unknown key, wrong type or word.
@@ -107,8 +125,11 @@ pub fn parse<T: JsonSchema + DeserializeOwned>(
 ) -> Result<T, SettingsError> {
     let mut table = parse_table(text)?;
     let schema = Schema::of::<T>();
+    complete::complete(&schema, &mut table);
     check::check(&schema, &table, Some(text))?;
-    for (key, raw) in sets {
+    let chooses = |key: &str| CHOOSERS.contains(&key.rsplit('.').next().unwrap_or(key));
+    let (first, then): (Vec<_>, Vec<_>) = sets.iter().partition(|(key, _)| chooses(key));
+    for (key, raw) in first.into_iter().chain(then) {
         assign(&schema, &mut table, key, raw)?;
     }
     build(&schema, table, Some(text))
@@ -239,16 +260,43 @@ fn assign(schema: &Schema, table: &mut Table, key: &str, raw: &str) -> Result<()
     let mut attempt = table.clone();
     let first = parsed.unwrap_or_else(|| text.clone());
     place(&mut attempt, key, first)?;
+    complete::complete(schema, &mut attempt);
     if let Err(error) = check::check(schema, &attempt, None) {
         // A string key given a word that reads as a number or date (`--set data.dir=2024`).
         attempt = table.clone();
         place(&mut attempt, key, text)?;
+        complete::complete(schema, &mut attempt);
         if check::check(schema, &attempt, None).is_err() {
-            return Err(error);
+            return Err(too_large(error, raw));
         }
     }
     *table = attempt;
     Ok(())
+}
+
+/// TOML's whole numbers end at 2^63-1; larger ones were taken for words, and are shown as the numbers they are.
+fn too_large(error: SettingsError, raw: &str) -> SettingsError {
+    let digits = raw.strip_prefix(['+', '-']).unwrap_or(raw);
+    let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    match error {
+        SettingsError::Type {
+            key,
+            line,
+            expected,
+            suggestion,
+            ..
+        } if whole => SettingsError::Type {
+            key,
+            line,
+            found: raw.to_owned(),
+            expected: match expected.as_str() {
+                "a whole number" => format!("a whole number up to {}", i64::MAX),
+                _ => expected,
+            },
+            suggestion,
+        },
+        other => other,
+    }
 }
 
 /// Words that choose what the rest of their section means: changing one starts the section afresh.

@@ -1,0 +1,113 @@
+//! Networks and recipes that follow from several sections: those of the selection and of the final training. The run
+//! uses them from here, and the configuration is checked against them before anything is trained.
+
+use epnas_arch::{NetworkConfig, NetworkError, Space, SpaceError};
+use epnas_supernet::{TrainConfig, TrainConfigError};
+use epnas_surrogate::LstmError;
+
+use super::Config;
+use crate::settings::SettingsError;
+
+impl Config {
+    /// Network and recipe of the brief retraining: those of the children with what `[select]` changes.
+    #[must_use]
+    pub fn selection(&self) -> (NetworkConfig, TrainConfig) {
+        let select = &self.select;
+        let mut network = self.network.clone();
+        network.channels = select.channels.unwrap_or(network.channels);
+        network.cells_per_stage = select.cells_per_stage.unwrap_or(network.cells_per_stage);
+        let mut recipe = self.training.recipe.clone();
+        recipe.epochs = select.epochs;
+        recipe.batch = select.batch.unwrap_or(recipe.batch);
+        recipe.learning_rate = select.learning_rate.unwrap_or(recipe.learning_rate);
+        (network, recipe)
+    }
+
+    /// The network of the final training: that of the children with what `[train]` changes.
+    #[must_use]
+    pub fn final_network(&self) -> NetworkConfig {
+        let train = &self.train.network;
+        // The channels of Perez-Rua et al., 2018, section 5, tables 1 and 2, smaller networks.
+        let default = match self.space {
+            Space::Macro(_) => 200,
+            Space::Micro(_) => 96,
+        };
+        NetworkConfig {
+            channels: train.channels.unwrap_or(default),
+            cells_per_stage: train.cells_per_stage,
+            stage_channels: train.stage_channels,
+            ..self.network.clone()
+        }
+    }
+
+    /// Checks what follows from `[select]` and `[train]`; the other sections have been checked.
+    pub(super) fn validate_derived(&self) -> Result<(), SettingsError> {
+        let (network_of_selection, recipe_of_selection) = self.selection();
+        network("select", &network_of_selection)?;
+        network("train", &self.final_network())?;
+        if self.select.top == 0 {
+            return Ok(());
+        }
+        let warmup = recipe_of_selection.warmup_epochs;
+        if warmup > 0 && warmup >= recipe_of_selection.epochs {
+            let expected = format!("more than the {warmup} of training.warmup_epochs");
+            let epochs = recipe_of_selection.epochs;
+            return Err(SettingsError::value("select.epochs", epochs, expected));
+        }
+        recipe("select", &recipe_of_selection)
+    }
+}
+
+/// Checks a network that `section` decides.
+pub(super) fn network(section: &str, network: &NetworkConfig) -> Result<(), SettingsError> {
+    network.validate().map_err(|error| match error {
+        NetworkError::Range {
+            name,
+            found,
+            min,
+            max,
+        } => {
+            let name = name.rsplit('.').next().unwrap_or(name);
+            SettingsError::value(
+                format!("{section}.{name}"),
+                found,
+                format!("{min} to {max}"),
+            )
+        }
+        other => SettingsError::value(section, "refused", other.to_string()),
+    })
+}
+
+/// Checks a recipe that `section` decides.
+pub(super) fn recipe(section: &str, recipe: &TrainConfig) -> Result<(), SettingsError> {
+    recipe.check().map_err(|error| {
+        let TrainConfigError {
+            key,
+            value,
+            expected,
+        } = error;
+        SettingsError::value(format!("{section}.{key}"), value, expected)
+    })
+}
+
+pub(super) fn space(error: SpaceError) -> SettingsError {
+    match error {
+        SpaceError::Size {
+            field,
+            found,
+            expected,
+        } => SettingsError::value(format!("space.{field}"), found, expected),
+        other => SettingsError::value("space", "refused", other.to_string()),
+    }
+}
+
+pub(super) fn surrogate(error: LstmError) -> SettingsError {
+    match error {
+        LstmError::Config {
+            field,
+            value,
+            expected,
+        } => SettingsError::value(format!("surrogate.{field}"), value, expected),
+        other => SettingsError::value("surrogate", "refused", other.to_string()),
+    }
+}

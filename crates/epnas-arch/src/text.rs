@@ -8,6 +8,10 @@
 //! A source of a block is -2 (the cell before the previous one), -1 (the previous cell) or an earlier
 //! block, counted from 0. Operations are written by their codes ([`Op::code`](crate::Op::code)); full names
 //! are read too. Parsing what was displayed gives the same value.
+//!
+//! The form is wider than the spaces: `macro:id.0` is read although no macro space has the identity, and a search of
+//! seven operations has no `d7`. Whether an architecture belongs to a space is what [`Space::check`](crate::Space::check)
+//! says.
 
 mod cursor;
 
@@ -19,7 +23,7 @@ use thiserror::Error;
 pub(crate) use cursor::Cursor;
 
 use crate::{
-    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch,
+    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch, Op,
     SourceSet,
 };
 
@@ -181,7 +185,7 @@ fn layers(cursor: &mut Cursor<'_>) -> Result<Vec<Layer>, ParseArchError> {
         if layers.len() == MAX_LAYERS {
             return Err(cursor.error_here(format!("more than {MAX_LAYERS} layers")));
         }
-        let op = cursor.op()?;
+        let op = cursor.op(&Op::MACRO)?;
         cursor.expect('.', "between operation and sources")?;
         let mut sources = SourceSet::EMPTY;
         loop {
@@ -233,7 +237,7 @@ fn blocks(cursor: &mut Cursor<'_>) -> Result<Vec<Block>, ParseArchError> {
 }
 
 fn block_input(cursor: &mut Cursor<'_>, block: usize) -> Result<BlockInput, ParseArchError> {
-    let op = cursor.op()?;
+    let op = cursor.op(&Op::MICRO_WIDE)?;
     cursor.expect('.', "between operation and source")?;
     let (at, number) = cursor.number()?;
     let source = CellSource::from_number(number)

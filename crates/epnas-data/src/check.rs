@@ -8,15 +8,19 @@ use rayon::prelude::*;
 use crate::cifar::{CIFAR10, CIFAR100, Format};
 use crate::counter::mix;
 use crate::report::{CheckReport, ClassCount, Duplicate, Part, SizeCount};
-use crate::{DataConfig, DataError, Images, Source, UnreadableFile, decode, detect, folder, idx};
+use crate::{
+    ClassFinding, ClassProblem, DataConfig, DataError, Images, Source, UnreadableFile, decode,
+    detect, idx, listing,
+};
 
 /// Looks over the data set in `dir`, whose kind is found out by [`detect`].
 ///
-/// Unreadable files do not end the check: an image that cannot be decoded or a packed file that is truncated is listed
-/// in the report. Of `config`, only `source` matters, and only to tell Fashion-MNIST from MNIST.
+/// What is wrong with files and classes does not end the check but is listed in the report: images that cannot be
+/// decoded, packed files that are truncated, class directories without images, classes of the test part alone. Of
+/// `config`, only `source` matters, and only to tell Fashion-MNIST from MNIST.
 ///
 /// # Errors
-/// When `dir` is no folder, holds no known data set, or has no classes to count by.
+/// When `dir` is no folder, holds no known data set, or has fewer than two class directories.
 pub fn check(dir: &Path, config: &DataConfig) -> Result<CheckReport, DataError> {
     let source = match (detect(dir)?, config.source) {
         (Source::Mnist, Source::FashionMnist) => Source::FashionMnist,
@@ -46,7 +50,9 @@ struct Seen {
 #[derive(Default)]
 struct Survey {
     seen: Vec<Seen>,
+    class_findings: Vec<ClassFinding>,
     unreadable: Vec<UnreadableFile>,
+    damaged: Vec<UnreadableFile>,
     ignored_files: usize,
 }
 
@@ -85,34 +91,30 @@ impl Survey {
     }
 
     fn folder(&mut self, dir: &Path) -> Result<Vec<String>, DataError> {
-        let listing = folder::list(dir)?;
+        let listing = listing::list(dir)?;
         self.ignored_files = listing.others;
-        let train = listing
-            .train
-            .into_iter()
-            .map(|(path, label)| (path, label, Part::Train));
-        let test = listing
-            .test
-            .into_iter()
-            .flatten()
-            .map(|(path, label)| (path, label, Part::Test));
+        if let Some(error) = listing.empty_test() {
+            self.fault(dir, &error);
+        }
+        let of = |part| move |(path, label)| (path, label, part);
+        let train = listing.train().into_iter().map(of(Part::Train));
+        let test = listing.test().into_iter().map(of(Part::Test));
         let files: Vec<_> = train.chain(test).collect();
         let seen: Vec<Result<Seen, UnreadableFile>> = files
             .into_par_iter()
-            .map(|(path, label, part)| match decode::decode(&path) {
+            .map(|(path, label, part)| match decode::decode(path) {
                 Ok(image) => Ok(Seen {
-                    place: path
-                        .strip_prefix(dir)
-                        .unwrap_or(&path)
-                        .display()
-                        .to_string(),
+                    place: path.strip_prefix(dir).unwrap_or(path).display().to_string(),
                     label,
                     part,
                     width: image.width(),
                     height: image.height(),
                     hash: hash(image.width(), image.height(), image.as_raw()),
                 }),
-                Err(reason) => Err(UnreadableFile { path, reason }),
+                Err(reason) => Err(UnreadableFile {
+                    path: path.to_owned(),
+                    reason,
+                }),
             })
             .collect();
         for result in seen {
@@ -121,7 +123,24 @@ impl Survey {
                 Err(file) => self.unreadable.push(file),
             }
         }
-        Ok(listing.classes)
+        let mut readable = vec![0; listing.classes.len()];
+        for seen in self.seen.iter().filter(|seen| seen.part == Part::Train) {
+            readable[seen.label as usize] += 1;
+        }
+        for (class, &readable) in listing.classes.iter().zip(&readable) {
+            let problem = class.problem().or(match readable {
+                0 => Some(ClassProblem::NoneReadable),
+                1 => Some(ClassProblem::SingleImage),
+                _ => None,
+            });
+            self.class_findings
+                .extend(problem.map(|problem| class.finding(problem)));
+        }
+        Ok(listing
+            .classes
+            .into_iter()
+            .map(|class| class.name)
+            .collect())
     }
 
     fn packed(&mut self, file: &str, part: Part, images: &Images) {
@@ -137,6 +156,7 @@ impl Survey {
             }));
     }
 
+    /// Notes a packed file, or a folder, that cannot be used.
     fn fault(&mut self, path: &Path, error: &DataError) {
         let (path, reason) = match error {
             DataError::Missing { path, expected } => {
@@ -150,7 +170,7 @@ impl Survey {
             DataError::Io { path, source } => (path.as_path(), source.to_string()),
             other => (path, other.to_string()),
         };
-        self.unreadable.push(UnreadableFile {
+        self.damaged.push(UnreadableFile {
             path: path.to_owned(),
             reason,
         });
@@ -200,7 +220,9 @@ impl Survey {
                     images,
                 })
                 .collect(),
+            class_findings: self.class_findings,
             unreadable: self.unreadable,
+            damaged: self.damaged,
             duplicates,
             ignored_files: self.ignored_files,
         }

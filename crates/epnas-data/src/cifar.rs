@@ -175,11 +175,31 @@ impl Format {
     /// The folder that holds the files: `dir`, or the official archive's directory in it.
     pub(crate) fn root(&self, dir: &Path) -> PathBuf {
         let inner = dir.join(self.archive);
-        if !dir.join(self.train[0]).exists() && inner.join(self.train[0]).exists() {
+        if !self.any_in(dir) && self.any_in(&inner) {
             inner
         } else {
             dir.to_owned()
         }
+    }
+
+    /// Whether one of the set's files is in `dir`.
+    pub(crate) fn any_in(&self, dir: &Path) -> bool {
+        self.train
+            .iter()
+            .chain([&self.test])
+            .any(|file| dir.join(file).is_file())
+    }
+
+    /// Whether the Python version's files are in `dir`, or in the directory that its archive unpacks to.
+    pub(crate) fn is_pickled(&self, dir: &Path) -> bool {
+        let inner = dir.join(match self.label_bytes {
+            1 => "cifar-10-batches-py",
+            _ => "cifar-100-python",
+        });
+        [dir, &inner].iter().any(|dir| {
+            let file = |name: &str| dir.join(name).with_extension("").is_file();
+            file(self.train[0]) && file(self.test)
+        })
     }
 
     /// The usual names of the classes.

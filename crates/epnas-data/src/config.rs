@@ -37,7 +37,8 @@ pub struct DataConfig {
     /// Seed of that choice. It is apart from the run's seed so that runs with different seeds share their test images.
     /// Default 0.
     pub test_seed: u64,
-    /// What to do about images that cannot be decoded: "fatal" (default) or "skip".
+    /// What to do about images that cannot be decoded, and about classes of an image folder that are left without
+    /// training images: "fatal" (default) or "skip".
     pub unreadable: Unreadable,
     /// The built-in synthetic set, for source = "synthetic".
     pub synthetic: SyntheticConfig,
@@ -185,13 +186,13 @@ pub enum SplitKind {
     Stratified,
 }
 
-/// What to do about images that cannot be decoded.
+/// What to do about images that cannot be decoded and about classes of an image folder without training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unreadable {
     /// Stop with an error that lists them.
     Fatal,
-    /// Leave them out and log each path as a warning.
+    /// Leave them out and log each path as a warning; the labels count the classes that remain.
     Skip,
 }
 

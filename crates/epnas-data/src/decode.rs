@@ -6,7 +6,7 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::{DataError, UnreadableFile, resample};
+use crate::{DataError, resample};
 
 /// Transparent pixels are composited over white, as most viewers show them.
 pub const ALPHA_BACKGROUND: [u8; 3] = [255; 3];
@@ -26,7 +26,7 @@ const MAX_ALLOCATION: u64 = 8 * MAX_PIXELS;
 /// `channels` is 3, or 1 for luma.
 ///
 /// # Errors
-/// [`DataError::Unreadable`] with the path and the reason: not found, not an image, truncated, or above the limits
+/// [`DataError::Image`] with the path and the reason: not found, not an image, truncated, or above the limits
 /// [`MAX_PIXELS`], [`MAX_SIDE`], [`MAX_FILE_BYTES`]. [`DataError::Config`] for another size or number of channels.
 pub fn decode_image(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
     if size == 0 || size > 1024 {
@@ -35,11 +35,9 @@ pub fn decode_image(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>
     if channels != 1 && channels != 3 {
         return Err(DataError::config("channels", channels, "1 or 3"));
     }
-    decode_square(path, size, channels).map_err(|reason| {
-        DataError::Unreadable(vec![UnreadableFile {
-            path: path.to_owned(),
-            reason,
-        }])
+    decode_square(path, size, channels).map_err(|reason| DataError::Image {
+        path: path.to_owned(),
+        reason,
     })
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use thiserror::Error;
 
-/// An image file that could not be read, and why.
+use crate::ClassFinding;
+
+/// A file that could not be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnreadableFile {
     /// Path of the file, as it was opened.
@@ -54,12 +56,40 @@ pub enum DataError {
         /// What was expected instead.
         expected: String,
     },
-    /// Images could not be decoded and `unreadable = "fatal"`.
+    /// An image could not be decoded.
+    #[error("{}: cannot be read: {reason}", path.display())]
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// Why it could not be decoded, in one line.
+        reason: String,
+    },
+    /// Images of a data set could not be decoded and `unreadable = "fatal"`.
     #[error("{}", list_unreadable(.0))]
     Unreadable(
         /// Every unreadable file, in the order of the data set; never empty.
         Vec<UnreadableFile>,
     ),
+    /// Classes of an image folder cannot be learned from and `unreadable = "fatal"`.
+    #[error("{}", list_classes(.0))]
+    Classes(
+        /// Every such class, in the order of their names; never empty.
+        Vec<ClassFinding>,
+    ),
+    /// A hand-made data set has a label without a class.
+    #[error(
+        "label {label} of training image {index} of {dataset}: expected a label below {classes}, the number of its classes"
+    )]
+    Label {
+        /// Name of the data set.
+        dataset: String,
+        /// The offending image, an index into the training images.
+        index: usize,
+        /// Its label.
+        label: u32,
+        /// How many classes there are.
+        classes: usize,
+    },
     /// The data set could not be downloaded.
     #[error(
         "could not download {name} from the Hugging Face hub: {reason}; pass --data DIR with {files} to read it from disk"
@@ -72,11 +102,15 @@ pub enum DataError {
         /// The files that the folder should hold.
         files: &'static str,
     },
-    /// A tensor of the download has another form than documented.
-    #[error("the downloaded {name} is malformed: {reason}")]
+    /// The downloaded files cannot be decoded, or give something else than documented.
+    #[error(
+        "the downloaded {name} cannot be used: {reason}; remove its folder in {} to download it again", cache.display()
+    )]
     Malformed {
         /// The data set that was asked for.
         name: &'static str,
+        /// The folder that the Hugging Face client keeps its downloads in.
+        cache: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
@@ -122,22 +156,41 @@ impl DataError {
     }
 }
 
-fn list_unreadable(files: &[UnreadableFile]) -> String {
-    const SHOWN: usize = 3;
-    let mut text: Vec<String> = files
-        .iter()
-        .take(SHOWN)
-        .map(|file| format!("{}: {}", file.path.display(), file.reason))
-        .collect();
-    if files.len() > SHOWN {
-        text.push(format!("and {} more", files.len() - SHOWN));
+/// Items named one by one in an error; the rest is counted.
+const SHOWN: usize = 3;
+
+fn first_few(items: impl ExactSizeIterator<Item = String>) -> String {
+    let rest = items.len().saturating_sub(SHOWN);
+    let mut text: Vec<String> = items.take(SHOWN).collect();
+    if rest > 0 {
+        text.push(format!("and {rest} more"));
     }
+    text.join("; ")
+}
+
+fn list_unreadable(files: &[UnreadableFile]) -> String {
     format!(
         "{} unreadable: {} (set data.unreadable = \"skip\" to leave such files out)",
         match files.len() {
             1 => "1 image is".to_owned(),
             n => format!("{n} images are"),
         },
-        text.join("; ")
+        first_few(
+            files
+                .iter()
+                .map(|file| format!("{}: {}", file.path.display(), file.reason))
+        )
+    )
+}
+
+fn list_classes(findings: &[ClassFinding]) -> String {
+    format!(
+        "{} without training images: {}; expected at least one image of every class (set data.unreadable = \"skip\" to \
+         leave such classes out)",
+        match findings.len() {
+            1 => "1 class".to_owned(),
+            n => format!("{n} classes"),
+        },
+        first_few(findings.iter().map(ToString::to_string))
     )
 }

@@ -4,6 +4,13 @@
 //! `[row, column, channel]` for `[column, row, channel]` and permutes by (0, 3, 2, 1), so that its
 //! `[image, channel, height, width]` tensor has rows and columns swapped. [`cifar_pixels`] undoes exactly that.
 //! The MNIST loaders keep the order of the rows.
+//!
+//! When its attempts are used up, the client (`hf_hub` 1.0.0) logs an ERROR of its own under the `tracing` target
+//! `hf_hub::retry`. A program that shows the returned error can silence it with the filter directive
+//! `hf_hub::retry=off`; a library must not.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
 use candle_datasets::vision;
@@ -14,7 +21,8 @@ use crate::{DataError, Images, Source};
 /// The training and the test part of `source`, downloaded or from the hub's cache.
 ///
 /// # Errors
-/// [`DataError::Download`] without a network, [`DataError::Malformed`] when the tensors are not as documented, and
+/// [`DataError::Download`] without a network, [`DataError::Malformed`] when the files in the hub's cache are damaged or
+/// give tensors that are not as documented, and
 /// [`DataError::Config`] for sources that cannot be downloaded.
 pub(crate) fn load(source: Source) -> Result<(Images, Images), DataError> {
     let (name, files) = match source {
@@ -36,25 +44,34 @@ pub(crate) fn load(source: Source) -> Result<(Images, Images), DataError> {
         source = name,
         "no folder given: asking the Hugging Face hub"
     );
-    let loaded = match source {
+    let malformed = |reason: String| DataError::Malformed {
+        name,
+        cache: cache_dir(),
+        reason,
+    };
+    let loaded = guarded(|| match source {
         Source::Cifar10 => vision::cifar::load(),
         Source::Mnist => vision::mnist::load(),
         _ => vision::fashion_mnist::load(),
-    };
-    let data = loaded.map_err(|error| DataError::Download {
-        name,
-        reason: one_line(&error.to_string()),
-        files,
+    })
+    .map_err(malformed)?;
+    let data = loaded.map_err(|error| {
+        let text = first_line(&error.to_string());
+        match text.strip_prefix(CLIENT) {
+            Some(reason) => DataError::Download {
+                name,
+                reason: without_repetition(reason),
+                files,
+            },
+            None => malformed(text),
+        }
     })?;
     let part = |images: &Tensor, labels: &Tensor| {
         match source {
             Source::Cifar10 => cifar_images(images, labels),
             _ => gray_images(images, labels),
         }
-        .map_err(|error| DataError::Malformed {
-            name,
-            reason: one_line(&error.to_string()),
-        })
+        .map_err(|error| malformed(first_line(&error.to_string())))
     };
     Ok((
         part(&data.train_images, &data.train_labels)?,
@@ -62,8 +79,58 @@ pub(crate) fn load(source: Source) -> Result<(Images, Images), DataError> {
     ))
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What candle-datasets writes before the client's errors; its other errors are about files that have arrived.
+const CLIENT: &str = "Api error: ";
+
+/// Calls candle-datasets; the error is what it panicked with.
+///
+/// Its parquet readers `unwrap` the decoding of every image (0.11.1), so that a damaged file in the hub's cache would
+/// end the program. The closure owns nothing that a panic could leave half done.
+fn guarded<T>(load: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(load)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        first_line(text.unwrap_or("its decoder panicked"))
+    })
+}
+
+/// The folder of the hub's cache, as `hf_hub::constants::resolve_cache_dir` (1.0.0) finds it.
+fn cache_dir() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    variable("HF_HUB_CACHE")
+        .or_else(|| variable("HUGGINGFACE_HUB_CACHE"))
+        .unwrap_or_else(|| {
+            variable("HF_HOME")
+                .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface")))
+                .unwrap_or_else(|| {
+                    variable("HOME")
+                        .unwrap_or_else(|| "/tmp".into())
+                        .join(".cache/huggingface")
+                })
+                .join("hub")
+        })
+}
+
+/// candle's errors carry a backtrace on further lines when one is asked for.
+fn first_line(text: &str) -> String {
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or("no reason given").trim().to_owned()
+}
+
+/// The client's transport errors end with the address in brackets, twice: it is left out of the line, which names the
+/// data set.
+fn without_repetition(reason: &str) -> String {
+    let reason = reason
+        .strip_prefix("HTTP request error: ")
+        .unwrap_or(reason);
+    let mut words: Vec<&str> = reason.split_whitespace().collect();
+    let is_address = |word: &str| word.starts_with("(http") && word.ends_with(')');
+    while words.len() > 1 && words.last().is_some_and(|word| is_address(word)) {
+        words.pop();
+    }
+    words.join(" ").trim_end_matches(" for url").to_owned()
 }
 
 fn cifar_images(images: &Tensor, labels: &Tensor) -> candle_core::Result<Images> {
@@ -175,6 +242,32 @@ mod tests {
         let flat = Tensor::zeros((2, 10), DType::F32, &Device::Cpu).unwrap();
         let error = gray_images(&flat, &labels).unwrap_err().to_string();
         assert!(error.contains("10 pixels"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_in_the_decoder_is_an_error() {
+        let error = guarded(|| -> u8 { panic!("called unwrap on\n{}", "Err(truncated)") });
+        assert_eq!(error, Err("called unwrap on".to_owned()));
+        assert_eq!(
+            guarded(|| -> u8 { std::panic::panic_any(3) }),
+            Err("its decoder panicked".to_owned())
+        );
+        assert_eq!(guarded(|| 3), Ok(3));
+    }
+
+    #[test]
+    fn the_address_is_not_repeated() {
+        let url = "http://127.0.0.1:9/datasets/cifar10";
+        assert_eq!(
+            without_repetition(&format!(
+                "HTTP request error: error sending request for url ({url}) ({url})"
+            )),
+            "error sending request"
+        );
+        assert_eq!(
+            without_repetition("Repository not found: a/b"),
+            "Repository not found: a/b"
+        );
     }
 
     #[test]

@@ -40,8 +40,24 @@ pub(crate) struct Pair {
     pub(crate) labels: PathBuf,
 }
 
-/// The files of the training and of the test part. Missing files are named as they should be.
+/// The files of the training and of the test part, in `dir` or, where torchvision puts them, in `dir/raw`. Missing files
+/// are named as they should be.
 pub(crate) fn files(dir: &Path) -> [Pair; 2] {
+    let inner = files_in(&dir.join("raw"));
+    if any(&inner) && !any(&files_in(dir)) {
+        return inner;
+    }
+    files_in(dir)
+}
+
+/// Whether one of the files is there.
+pub(crate) fn any(pairs: &[Pair; 2]) -> bool {
+    pairs
+        .iter()
+        .any(|pair| pair.images.is_file() || pair.labels.is_file())
+}
+
+fn files_in(dir: &Path) -> [Pair; 2] {
     ["train", "t10k"].map(|part| Pair {
         images: find(dir, &format!("{part}-images"), "idx3-ubyte"),
         labels: find(dir, &format!("{part}-labels"), "idx1-ubyte"),

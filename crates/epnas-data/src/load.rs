@@ -2,8 +2,8 @@
 
 use crate::cifar::{CIFAR10, CIFAR100, Format};
 use crate::{
-    DataConfig, DataError, Dataset, Images, Source, UnreadableFile, folder, hub, idx, resample,
-    synthetic,
+    DataConfig, DataError, Dataset, Images, Source, UnreadableFile, folder, hub, idx, listing,
+    resample, synthetic,
 };
 
 /// Reads the data set that `config` names.
@@ -17,7 +17,8 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
     load_reporting(config).map(|(dataset, _)| dataset)
 }
 
-/// As [`load`], and also returns the files that `unreadable = "skip"` left out, in the order of the data set.
+/// As [`load`], and also returns what `unreadable = "skip"` left out: image files in the order of
+/// the data set, then the directories of classes without training images.
 ///
 /// # Errors
 /// As [`load`].
@@ -38,7 +39,7 @@ pub fn load_reporting(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFil
             .collect::<Vec<_>>()
     };
     if let Some(dir) = &config.dir {
-        folder::require_dir(
+        listing::require_dir(
             dir,
             &format!("a folder with the files of {}", config.source),
         )?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::{Source, UnreadableFile};
+use crate::{ClassFinding, Source, UnreadableFile};
 
 /// What [`crate::check`] found in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,8 +20,12 @@ pub struct CheckReport {
     pub classes: Vec<ClassCount>,
     /// Sizes of the readable images as they are stored, by width, then height.
     pub sizes: Vec<SizeCount>,
-    /// Files that cannot be read, in the order of the data set.
+    /// Classes of an image folder without training images or with a single one, in the order of the labels.
+    pub class_findings: Vec<ClassFinding>,
+    /// Images that cannot be read, in the order of the data set.
     pub unreadable: Vec<UnreadableFile>,
+    /// Files of many images that cannot be read (CIFAR batches, IDX files), and a test folder without images.
+    pub damaged: Vec<UnreadableFile>,
     /// Images whose decoded pixels equal those of an earlier image.
     pub duplicates: Vec<Duplicate>,
     /// Files in the class directories whose names say that they are no images.
@@ -86,11 +90,37 @@ impl Duplicate {
 }
 
 impl CheckReport {
-    /// Whether there is nothing to complain about: all readable, no duplicates, no class without training images.
+    /// Whether there is nothing to complain about: all readable, no duplicates, no class without training images or
+    /// with a single one.
     pub fn is_clean(&self) -> bool {
-        self.unreadable.is_empty()
+        self.failure().is_none()
             && self.duplicates.is_empty()
+            && self.class_findings.is_empty()
             && self.classes.iter().all(|class| class.train > 0)
+    }
+
+    /// Why loading stops with the default settings, in one line: `2 images and 1 class cannot be used`. `None` when it
+    /// does not.
+    pub fn failure(&self) -> Option<String> {
+        let classes = self
+            .class_findings
+            .iter()
+            .filter(|finding| finding.problem.is_fatal())
+            .count();
+        let counted = |count: usize, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            n => Some(format!("{n} {many}")),
+        };
+        let parts: Vec<String> = [
+            counted(self.damaged.len(), "file", "files"),
+            counted(self.unreadable.len(), "image", "images"),
+            counted(classes, "class", "classes"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!parts.is_empty()).then(|| format!("{} cannot be used", parts.join(" and ")))
     }
 }
 
@@ -133,7 +163,20 @@ impl fmt::Display for CheckReport {
             writeln!(f, "  {} x {}: {}", size.width, size.height, size.images)?;
         }
         rest(f, sizes.len())?;
-        writeln!(f, "unreadable: {}", self.unreadable.len())?;
+        if !self.class_findings.is_empty() {
+            writeln!(f, "classes to look at: {}", self.class_findings.len())?;
+            for finding in self.class_findings.iter().take(SHOWN) {
+                writeln!(f, "  {finding}")?;
+            }
+            rest(f, self.class_findings.len())?;
+        }
+        if !self.damaged.is_empty() {
+            writeln!(f, "damaged files: {}", self.damaged.len())?;
+            for file in self.damaged.iter().take(SHOWN) {
+                writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
+            }
+        }
+        writeln!(f, "unreadable images: {}", self.unreadable.len())?;
         for file in self.unreadable.iter().take(SHOWN) {
             writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
         }

@@ -1,6 +1,6 @@
 //! Text, JSON and genotype forms, and where their errors point.
 
-use epnas_arch::{Arch, CellArch, genotype, parse_genotype};
+use epnas_arch::{Arch, CellArch, MacroSpace, Space, genotype, parse_genotype};
 
 #[test]
 fn text_examples() {
@@ -30,7 +30,12 @@ fn text_errors_point_at_the_character() {
         (
             "macro:c4.0",
             6,
-            "found \"c4\", expected an operation: one of mp, ap, c3",
+            "found \"c4\", expected an operation: one of mp, ap, c3, c5, d3, d5, or its full name",
+        ),
+        (
+            "micro:c4.-1+c3.-1",
+            6,
+            "found \"c4\", expected an operation: one of mp, ap, c3, c5, d3, d5, id, d7, or its full name",
         ),
         ("macro:c3", 8, "expected '.' between operation and sources"),
         ("macro:c3.", 9, "expected a number"),
@@ -275,4 +280,14 @@ fn genotype_errors_point_at_the_character() {
         assert!(error.message.contains(message), "{error}");
         assert_eq!(error.position, position, "{error}");
     }
+}
+
+#[test]
+fn the_text_form_is_wider_than_the_spaces() {
+    let arch: Arch = "macro:id.0".parse().unwrap();
+    let space = Space::Macro(MacroSpace {
+        layers: 1,
+        ..MacroSpace::default()
+    });
+    assert!(space.check(&arch).is_err(), "membership is the space's");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use epnas_data::{DataConfig, Part, Source, check};
+use epnas_data::{ClassProblem, DataConfig, Part, Source, check};
 use tempfile::TempDir;
 
 use crate::cifar::{TRAIN, real, records, write_cifar10};
@@ -77,7 +77,7 @@ fn a_folder_with_everything_wrong() {
             "folder, 7 images",
             "cat          4        1",
             "8 x 8: 4",
-            "unreadable: 1",
+            "unreadable images: 1",
             "train/dog/3.png: not a PNG or JPEG file",
             "duplicates: 3 (1 across classes, 1 across training and test)",
             "train/cat/1.png = train/dog/1.png, classes cat and dog",
@@ -90,6 +90,90 @@ fn a_folder_with_everything_wrong() {
         json["duplicates"][2]["parts"],
         serde_json::json!(["train", "test"])
     );
+}
+
+#[test]
+fn classes_without_images_are_listed_with_the_rest() {
+    let dir = TempDir::new().unwrap();
+    for (path, value) in [
+        ("train/ant/1.png", 1),
+        ("train/ant/2.png", 2),
+        ("train/bee/1.png", 3),
+        ("test/ant/1.png", 1),
+        ("test/wasp/1.png", 5),
+    ] {
+        png(&dir.path().join(path), 8, value);
+    }
+    fs::create_dir(dir.path().join("train/cow")).unwrap();
+    fs::create_dir(dir.path().join("train/dog")).unwrap();
+    fs::write(dir.path().join("train/dog/1.png"), "nothing").unwrap();
+    fs::create_dir(dir.path().join("test/nobody")).unwrap();
+    let report = check(dir.path(), &DataConfig::default()).unwrap();
+    let counts: Vec<_> = report
+        .classes
+        .iter()
+        .map(|c| (c.name.as_str(), c.train, c.test))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            ("ant", 2, 1),
+            ("bee", 1, 0),
+            ("cow", 0, 0),
+            ("dog", 0, 0),
+            ("wasp", 0, 1)
+        ]
+    );
+    let findings: Vec<_> = report
+        .class_findings
+        .iter()
+        .map(|f| (f.path.clone(), f.problem))
+        .collect();
+    assert_eq!(
+        findings,
+        [
+            ("train/bee", ClassProblem::SingleImage),
+            ("train/cow", ClassProblem::Empty),
+            ("train/dog", ClassProblem::NoneReadable),
+            ("test/wasp", ClassProblem::TestOnly)
+        ]
+        .map(|(path, problem)| (dir.path().join(path), problem))
+    );
+    assert_eq!(report.unreadable.len(), 1);
+    assert_eq!(report.duplicates.len(), 1);
+    assert_eq!(
+        report.failure().unwrap(),
+        "1 image and 3 classes cannot be used"
+    );
+    assert_mentions(
+        &report.to_string(),
+        &[
+            "classes to look at: 4",
+            "train/cow): no PNG or JPEG file",
+            "test/wasp): in the test part only",
+        ],
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["class_findings"][3]["problem"], "test_only");
+}
+
+#[test]
+fn a_test_folder_without_images_is_reported() {
+    let dir = TempDir::new().unwrap();
+    for class in ["ant", "bee"] {
+        for i in 0..2 {
+            png(
+                &dir.path().join(format!("train/{class}/{i}.png")),
+                8,
+                i + class.as_bytes()[0],
+            );
+        }
+    }
+    fs::create_dir_all(dir.path().join("test/ant")).unwrap();
+    let report = check(dir.path(), &DataConfig::default()).unwrap();
+    assert_eq!(report.damaged.len(), 1);
+    assert!(report.damaged[0].path.ends_with("test"));
+    assert!(!report.is_clean());
 }
 
 #[test]
@@ -117,9 +201,15 @@ fn cifar_with_a_copy_and_a_truncated_file() {
     fs::write(&fifth, &bytes[..100]).unwrap();
     let report = check(dir.path(), &DataConfig::default()).unwrap();
     assert_eq!(report.images, 50);
-    assert_eq!(report.unreadable.len(), 1);
-    assert_eq!(report.unreadable[0].path, fifth);
-    assert_mentions(&report.unreadable[0].reason, &["100 bytes", "truncated"]);
+    assert!(report.unreadable.is_empty(), "a file of many is no image");
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].path, fifth);
+    assert_mentions(&report.damaged[0].reason, &["100 bytes", "truncated"]);
+    assert_eq!(report.failure().unwrap(), "1 file cannot be used");
+    assert_mentions(
+        &report.to_string(),
+        &["damaged files: 1", "data_batch_5.bin: 100 bytes"],
+    );
     assert_eq!(report.duplicates.len(), 1);
     let pair = &report.duplicates[0];
     assert_eq!(
@@ -145,6 +235,16 @@ fn idx_files() {
         ..DataConfig::default()
     };
     assert_eq!(check(dir.path(), &fashion).unwrap().classes[8].name, "bag");
+    let labels = dir.path().join("t10k-labels-idx1-ubyte");
+    fs::copy(dir.path().join("t10k-images-idx3-ubyte"), &labels).unwrap();
+    let report = check(dir.path(), &DataConfig::default()).unwrap();
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].path, labels);
+    assert_mentions(
+        &report.damaged[0].reason,
+        &["magic number 0x00000803", "an IDX file of labels"],
+    );
+    assert_eq!((report.images, report.unreadable.len()), (40, 0));
 }
 
 #[test]
@@ -156,7 +256,7 @@ fn no_data_set_is_an_error() {
     );
     assert_mentions(
         &message(check(dir.path(), &DataConfig::default())),
-        &["no known data set"],
+        &["an empty folder", "CIFAR"],
     );
 }
 
@@ -165,7 +265,7 @@ fn the_real_set() {
     let Some(dir) = real() else { return };
     let report = check(&dir, &DataConfig::default()).unwrap();
     assert_eq!(report.images, 60_000);
-    assert!(report.unreadable.is_empty());
+    assert_eq!(report.failure(), None);
     assert_eq!(report.sizes.len(), 1);
     println!("{report}");
 }

@@ -96,10 +96,31 @@ fn train_and_test_directories() {
         assert_eq!(red_values(&images), [33, test.len() as u8]);
     }
     png(&dir.path().join("test/wasp/one.png"), 8, 33);
+    let mut config = reading(Source::Folder, dir.path());
     assert_mentions(
-        &message(load(&reading(Source::Folder, dir.path()))),
-        &["test/wasp", "no training images", "3 classes"],
+        &message(load(&config)),
+        &[
+            "1 class without training images: wasp",
+            "test/wasp)",
+            "skip",
+        ],
     );
+    config.unreadable = Unreadable::Skip;
+    let (dataset, skipped) = load_reporting(&config).unwrap();
+    assert_eq!(dataset.classes, ["Bee", "ant", "zebra"]);
+    assert_eq!(dataset.test.unwrap().labels, [1, 2]);
+    assert_eq!(skipped.len(), 1);
+    assert_eq!(skipped[0].path, dir.path().join("test/wasp"));
+}
+
+#[test]
+fn part_directories_may_be_capitalized() {
+    let dir = TempDir::new().unwrap();
+    three_classes(&dir.path().join("Train"));
+    png(&dir.path().join("Validation/ant/one.png"), 8, 33);
+    let dataset = load(&reading(Source::Folder, dir.path())).unwrap();
+    assert_eq!(dataset.classes, ["Bee", "ant", "zebra"]);
+    assert_eq!(dataset.test.unwrap().labels, [1]);
 }
 
 #[test]
@@ -248,18 +269,63 @@ fn unreadable_images_are_fatal_or_skipped() {
 }
 
 #[test]
-fn a_class_without_a_readable_image_is_an_error() {
+fn classes_without_a_readable_image_are_fatal_or_skipped() {
     let dir = TempDir::new().unwrap();
     three_classes(dir.path());
-    fs::create_dir(dir.path().join("cow")).unwrap();
+    let cow = dir.path().join("cow");
+    fs::create_dir(&cow).unwrap();
     let mut config = reading(Source::Folder, dir.path());
-    config.unreadable = Unreadable::Skip;
     assert_mentions(
         &message(load(&config)),
-        &["cow: no PNG or JPEG files", "every class"],
+        &[
+            "1 class without training images: cow",
+            &format!("({}): no PNG or JPEG file", cow.display()),
+            "at least one image of every class",
+            "skip",
+        ],
     );
-    fs::write(dir.path().join("cow/one.png"), "hello").unwrap();
-    assert_mentions(&message(load(&config)), &["no readable image of class cow"]);
+    config.unreadable = Unreadable::Skip;
+    for file in [None, Some("one.png")] {
+        if let Some(file) = file {
+            fs::write(cow.join(file), "hello").unwrap();
+        }
+        let (dataset, skipped) = load_reporting(&config).unwrap();
+        // Without cow, zebra's label is 2 again.
+        assert_eq!(dataset.classes, ["Bee", "ant", "zebra"]);
+        assert_eq!(dataset.train.class_counts(3), [8; 3]);
+        assert_eq!(dataset.train.labels.last(), Some(&2));
+        let paths: Vec<_> = skipped.iter().map(|file| file.path.clone()).collect();
+        let expected = file.map(|file| cow.join(file)).into_iter();
+        assert_eq!(paths, expected.chain([cow.clone()]).collect::<Vec<_>>());
+    }
+    // Of two classes, one must not be left alone.
+    let dir = TempDir::new().unwrap();
+    png(&dir.path().join("ant/1.png"), 8, 1);
+    fs::create_dir(dir.path().join("cow")).unwrap();
+    config.dir = Some(dir.path().to_owned());
+    assert_mentions(
+        &message(load(&config)),
+        &["class ant only", "at least 2 classes"],
+    );
+}
+
+#[test]
+fn a_class_of_one_image_is_trained_on() {
+    let dir = TempDir::new().unwrap();
+    three_classes(dir.path());
+    png(&dir.path().join("cow/only.png"), 8, 250);
+    let config = reading(Source::Folder, dir.path());
+    let dataset = load(&config).unwrap();
+    assert_eq!(dataset.classes, ["Bee", "ant", "cow", "zebra"]);
+    let test = dataset.test.clone().unwrap();
+    // A fifth of 31 is 6.
+    assert_eq!(test.class_counts(4), [2, 2, 0, 2]);
+    assert_eq!(dataset.train.class_counts(4), [8, 8, 1, 8]);
+    let mut config = config;
+    config.validation = epnas_data::Share::Fraction(0.2);
+    let parts = epnas_data::split(&dataset, &config, 1).unwrap();
+    assert_eq!((parts.train.len(), parts.validation.len()), (20, 5));
+    assert!(parts.train.contains(&16), "cow, after 8 Bee and 8 ant");
 }
 
 #[test]
@@ -304,7 +370,7 @@ fn wrong_folders_are_named() {
     );
     assert_mentions(
         &message(detect(dir.path())),
-        &["no known data set", "CIFAR", "one directory"],
+        &["an empty folder", "CIFAR", "one directory"],
     );
     png(&dir.path().join("only/1.png"), 8, 1);
     assert_mentions(
@@ -314,17 +380,29 @@ fn wrong_folders_are_named() {
     png(&dir.path().join("other/1.png"), 8, 1);
     assert_mentions(
         &message(load(&reading(Source::Folder, dir.path()))),
-        &["test_fraction", "class only has 1"],
+        &[
+            "data.test_fraction = 0.2",
+            "at least 2 images of some class",
+        ],
+    );
+    png(&dir.path().join("other/2.png"), 8, 2);
+    png(&dir.path().join("only/2.png"), 8, 2);
+    assert_mentions(
+        &message(load(&reading(Source::Folder, dir.path()))),
+        &[
+            "data.test_fraction = 0.2: expected 2 to 2 images",
+            "2 classes",
+            &format!("out of the 4 images of {}, got 1", dir.path().display()),
+        ],
     );
     let file = dir.path().join("only/1.png");
     assert_mentions(
         &message(load(&reading(Source::Folder, &file))),
         &["1.png: a file", "folder"],
     );
-    assert_mentions(
-        &message(decode_image(&absent, 32, 3)),
-        &["absent", "No such file"],
-    );
+    let error = message(decode_image(&absent, 32, 3));
+    assert_mentions(&error, &["absent: cannot be read: No such file"]);
+    assert!(!error.contains("skip"), "no setting of the loader: {error}");
     assert_mentions(&message(decode_image(&file, 0, 3)), &["image_size = 0"]);
     assert_mentions(
         &message(decode_image(&file, 32, 4)),

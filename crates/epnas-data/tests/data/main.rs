@@ -3,6 +3,7 @@
 mod augmentation;
 mod checking;
 mod cifar;
+mod detection;
 mod folders;
 mod hub;
 mod idx;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use epnas_data::{DataConfig, Dataset, Images, Share, SplitKind, epoch_order, split};
+use epnas_data::{DataConfig, DataError, Dataset, Images, Share, SplitKind, epoch_order, split};
 use proptest::prelude::*;
 
 use crate::{assert_mentions, message};
@@ -109,8 +109,13 @@ fn what_cannot_be_divided_is_an_error() {
         &["data.validation = 0", "at least 1"],
     );
     assert_mentions(
-        &with(Share::Count(3), SplitKind::Stratified),
-        &["data.validation = 3", "4 to 36 images", "4 classes"],
+        &with(Share::Fraction(0.06), SplitKind::Stratified),
+        // 0.06 of 40 is 2.4: the number that did not fit is 2.
+        &[
+            "data.validation = 0.06: expected 4 to 36 images",
+            "4 classes",
+            "out of the 40 training images of made_up, got 2",
+        ],
     );
     assert_mentions(
         &with(Share::Count(37), SplitKind::Stratified),
@@ -133,15 +138,15 @@ fn what_cannot_be_divided_is_an_error() {
         0,
     ));
     assert_mentions(&error, &["data.split", "class_3", "stratified"]);
-    let lonely = labeled([vec![0; 20], vec![1]].concat(), 2);
+    let pairs = labeled(vec![0, 1, 2], 3);
     let error = message(split(
-        &lonely,
-        &config(Share::Count(5), SplitKind::Stratified),
+        &pairs,
+        &config(Share::Count(1), SplitKind::Stratified),
         0,
     ));
     assert_mentions(
         &error,
-        &["data.validation = 5", "class_1 has 1", "at least 2"],
+        &["data.validation = 1", "at least 2 images of some class"],
     );
     let mut limited = config(Share::Count(4), SplitKind::Stratified);
     limited.train_limit = Some(3);
@@ -151,10 +156,61 @@ fn what_cannot_be_divided_is_an_error() {
     );
 }
 
+#[test]
+fn the_single_image_of_a_class_is_trained_on() {
+    let labels = [vec![1], vec![0; 20], vec![2, 2]].concat();
+    let dataset = labeled(labels, 3);
+    for seed in 0..20 {
+        let mut config = config(Share::Count(5), SplitKind::Stratified);
+        let got = split(&dataset, &config, seed).unwrap();
+        assert_eq!(counts(&dataset, &got.validation), [4, 0, 1]);
+        assert_eq!(counts(&dataset, &got.train), [16, 1, 1]);
+        // The least and the most that can validate.
+        for (take, expected) in [(2, [1, 0, 1]), (20, [19, 0, 1])] {
+            config.validation = Share::Count(take);
+            let got = split(&dataset, &config, seed).unwrap();
+            assert_eq!(counts(&dataset, &got.validation), expected);
+        }
+        // A limit keeps it too: of 16, 1 and 1.
+        config.validation = Share::Count(5);
+        for (limit, expected) in [(3, [1, 1, 1]), (17, [15, 1, 1])] {
+            config.train_limit = Some(limit);
+            let got = split(&dataset, &config, seed).unwrap();
+            assert_eq!(counts(&dataset, &got.train), expected);
+        }
+        config.train_limit = Some(2);
+        assert_mentions(
+            &message(split(&dataset, &config, seed)),
+            &["data.train_limit = 2", "at least 3", "3 classes"],
+        );
+    }
+}
+
+#[test]
+fn a_label_without_a_class_is_an_error() {
+    let dataset = labeled(vec![0, 1, 0, 2, 1], 2);
+    for kind in [SplitKind::Fixed, SplitKind::Stratified] {
+        let error = split(&dataset, &config(Share::Count(2), kind), 0);
+        assert!(matches!(
+            error,
+            Err(DataError::Label {
+                index: 3,
+                label: 2,
+                classes: 2,
+                ..
+            })
+        ));
+        assert_mentions(
+            &message(error),
+            &["label 2 of training image 3 of made_up", "below 2"],
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn splits_are_disjoint_complete_and_stratified(
-        sizes in proptest::collection::vec(2usize..60, 2..8),
+        sizes in proptest::collection::vec(1usize..60, 2..8).prop_filter("nothing to divide", |s| s.iter().any(|&n| n > 1)),
         fraction in 0.02f64..0.98,
         seed: u64,
     ) {
@@ -162,7 +218,8 @@ proptest! {
         let order = epoch_order(&(0..labels.len() as u32).collect::<Vec<_>>(), seed);
         let dataset = labeled(order.iter().map(|&i| labels[i as usize]).collect(), sizes.len());
         let total = labels.len();
-        let take = ((total as f64 * fraction) as usize).clamp(sizes.len(), total - sizes.len());
+        let divisible = sizes.iter().filter(|&&n| n > 1).count();
+        let take = ((total as f64 * fraction) as usize).clamp(divisible, total - sizes.len());
         let got = split(&dataset, &config(Share::Count(take), SplitKind::Stratified), seed).unwrap();
         prop_assert_eq!(got.validation.len(), take);
         prop_assert!(got.train.is_sorted() && got.validation.is_sorted());
@@ -171,7 +228,7 @@ proptest! {
         prop_assert_eq!(got.train.len() + take, total);
         for (class, &n) in counts(&dataset, &got.validation).iter().enumerate() {
             let size = sizes[class];
-            prop_assert!(n >= 1 && n < size);
+            prop_assert!(n < size && (n >= 1) == (size > 1));
             // Rounding moves a class by less than one image, the minimum of one elsewhere by at most one per class.
             let share = size as f64 * take as f64 / total as f64;
             let slack = 1.0 + sizes.len() as f64;

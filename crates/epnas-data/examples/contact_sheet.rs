@@ -1,22 +1,32 @@
-//! Draws the first images of the built-in set as one picture, a class a row.
+//! Draws the first images of the built-in set as one picture, a class a column.
 //!
-//! `cargo run -p epnas-data --example contact_sheet [FILE.png]` writes `contact_sheet.png` or the file named.
+//! `cargo run -p epnas-data --example contact_sheet [FILE.png [ROWS [BITS]]]` writes `contact_sheet.png` or the file
+//! named, with ROWS images of every class (default 16) and BITS bits per channel (1 to 8, default 8: as they are).
+//! `docs/synthetic.png` is `contact_sheet docs/synthetic.png 3 4`, which keeps it small.
+
+use std::fs::File;
+use std::io::BufWriter;
 
 use epnas_data::{DataConfig, SyntheticConfig, load};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{RgbImage, imageops};
 
-/// Images of every class.
-const COLUMNS: usize = 16;
 /// Every pixel becomes a square of this side.
 const ZOOM: u32 = 2;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args()
-        .nth(1)
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments
+        .next()
         .unwrap_or_else(|| "contact_sheet.png".to_owned());
+    let rows: usize = arguments.next().map_or(Ok(16), |text| text.parse())?;
+    let bits: u8 = arguments.next().map_or(Ok(8), |text| text.parse())?;
+    if rows == 0 || !(1..=8).contains(&bits) {
+        return Err("expected at least 1 row, and 1 to 8 bits".into());
+    }
     let config = DataConfig {
         synthetic: SyntheticConfig {
-            train: 10 * COLUMNS,
+            train: 10 * rows,
             test: 10,
             ..SyntheticConfig::default()
         },
@@ -24,24 +34,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let dataset = load(&config)?;
     let (width, height) = (dataset.train.width as u32, dataset.train.height as u32);
-    let mut sheet = RgbImage::new(
-        width * COLUMNS as u32,
-        height * dataset.classes.len() as u32,
-    );
+    let mut sheet = RgbImage::new(width * dataset.classes.len() as u32, height * rows as u32);
     let mut drawn = vec![0; dataset.classes.len()];
     for (index, &label) in dataset.train.labels.iter().enumerate() {
         let Some(image) = RgbImage::from_raw(width, height, dataset.train.image(index).to_vec())
         else {
             return Err("the images are not in color".into());
         };
-        let column = &mut drawn[label as usize];
+        let row = &mut drawn[label as usize];
         imageops::replace(
             &mut sheet,
             &image,
-            *column * i64::from(width),
-            i64::from(label * height),
+            i64::from(label * width),
+            *row * i64::from(height),
         );
-        *column += 1;
+        *row += 1;
+    }
+    let most = u32::from(u8::MAX >> (8 - bits));
+    for value in sheet.iter_mut() {
+        *value = (u32::from(*value >> (8 - bits)) * 255 / most) as u8;
     }
     let sheet = imageops::resize(
         &sheet,
@@ -49,7 +60,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sheet.height() * ZOOM,
         imageops::FilterType::Nearest,
     );
-    sheet.save(&path)?;
-    println!("{path}: from the top {}", dataset.classes.join(", "));
+    let file = BufWriter::new(File::create(&path)?);
+    sheet.write_with_encoder(PngEncoder::new_with_quality(
+        file,
+        CompressionType::Best,
+        FilterType::NoFilter,
+    ))?;
+    println!("{path}: from the left {}", dataset.classes.join(", "));
     Ok(())
 }

@@ -83,7 +83,7 @@ fn wrong_types_are_named_with_line() {
     );
     assert_eq!(
         message("seed = -1\n"),
-        "`seed` (line 1) is -1, expected a number of at least 0"
+        "`seed` (line 1) is -1, expected a whole number from 0 to 2^63-1"
     );
     assert_eq!(
         message("[search]\nselection = \"topk\"\n"),
@@ -94,10 +94,126 @@ fn wrong_types_are_named_with_line() {
         message("[space]\nkind = \"makro\"\n"),
         "`space.kind` (line 2) is \"makro\", expected one of \"macro\", \"micro\"; did you mean `macro`?"
     );
+}
+
+#[test]
+fn a_section_without_its_kind_has_the_default_kind() {
+    let layers = |config: &Config| match &config.space {
+        Space::Macro(space) => space.layers,
+        Space::Micro(_) => 0,
+    };
+    let config = Config::from_toml("[space]\nlayers = 4\n").expect("a macro space");
+    assert_eq!(layers(&config), 4);
+    let sets = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let config =
+        Config::from_toml_with("", &sets(&[("space.layers", "3")])).expect("a layer count");
+    assert_eq!(layers(&config), 3);
+    let named = sets(&[("space.kind", "macro")]);
+    let config = Config::from_toml_with("[space]\nlayers = 4\n", &named).expect("the same kind");
+    assert_eq!(layers(&config), 4, "the kind did not change");
     assert_eq!(
-        message("[space]\nlayers = 4\n"),
-        "`space.kind` is missing, expected one of \"macro\", \"micro\""
+        message("[space]\nblocks = 4\n"),
+        "unknown key `space.blocks` (line 2); did you mean `space.kind = \"micro\"`?"
     );
+    // What a section means is decided first, whatever the order.
+    let late = sets(&[
+        ("space.blocks", "2"),
+        ("space.kind", "micro"),
+        ("training.epochs", "9"),
+        ("training.preset", "mfas"),
+    ]);
+    let config = Config::from_toml_with("", &late).expect("both kinds");
+    assert!(matches!(&config.space, Space::Micro(space) if space.blocks == 2));
+    assert_eq!(
+        (config.training.preset, config.training.recipe.epochs),
+        (Preset::Mfas, 9)
+    );
+}
+
+#[test]
+fn abbreviations_are_understood() {
+    for (text, suggestion) in [
+        ("[train]\nlr = 0.1\n", "train.learning_rate"),
+        ("[training]\ndecay = 0.1\n", "training.weight_decay"),
+        ("[training]\nbatch_size = 1\n", "training.batch"),
+        ("[space]\ncells = 2\n", "network.cells_per_stage"),
+    ] {
+        let error = message(text);
+        assert!(
+            error.ends_with(&format!("; did you mean `{suggestion}`?")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn errors_are_one_line() {
+    let mut config = Config::default();
+    for (key, value) in [
+        ("seed", "1\n2"),
+        ("search.selection", "top\nk"),
+        ("search.budget", "so\non"),
+        ("search.it\ner", "2"),
+    ] {
+        let error = config.set(key, value).expect_err(key).to_string();
+        assert!(!error.contains('\n') && error.contains("\\n"), "{error}");
+    }
+}
+
+#[test]
+fn whole_numbers_end_where_those_of_toml_do() {
+    let mut config = Config::default();
+    config.set("seed", "9223372036854775807").expect("2^63-1");
+    assert_eq!(config.seed, 9_223_372_036_854_775_807);
+    for seed in [
+        "9223372036854775808",
+        "18446744073709551615",
+        "99999999999999999999999",
+    ] {
+        let expected = format!("`seed` is {seed}, expected a whole number from 0 to 2^63-1");
+        let error = config.set("seed", seed).expect_err(seed).to_string();
+        assert_eq!(error, expected);
+        let error = message(&format!("seed = {seed}\n"));
+        assert_eq!(error, expected.replace("`seed` is", "`seed` (line 1) is"));
+    }
+}
+
+#[test]
+fn what_the_selection_and_the_final_training_need_is_checked_first() {
+    for (text, expected) in [
+        (
+            "[training]\nepochs = 2\nwarmup_epochs = 1\n[select]\nepochs = 1\n",
+            "`select.epochs` is 1, expected more than the 1 of training.warmup_epochs",
+        ),
+        (
+            "[train]\nepochs = 1\nwarmup_epochs = 1\n",
+            "`train.warmup_epochs` is 1, expected fewer than `epochs`",
+        ),
+        (
+            "[select]\nchannels = 5000\n",
+            "`select.channels` is 5000, expected a whole number from 1 to 4096",
+        ),
+        (
+            "[select]\ncells_per_stage = 33\n",
+            "`select.cells_per_stage` is 33, expected a whole number from 1 to 32",
+        ),
+        (
+            "[train]\nchannels = 4097\n",
+            "`train.channels` is 4097, expected 1 to 4096",
+        ),
+        (
+            "[train]\ncells_per_stage = 0\n",
+            "`train.cells_per_stage` is 0, expected 1 to 32",
+        ),
+    ] {
+        assert_eq!(message(text), expected);
+    }
+    // Nothing is retrained, so nothing of it can fail.
+    Config::from_toml("[training]\nepochs = 2\nwarmup_epochs = 1\n[select]\ntop = 0\nepochs = 1\n")
+        .expect("no selection");
 }
 
 #[test]
@@ -141,14 +257,40 @@ fn values_out_of_range_are_named() {
     ] {
         assert_eq!(message(text), expected);
     }
-    for (text, key) in [
-        ("[space]\nkind = \"macro\"\nlayers = 99\n", "space"),
-        ("[network]\nchannels = 0\n", "network"),
-        ("[surrogate]\nhidden = 0\n", "surrogate"),
+    for (text, expected) in [
+        (
+            "[space]\nkind = \"macro\"\nlayers = 99\n",
+            "`space.layers` is 99, expected 1 to 48",
+        ),
+        (
+            "[network]\nchannels = 0\n",
+            "`network.channels` is 0, expected 1 to 4096",
+        ),
+        (
+            "[surrogate]\nhidden = 0\n",
+            "`surrogate.hidden` is 0, expected 1 to 4096",
+        ),
     ] {
         let error = Config::from_toml(text).expect_err(text);
         assert!(matches!(error, SettingsError::Value { .. }), "{error}");
-        assert!(error.to_string().contains(key), "{error}");
+        assert_eq!(error.to_string(), expected);
+    }
+    // A negative number is told the range that is documented.
+    for (text, expected) in [
+        (
+            "[search]\niterations = -1\n",
+            "`search.iterations` (line 2) is -1, expected a whole number from 1 to 1000",
+        ),
+        (
+            "[network]\nchannels = -1\n",
+            "`network.channels` (line 2) is -1, expected a whole number from 1 to 4096",
+        ),
+        (
+            "[training]\nepochs = -1\n",
+            "`training.epochs` (line 2) is -1, expected a whole number of at least 1",
+        ),
+    ] {
+        assert_eq!(message(text), expected);
     }
 }
 

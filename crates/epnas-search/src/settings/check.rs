@@ -7,6 +7,7 @@ use toml::{Spanned, Table, Value};
 
 use super::schema::{Alternative, Schema};
 use super::suggest::{documented_range, short_form, slip};
+use super::words::{expected, one_of, shown};
 use super::{SettingsError, join, line_at};
 
 type Json = serde_json::Value;
@@ -19,6 +20,18 @@ pub(super) fn check(
 ) -> Result<(), SettingsError> {
     let walk = Walk { schema, text };
     walk.value("", &Value::Table(table.clone()), schema.root())
+}
+
+/// The documented range of the key, such as "from 1 to 1000".
+pub(super) fn range_of(schema: &Schema, key: &str) -> Option<String> {
+    let mut place = schema.root();
+    for part in key.split('.') {
+        let alternatives = schema.alternatives(place);
+        place = alternatives
+            .iter()
+            .find_map(|table| table.properties.get(part).copied())?;
+    }
+    schema.description(place).and_then(documented_range)
 }
 
 struct Walk<'s> {
@@ -181,7 +194,7 @@ impl<'s> Walk<'s> {
         };
         let documented = self.schema.description(schema).and_then(documented_range);
         let range = match (documented, numbers[0].minimum, numbers[0].maximum) {
-            (Some((low, high)), ..) => format!("{number} from {low} to {high}"),
+            (Some(range), ..) => format!("{number} {range}"),
             (None, Some(low), Some(high)) => format!("{number} from {low} to {high}"),
             (None, Some(low), None) => format!("{number} of at least {low}"),
             (None, None, Some(high)) => format!("{number} of at most {high}"),
@@ -217,7 +230,7 @@ impl<'s> Walk<'s> {
     }
 
     /// The suggestion is, in this order: the word of the section's tag under which the key exists (`variant`), a
-    /// sibling with a slip, the same name in another section, a sibling in short form, and then slips and short forms
+    /// sibling with a slip or in short form, the same name in another section, and then slips and short forms
     /// elsewhere.
     fn unknown(
         &self,
@@ -239,8 +252,8 @@ impl<'s> Walk<'s> {
             key: path.to_owned(),
             suggestion: variant
                 .or_else(|| slip(name, siblings()).map(sibling))
-                .or_else(|| elsewhere(name))
                 .or_else(|| short_form(name, siblings()).map(sibling))
+                .or_else(|| elsewhere(name))
                 .or_else(|| elsewhere(slip(name, names())?))
                 .or_else(|| elsewhere(short_form(name, names())?)),
         }
@@ -274,56 +287,4 @@ pub(super) fn tag<'s>(tables: &[&Alternative<'s>]) -> Option<(&'s str, Vec<&'s s
             .collect();
         words.map(|words| (name, words))
     })
-}
-
-fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
-    match words.as_slice() {
-        [only] => only.clone(),
-        words => format!("one of {}", words.join(", ")),
-    }
-}
-
-/// What may stand at a place, in words.
-pub(super) fn expected(alternatives: &[Alternative<'_>]) -> String {
-    let mut parts = BTreeSet::new();
-    let mut words = BTreeSet::new();
-    for alternative in alternatives {
-        if let Some(allowed) = &alternative.words {
-            words.extend(allowed.iter().copied());
-            continue;
-        }
-        if alternative.is_table() {
-            parts.insert("a table");
-        }
-        for kind in &alternative.types {
-            parts.insert(match *kind {
-                "string" => "a string",
-                "integer" => "a whole number",
-                "number" => "a number",
-                "boolean" => "true or false",
-                "array" => "a list",
-                "object" => "a table",
-                _ => continue,
-            });
-        }
-    }
-    let mut parts: Vec<String> = parts.into_iter().map(str::to_owned).collect();
-    if !words.is_empty() {
-        parts.push(one_of(words.into_iter()));
-    }
-    if parts.is_empty() {
-        "any value".to_owned()
-    } else {
-        parts.join(" or ")
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Table(_) => "a table".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::String(text) => format!("the string \"{text}\""),
-        other => other.to_string(),
-    }
 }

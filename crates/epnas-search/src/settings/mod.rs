@@ -7,9 +7,12 @@
 
 mod check;
 mod complete;
+mod error;
+mod large;
 mod reference;
 mod schema;
 mod suggest;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -18,101 +21,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+pub use error::SettingsError;
 pub use reference::KeyDoc;
 use schema::Schema;
-
-/// Why a settings document was refused. Each message is one line and names the key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// The text is not TOML.
-    #[error("not valid TOML{}: {message}", at(*line))]
-    Syntax {
-        /// Line in the text, from 1.
-        line: Option<usize>,
-        /// What the parser expected.
-        message: String,
-    },
-    /// No setting has this name.
-    #[error("unknown key `{}`{}{}", escaped(key), at(*line), hint(suggestion))]
-    UnknownKey {
-        /// Full path of the key, such as `search.iteratons`.
-        key: String,
-        /// Line in the text, from 1.
-        line: Option<usize>,
-        /// The nearest key that exists.
-        suggestion: Option<String>,
-    },
-    /// The value has the wrong type or is not one of the allowed words.
-    #[error("`{}`{} is {}, expected {expected}{}", escaped(key), at(*line), escaped(found), hint(suggestion))]
-    Type {
-        /// Full path of the key.
-        key: String,
-        /// Line in the text, from 1.
-        line: Option<usize>,
-        /// The value that was found.
-        found: String,
-        /// What is accepted.
-        expected: String,
-        /// The nearest allowed word.
-        suggestion: Option<String>,
-    },
-    /// The value has the right type but is out of range or does not fit the other settings.
-    #[error("`{key}` is {}, expected {expected}", escaped(value))]
-    Value {
-        /// Full path of the key.
-        key: String,
-        /// The value that was found.
-        value: String,
-        /// What is accepted.
-        expected: String,
-    },
-    /// A `--set` argument that is not `key=value`.
-    #[error(
-        "`{}` is not key=value, for example search.iterations=2",
-        escaped(argument)
-    )]
-    Assignment {
-        /// The argument as given.
-        argument: String,
-    },
-}
-
-/// `text` on one line: what is no printable character is shown as its escape.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            control if control.is_control() => out.extend(control.escape_default()),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-fn at(line: Option<usize>) -> String {
-    line.map_or_else(String::new, |line| format!(" (line {line})"))
-}
-
-fn hint(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
-}
-
-impl SettingsError {
-    /// A value out of range, for validation code.
-    pub fn value(
-        key: impl Into<String>,
-        value: impl ToString,
-        expected: impl Into<String>,
-    ) -> Self {
-        Self::Value {
-            key: key.into(),
-            value: value.to_string(),
-            expected: expected.into(),
-        }
-    }
-}
 
 /// Parses `text` as settings of type `T`, after applying `sets` (pairs of dotted key and raw value) over it: first those
 /// that choose what a section means (a `kind` or `preset`), then the others, each in the given order.
@@ -123,8 +34,8 @@ pub fn parse<T: JsonSchema + DeserializeOwned>(
     text: &str,
     sets: &[(String, String)],
 ) -> Result<T, SettingsError> {
-    let mut table = parse_table(text)?;
     let schema = Schema::of::<T>();
+    let mut table = parse_table(text).map_err(|error| large::written(&schema, error, text))?;
     complete::complete(&schema, &mut table);
     check::check(&schema, &table, Some(text))?;
     let chooses = |key: &str| CHOOSERS.contains(&key.rsplit('.').next().unwrap_or(key));
@@ -267,36 +178,11 @@ fn assign(schema: &Schema, table: &mut Table, key: &str, raw: &str) -> Result<()
         place(&mut attempt, key, text)?;
         complete::complete(schema, &mut attempt);
         if check::check(schema, &attempt, None).is_err() {
-            return Err(too_large(error, raw));
+            return Err(large::assigned(schema, error, raw));
         }
     }
     *table = attempt;
     Ok(())
-}
-
-/// TOML's whole numbers end at 2^63-1; larger ones were taken for words, and are shown as the numbers they are.
-fn too_large(error: SettingsError, raw: &str) -> SettingsError {
-    let digits = raw.strip_prefix(['+', '-']).unwrap_or(raw);
-    let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
-    match error {
-        SettingsError::Type {
-            key,
-            line,
-            expected,
-            suggestion,
-            ..
-        } if whole => SettingsError::Type {
-            key,
-            line,
-            found: raw.to_owned(),
-            expected: match expected.as_str() {
-                "a whole number" => format!("a whole number up to {}", i64::MAX),
-                _ => expected,
-            },
-            suggestion,
-        },
-        other => other,
-    }
 }
 
 /// Words that choose what the rest of their section means: changing one starts the section afresh.

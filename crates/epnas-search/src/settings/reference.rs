@@ -2,9 +2,9 @@
 
 use toml::{Table, Value};
 
-use super::check::expected;
 use super::join;
 use super::schema::{Alternative, Schema};
+use super::words::expected;
 
 /// One documented setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

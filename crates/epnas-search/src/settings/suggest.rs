@@ -32,14 +32,26 @@ pub(super) fn short_form<'a>(
     })
 }
 
-/// The range that a key's documentation states as `range A to B`.
-pub(super) fn documented_range(doc: &str) -> Option<(&str, &str)> {
-    let (_, rest) = doc.split_once("range ")?;
-    let mut words = rest.split_whitespace();
-    let (low, to, high) = (words.next()?, words.next()?, words.next()?);
-    let number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-    let high = high.trim_end_matches(['.', ';', ',', ')']);
-    (to == "to" && number(low) && number(high)).then_some((low, high))
+/// The range that a key's documentation states as `range A to B` or `at least A`, in words that follow "a number".
+pub(super) fn documented_range(doc: &str) -> Option<String> {
+    let number = |word: Option<&str>| {
+        let word = word?.trim_end_matches(['.', ';', ',', ')']);
+        word.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            .then(|| word.to_owned())
+    };
+    let both = doc.split("range ").skip(1).find_map(|rest| {
+        let mut words = rest.split_whitespace();
+        let low = number(words.next())?;
+        words.next().filter(|word| *word == "to")?;
+        Some(format!("from {low} to {}", number(words.next())?))
+    });
+    both.or_else(|| {
+        let (_, rest) = doc.split_once("at least ")?;
+        Some(format!(
+            "of at least {}",
+            number(rest.split_whitespace().next())?
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -71,13 +83,17 @@ mod tests {
     #[test]
     fn ranges_are_read_from_the_documentation() {
         for (doc, expected) in [
-            ("Default 3; range 1 to 1000.", Some(("1", "1000"))),
-            ("Default 0, range 0 to 2^63-1.", Some(("0", "2^63-1"))),
-            ("Range 1 to 100,000, default 25", None),
-            ("range 1 to 100,000; default 25", Some(("1", "100,000"))),
+            ("Default 3; range 1 to 1000.", Some("from 1 to 1000")),
+            ("Default 0, range 0 to 2^63-1.", Some("from 0 to 2^63-1")),
+            ("range 1 to 100,000; default 25", Some("from 1 to 100,000")),
+            (
+                "Default 128; at least 1. More words.",
+                Some("of at least 1"),
+            ),
             ("in the range of the paper", None),
+            ("at least that of the paper", None),
         ] {
-            assert_eq!(documented_range(doc), expected, "{doc}");
+            assert_eq!(documented_range(doc).as_deref(), expected, "{doc}");
         }
     }
 }

@@ -5,10 +5,11 @@
 //! everything else that goes wrong ends with 1.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use epnas_data::DataError;
-use epnas_search::{RunError, SearchError};
+use epnas_search::{DiskError, RunError, SearchError};
 use epnas_supernet::SupernetError;
 
 /// Exit code of bad input: flags, configuration, files named on the command line.
@@ -40,6 +41,18 @@ impl fmt::Display for OutputClosed {
 
 impl std::error::Error for OutputClosed {}
 
+/// Everything has been said already; only this exit code is left.
+#[derive(Debug)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
+
 /// A [`Usage`] error with `message`.
 pub(crate) fn usage(message: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Usage(anyhow::anyhow!("{message}")))
@@ -57,13 +70,50 @@ impl<T, E: Into<anyhow::Error>> OrUsage<T> for Result<T, E> {
     }
 }
 
+/// Whether the surroundings failed (the network, the download's cache) and not what the user named.
+fn is_environment(error: &DataError) -> bool {
+    matches!(
+        error,
+        DataError::Download { .. } | DataError::Malformed { .. }
+    )
+}
+
+/// An error of a data set: the user's to fix, unless the surroundings failed.
+pub(crate) fn of_data(error: DataError) -> anyhow::Error {
+    if is_environment(&error) {
+        error.into()
+    } else {
+        anyhow::Error::new(Usage(error.into()))
+    }
+}
+
+/// Whether the run folder cannot be made or written to, because of what it is or whose.
+fn is_no_folder(error: &DiskError) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.action, "make" | "write" | "lock")
+        && matches!(
+            error.source.kind(),
+            Kind::AlreadyExists
+                | Kind::NotADirectory
+                | Kind::IsADirectory
+                | Kind::NotFound
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::InvalidFilename
+        )
+}
+
 /// An error of a run: the user's to fix when it is about the configuration, the folder or the images.
 pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
+    if let SearchError::Run(RunError::Disk(disk)) = &error
+        && is_no_folder(disk)
+    {
+        return usage(format_args!(
+            "{disk}; expected a folder that can be written to"
+        ));
+    }
     let is_usage = match &error {
-        SearchError::Data(error) => !matches!(
-            error,
-            DataError::Download { .. } | DataError::Malformed { .. }
-        ),
+        SearchError::Data(error) => !is_environment(error),
         SearchError::Supernet(error) => {
             matches!(
                 error,
@@ -74,7 +124,9 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
         SearchError::Settings(_)
         | SearchError::Space(_)
         | SearchError::Nothing { .. }
-        | SearchError::Result { .. } => true,
+        | SearchError::Result { .. }
+        | SearchError::OtherImages { .. }
+        | SearchError::TrainingCheckpoint { .. } => true,
         _ => false,
     };
     if is_usage {
@@ -88,6 +140,9 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| cause.is::<OutputClosed>()) {
         return ExitCode::SUCCESS;
+    }
+    if let Some(Exit(code)) = error.chain().find_map(|cause| cause.downcast_ref()) {
+        return ExitCode::from(*code);
     }
     crate::output::stderr_line(&format!("error: {}", chain(error)));
     let is_usage = error.chain().any(|cause| cause.is::<Usage>());

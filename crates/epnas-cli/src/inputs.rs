@@ -9,6 +9,31 @@ use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
 use crate::failure::{OrUsage, usage};
+use crate::progress::shortened;
+
+/// Refuses `path`, where a folder is to be made or used, when a file is in the way.
+pub(crate) fn require_folder(path: &Path) -> anyhow::Result<()> {
+    for place in path.ancestors() {
+        match place.metadata() {
+            Ok(found) if found.is_dir() => break,
+            Ok(_) if place == path => {
+                return Err(usage(format_args!(
+                    "{} is a file; expected a folder",
+                    path.display()
+                )));
+            }
+            Ok(_) => {
+                return Err(usage(format_args!(
+                    "{}: {} is a file; expected a folder",
+                    path.display(),
+                    place.display()
+                )));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
 
 /// The configurations that are built into the command, by name. They are the files of `configs/`.
 pub(crate) const PRESETS: [(&str, &str); 5] = [
@@ -116,7 +141,33 @@ pub(crate) fn arch(text_or_file: &str) -> anyhow::Result<Arch> {
             .with_context(|| text_or_file.to_owned())
             .or_usage();
     }
-    parse_arch(text_or_file).or_usage()
+    if path.is_dir() {
+        return Err(usage(format_args!(
+            "{text_or_file} is a folder; expected an architecture or a file that holds one"
+        )));
+    }
+    if names_file(text_or_file) {
+        return Err(usage(format_args!(
+            "{text_or_file}: there is no such file; expected an architecture, or a file or run folder that holds one"
+        )));
+    }
+    // The text forms show their text themselves, with the place in it.
+    let is_json = text_or_file.starts_with('{');
+    parse_arch(text_or_file)
+        .map_err(|error| match is_json {
+            true => error.context(format!("`{}`", shortened(text_or_file, 60))),
+            false => error,
+        })
+        .or_usage()
+}
+
+/// Whether `text` looks like the path of a file and like no form of an architecture.
+fn names_file(text: &str) -> bool {
+    let is_arch = ["macro:", "micro:", "{", "Genotype"]
+        .iter()
+        .any(|beginning| text.starts_with(beginning));
+    let is_path = text.contains(std::path::is_separator) || Path::new(text).extension().is_some();
+    is_path && !is_arch
 }
 
 fn parse_arch(text: &str) -> anyhow::Result<Arch> {

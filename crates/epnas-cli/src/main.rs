@@ -1,12 +1,13 @@
 //! The `epnas` command: search, select, train, evaluate and use convolutional networks.
 //!
-//! Results go to standard output, progress and logs to standard error. Exit codes: 0 success, 1 failure, 2 bad input.
-//! The algorithms live in the other crates; a command reads its flags, calls them and prints.
+//! Results go to standard output, progress and logs to standard error. Exit codes: 0 success, 1 failure, 2 bad input,
+//! 130 and 143 after Ctrl-C and SIGTERM. The algorithms live in the other crates; a command reads its flags, calls them and prints.
 
 mod arguments;
 mod commands;
 mod failure;
 mod inputs;
+mod interrupt;
 mod logging;
 mod output;
 mod progress;
@@ -40,7 +41,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Space(args) => commands::space::run(args, global),
         Command::Data(args) => commands::data::run(args, global),
         Command::Config(args) => commands::config::run(args, global),
-        Command::Completions(args) => commands::completions::run(args),
+        Command::Completions(args) => commands::completions::run(args, global),
     }
 }
 

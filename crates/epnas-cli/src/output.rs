@@ -41,6 +41,20 @@ pub(crate) fn print_as<T: Serialize>(
     }
 }
 
+/// Prints a text that is in a language of its own (TOML, Graphviz, a shell's): as it is, or as the `text` of a JSON
+/// object that says with `key` and `name` what it is.
+pub(crate) fn print_source(
+    format: Format,
+    key: &str,
+    name: &str,
+    text: &str,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Json => print_json(&serde_json::json!({ key: name, "text": text })),
+        Format::Text => print(text),
+    }
+}
+
 /// Writes `bytes` to standard output.
 pub(crate) fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();

@@ -1,4 +1,4 @@
-//! Progress on standard error: bars on a terminal, one line per finished piece elsewhere, nothing with `--quiet`.
+//! Progress on standard error: bars on a terminal; elsewhere a line per finished piece with `-v`, else nothing.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -20,19 +20,20 @@ pub(crate) fn bars() -> &'static MultiProgress {
 pub(crate) enum Style {
     /// Bars that move: standard error is a terminal.
     Bars,
-    /// A line per finished piece: it is not.
+    /// A line per finished piece: it is not, and `-v` asks for them.
     Lines,
-    /// Nothing: `--quiet`.
+    /// Nothing: it is not, or `--quiet`.
     Hidden,
 }
 
 impl Style {
     /// What the flags and standard error ask for.
     pub(crate) fn choose(global: &Global) -> Self {
-        match (global.quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Style::Hidden,
-            (false, true) => Style::Bars,
-            (false, false) => Style::Lines,
+        match (std::io::stderr().is_terminal(), global.verbose) {
+            _ if global.quiet => Style::Hidden,
+            (true, _) => Style::Bars,
+            (false, 0) => Style::Hidden,
+            (false, _) => Style::Lines,
         }
     }
 
@@ -179,7 +180,7 @@ impl Meter {
         let best = self
             .best
             .as_ref()
-            .map(|(best, what)| format!("best {} {}", percent(*best), shortened(what)));
+            .map(|(best, what)| format!("best {} {}", percent(*best), shortened(what, 40)));
         let aside = Some(aside.to_owned()).filter(|aside| !aside.is_empty());
         let parts: Vec<String> = [best, aside, self.left(fraction)]
             .into_iter()
@@ -231,14 +232,13 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// The beginning of a long architecture.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 40;
-    if text.chars().count() <= LONGEST {
+/// The beginning of a long text: at most `longest` characters.
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
         return text.to_owned();
     }
     text.chars()
-        .take(LONGEST - 3)
+        .take(longest.saturating_sub(3))
         .chain("...".chars())
         .collect()
 }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn long_architectures_are_shortened() {
-        assert_eq!(shortened("macro:c3.0"), "macro:c3.0");
-        assert_eq!(shortened(&"x".repeat(80)).len(), 40);
+        assert_eq!(shortened("macro:c3.0", 40), "macro:c3.0");
+        assert_eq!(shortened(&"x".repeat(80), 40).len(), 40);
     }
 }

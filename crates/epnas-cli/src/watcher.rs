@@ -5,6 +5,7 @@ use std::time::Duration;
 use epnas_search::{Event, Observer, Phase, Status};
 
 use crate::arguments::Global;
+use crate::interrupt::Interrupt;
 use crate::output::grouped;
 use crate::progress::{Meter, Style, duration, percent};
 
@@ -12,6 +13,9 @@ use crate::progress::{Meter, Style, duration, percent};
 #[derive(Debug)]
 pub(crate) struct Watcher {
     style: Style,
+    interrupt: Interrupt,
+    /// Whether it has been said that a signal was received.
+    is_stopping: bool,
     phase: Phase,
     meter: Option<Meter>,
     /// Image passes that earlier epochs of the final training took.
@@ -20,10 +24,12 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher that shows what the flags ask for.
-    pub(crate) fn new(global: &Global) -> Self {
+    /// A watcher that shows what the flags ask for, and that a signal has come.
+    pub(crate) fn new(global: &Global, interrupt: &Interrupt) -> Self {
         Self {
             style: Style::choose(global),
+            interrupt: interrupt.clone(),
+            is_stopping: false,
             phase: Phase::Search,
             meter: None,
             epoch_images: 0,
@@ -48,6 +54,19 @@ impl Watcher {
         self.meter = Some(meter);
     }
 
+    /// Says once that the signal is heard: the piece in progress may take a while.
+    fn answer_signal(&mut self) {
+        if self.interrupt.is_set() && !self.is_stopping {
+            self.is_stopping = true;
+            let piece = match self.phase {
+                Phase::Search | Phase::Baseline => "child",
+                Phase::Selection => "candidate",
+                Phase::Training => "epoch",
+            };
+            tracing::warn!("stopping after this {piece}; a second signal stops at once");
+        }
+    }
+
     fn with_meter(&mut self, action: impl FnOnce(&mut Meter)) {
         if let Some(meter) = &mut self.meter {
             action(meter);
@@ -57,6 +76,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn event(&mut self, event: Event<'_>) {
+        self.answer_signal();
         match event {
             Event::Phase { phase, total } => self.begin_phase(phase, total),
             Event::Resumed { done, seconds } => {

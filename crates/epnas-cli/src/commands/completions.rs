@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::arguments::Cli;
+use crate::arguments::{Cli, Global};
 use crate::output;
 
 /// Print a completion script for a shell.
@@ -20,9 +20,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CompletionsArgs, global: &Global) -> anyhow::Result<()> {
     // clap_complete panics on a closed pipe: collect first, write after.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "epnas", &mut script);
-    output::write_bytes(&script)
+    let (shell, script) = (args.shell.to_string(), String::from_utf8(script)?);
+    output::print_source(global.format(), "shell", &shell, &script)
 }

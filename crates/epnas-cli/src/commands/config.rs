@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use epnas_search::{Config, KeyDoc};
 use serde_json::json;
 
-use crate::arguments::{ConfigArgs, Global};
+use crate::arguments::{ConfigArgs, Global, SettingsArgs};
 use crate::failure::usage;
 use crate::inputs;
 use crate::output::{self, Format};
@@ -15,7 +15,7 @@ use crate::output::{self, Format};
 ///
 /// Examples:
 ///   epnas config --config demo --set search.iterations=2
-///   epnas config check my.toml
+///   epnas config check my.toml --set train.epochs=10
 ///   epnas config keys temperature
 ///   epnas config schema > epnas.schema.json
 #[derive(Debug, Args)]
@@ -34,6 +34,10 @@ enum Action {
         /// A TOML file or the name of a preset.
         #[arg(value_name = "FILE|PRESET")]
         file: String,
+
+        /// Check with one key changed, e.g. `--set search.iterations=2`; repeat for more.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
     /// List every key with type, default and documentation.
     Keys {
@@ -59,8 +63,12 @@ pub(crate) fn run(args: &ConfigCommandArgs, global: &Global) -> anyhow::Result<(
                 Format::Text => output::print(&config.to_toml()?),
             }
         }
-        Some(Action::Check { file }) => {
-            inputs::named_config(file, &[])?;
+        Some(Action::Check { file, set }) => {
+            let settings = SettingsArgs {
+                config: Some(file.clone()),
+                set: set.clone(),
+            };
+            inputs::settings(&settings, global)?;
             output::print_as(
                 global.format(),
                 &json!({ "file": file, "valid": true }),
@@ -113,7 +121,7 @@ fn presets(name: Option<&str>, format: Format) -> anyhow::Result<()> {
             let found = inputs::PRESETS.iter().find(|(preset, _)| *preset == name);
             let (_, text) =
                 found.ok_or_else(|| usage(format_args!("no preset is called `{name}`")))?;
-            output::print(text)
+            output::print_source(format, "preset", name, text)
         }
         None => {
             let names = inputs::PRESETS.map(|(name, _)| name);

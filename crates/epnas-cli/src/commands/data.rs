@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
-use crate::failure::{OrUsage, usage};
+use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::output::{self, grouped, table};
 
@@ -92,15 +92,11 @@ fn check(dir: &Path, settings: &SettingsArgs, global: &Global) -> anyhow::Result
     if config.source == epnas_data::Source::Synthetic {
         config.source = epnas_data::detect(dir).or_usage()?;
     }
-    let report = epnas_data::check(dir, &config).or_usage()?;
+    let report = epnas_data::check(dir, &config).map_err(failure::of_data)?;
     output::print_as(global.format(), &report, ToString::to_string)?;
-    match report.unreadable.len() {
-        0 => Ok(()),
-        1 => Err(anyhow::anyhow!("{}: 1 image cannot be read", dir.display())),
-        count => Err(anyhow::anyhow!(
-            "{}: {count} images cannot be read",
-            dir.display()
-        )),
+    match report.failure() {
+        None => Ok(()),
+        Some(failure) => Err(anyhow::anyhow!("{}: {failure}", dir.display())),
     }
 }
 
@@ -151,7 +147,7 @@ impl Part {
 
 fn info(args: &ConfigArgs, global: &Global) -> anyhow::Result<()> {
     let config = inputs::config(args, global)?;
-    let (dataset, skipped) = epnas_data::load_reporting(&config.data).or_usage()?;
+    let (dataset, skipped) = epnas_data::load_reporting(&config.data).map_err(failure::of_data)?;
     let split = epnas_search::data_split(&dataset, &config).or_usage()?;
     let classes = dataset.classes.len();
     let info = Info {
@@ -226,6 +222,7 @@ impl Info {
 }
 
 fn write_synthetic(out: &Path, config: &DataConfig, global: &Global) -> anyhow::Result<()> {
+    inputs::require_folder(out)?;
     if out
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some())
@@ -235,7 +232,7 @@ fn write_synthetic(out: &Path, config: &DataConfig, global: &Global) -> anyhow::
             out.display()
         )));
     }
-    let dataset = epnas_data::load(config).or_usage()?;
+    let dataset = epnas_data::load(config).map_err(failure::of_data)?;
     write_part(&out.join("train"), &dataset, &dataset.train)?;
     if let Some(test) = &dataset.test {
         write_part(&out.join("test"), &dataset, test)?;

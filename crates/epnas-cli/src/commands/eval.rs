@@ -1,15 +1,15 @@
 //! `epnas eval`: accuracy of a trained network on the test images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use epnas_data::Channels;
+use epnas_data::{Channels, DataConfig, Source};
 use epnas_supernet::{EvalReport, Model};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, Global};
-use crate::failure::{OrUsage, usage};
+use crate::failure::{self, usage};
 use crate::inputs::{self, Which};
 use crate::output::{self, grouped, table};
 use crate::progress::percent;
@@ -59,18 +59,9 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let dir = inputs::model_dir(&args.dir, which)?;
     let model = inputs::model(&args.dir, which)?;
     let config = config(args, global, &model)?;
-    let dataset = epnas_data::load(&config).or_usage()?;
+    let dataset = epnas_data::load(&config).map_err(failure::of_data)?;
     let info = model.info();
-    if dataset.classes != info.classes {
-        return Err(usage(format_args!(
-            "{} has {} classes ({}), expected the {} of the model ({})",
-            dataset.name,
-            dataset.classes.len(),
-            first_names(&dataset.classes),
-            info.classes.len(),
-            first_names(&info.classes)
-        )));
-    }
+    same_classes(&dataset.name, &dataset.classes, &info.classes)?;
     let test = dataset.test.as_ref().filter(|test| !test.is_empty());
     let test = test.ok_or_else(|| usage(format_args!("{} has no test images", dataset.name)))?;
     let eval = model
@@ -88,11 +79,7 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
 }
 
 /// Where the images are: `--config` and `--data`, or else the configuration of the run the model belongs to.
-fn config(
-    args: &EvalArgs,
-    global: &Global,
-    model: &Model,
-) -> anyhow::Result<epnas_data::DataConfig> {
+fn config(args: &EvalArgs, global: &Global, model: &Model) -> anyhow::Result<DataConfig> {
     let is_given = args.config.settings.config.is_some();
     let saved = if is_given {
         None
@@ -110,6 +97,9 @@ fn config(
         }
     }
     .data;
+    if let (Some(dir), false) = (&args.config.data, args.names_source()) {
+        config.source = source_of(dir, config.source);
+    }
     let info = model.info();
     config.image_size = info.height;
     config.channels = if info.channels == 1 {
@@ -166,6 +156,48 @@ fn text(report: &Report<'_>) -> String {
         text.push_str(&table(&header, &rows));
     }
     text
+}
+
+impl EvalArgs {
+    /// Whether the user said what kind of data set it is.
+    fn names_source(&self) -> bool {
+        let set = &self.config.settings.set;
+        self.config.settings.config.is_some()
+            || set
+                .iter()
+                .any(|set| set.trim_start().starts_with("data.source"))
+    }
+}
+
+/// What kind of data set is in `dir`: what it looks like, or else what the run's own images were.
+fn source_of(dir: &Path, stored: Source) -> Source {
+    const MNIST: [Source; 2] = [Source::Mnist, Source::FashionMnist];
+    match epnas_data::detect(dir) {
+        // The files of these two have the same names.
+        Ok(found) if MNIST.contains(&found) && MNIST.contains(&stored) => stored,
+        Ok(found) => found,
+        Err(_) => stored,
+    }
+}
+
+/// Refuses images whose classes are not those that the model tells apart.
+fn same_classes(name: &str, found: &[String], expected: &[String]) -> anyhow::Result<()> {
+    if found.len() != expected.len() {
+        return Err(usage(format_args!(
+            "{name} has {} classes ({}), expected the {} of the model ({})",
+            found.len(),
+            first_names(found),
+            expected.len(),
+            first_names(expected)
+        )));
+    }
+    match found.iter().zip(expected).position(|(a, b)| a != b) {
+        None => Ok(()),
+        Some(class) => Err(usage(format_args!(
+            "class {class} of {name} is {}, expected {} as in the model",
+            found[class], expected[class]
+        ))),
+    }
 }
 
 fn first_names(names: &[String]) -> String {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use epnas_search::{Best, Config, RunFolder, Session, Start};
+use epnas_search::{Best, Config, RunFolder, SearchError, Session, Start};
 
 use crate::arguments::{ConfigArgs, Global};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
+use crate::interrupt::Interrupt;
 use crate::output::{self, Format, grouped};
 use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
@@ -51,6 +52,7 @@ pub(crate) struct SearchArgs {
 
 pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     let out = out(args)?;
+    inputs::require_folder(&out)?;
     let config = config(args, global, &out)?;
     let start = if args.resume {
         Start::Resume
@@ -73,12 +75,35 @@ pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     let session = Session::new(config).map_err(failure::of_search)?;
     // Read before the folder is made, so that images that are not there leave nothing behind.
     session.dataset().map_err(failure::of_search)?;
-    let mut watcher = Watcher::new(global);
-    let best = session
-        .search(&out, start, &mut watcher)
-        .map_err(failure::of_search)?;
+    let interrupt = Interrupt::catch()?;
+    let session = session.with_stop(interrupt.stop());
+    let mut watcher = Watcher::new(global, &interrupt);
+    let best = session.search(&out, start, &mut watcher);
     drop(watcher);
+    let best = finished(best, &out, global)?;
+    if interrupt.is_set() {
+        // A reader that has gone is no reason to end otherwise.
+        let _ = print_best(&best, &out, global.format());
+        return Err(interrupt.end(&format!(
+            "everything is saved; `epnas search --out {} --resume` goes on",
+            out.display()
+        )));
+    }
     print_best(&best, &out, global.format())
+}
+
+/// The result of a search or selection in `dir`. Where no candidate could be retrained there is one by estimates, which
+/// is printed before that ends the command.
+pub(crate) fn finished(
+    best: Result<Best, SearchError>,
+    dir: &Path,
+    global: &Global,
+) -> anyhow::Result<Best> {
+    if let Err(SearchError::Selection { .. }) = &best {
+        let stored = Best::read(&RunFolder::new(dir).best()).map_err(failure::of_search)?;
+        print_best(&stored, dir, global.format())?;
+    }
+    best.map_err(failure::of_search)
 }
 
 /// The run folder: that of the flag, or `runs/` and the configuration's name.
@@ -88,7 +113,7 @@ fn out(args: &SearchArgs) -> anyhow::Result<PathBuf> {
     }
     let Some(config) = &args.config.settings.config else {
         return Err(usage(
-            "name a configuration with --config, for example `--config demo`, or a run with --out and --resume",
+            "name a configuration with --config, for example `--config demo`, or a run folder with --out",
         ));
     };
     let name = Path::new(config).file_stem().unwrap_or(config.as_ref());
@@ -104,18 +129,13 @@ fn config(args: &SearchArgs, global: &Global, out: &Path) -> anyhow::Result<Conf
     };
     let mut config = match stored {
         Some(stored) => inputs::adjusted(stored, &args.config, global)?,
-        None if is_given => inputs::config(&args.config, global)?,
-        None if args.resume => {
+        None if args.resume && !is_given => {
             return Err(usage(format_args!(
                 "{} holds no run to resume",
                 out.display()
             )));
         }
-        None => {
-            return Err(usage(
-                "name a configuration with --config, for example `--config demo`",
-            ));
-        }
+        None => inputs::config(&args.config, global)?,
     };
     if let Some(budget) = &args.budget {
         config.search.budget = Some(budget.clone());

@@ -6,9 +6,10 @@ use clap::Args;
 use epnas_search::Session;
 
 use crate::arguments::{ConfigArgs, Global};
-use crate::commands::search::print_best;
+use crate::commands::search::{finished, print_best};
 use crate::failure::{self, usage};
 use crate::inputs;
+use crate::interrupt::Interrupt;
 use crate::watcher::Watcher;
 
 /// Retrain the best few of a search from scratch, briefly, and pick the best of them.
@@ -63,10 +64,17 @@ pub(crate) fn run(args: &SelectArgs, global: &Global) -> anyhow::Result<()> {
         .extend(args.epochs.map(|epochs| format!("select.epochs={epochs}")));
     let config = inputs::adjusted(stored, &changes, global)?;
     let session = Session::new(config).map_err(failure::of_search)?;
-    let mut watcher = Watcher::new(global);
-    let best = session
-        .select(&args.run, &mut watcher)
-        .map_err(failure::of_search)?;
+    session.dataset().map_err(failure::of_search)?;
+    let interrupt = Interrupt::catch()?;
+    let session = session.with_stop(interrupt.stop());
+    let mut watcher = Watcher::new(global, &interrupt);
+    let best = session.select(&args.run, &mut watcher);
     drop(watcher);
+    let best = finished(best, &args.run, global)?;
+    if interrupt.is_set() {
+        // A reader that has gone is no reason to end otherwise.
+        let _ = print_best(&best, &args.run, global.format());
+        return Err(interrupt.end("what was retrained is saved; the same command goes on"));
+    }
     print_best(&best, &args.run, global.format())
 }

@@ -97,9 +97,11 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
     } else {
         ShowFormat::Text
     });
+    let print_source =
+        |name: &str, text: &str| output::print_source(global.format(), "format", name, text);
     if format == ShowFormat::Genotype {
         return match &arch {
-            Arch::Micro(cell) => output::print(&genotype(cell)),
+            Arch::Micro(cell) => print_source("genotype", &genotype(cell)),
             Arch::Macro(_) => Err(usage(format_args!(
                 "{arch} is a macro network; only cells have a genotype"
             ))),
@@ -107,10 +109,12 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
     }
     let network = build(args, &arch, &config, is_configured)?;
     match format {
-        ShowFormat::Text | ShowFormat::Genotype => output::print(&text::describe(&arch, &network)),
+        ShowFormat::Text | ShowFormat::Genotype => {
+            print_source("text", &text::describe(&arch, &network))
+        }
         ShowFormat::Json => output::print_json(&Report::new(&arch, &network)),
-        ShowFormat::Dot => output::print(&dot::architecture(&arch)),
-        ShowFormat::DotNetwork => output::print(&dot::network(&network)),
+        ShowFormat::Dot => print_source("dot", &dot::architecture(&arch)),
+        ShowFormat::DotNetwork => print_source("dot-network", &dot::network(&network)),
     }
 }
 

@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use epnas_search::{Config, Run, RunFolder, Session, Start, TrainReport, Which};
-use epnas_supernet::MODEL_FILE;
+use epnas_search::{Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, Which};
 use serde::Serialize;
 
-use crate::arguments::{ConfigArgs, Global, SettingsArgs};
+use crate::arguments::{ConfigArgs, Global};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
+use crate::interrupt::Interrupt;
 use crate::output::{self, grouped};
 use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
+
+mod places;
+
+use places::Places;
 
 /// Train the network that a search found, or one of your own, from scratch and test it.
 ///
@@ -45,7 +49,13 @@ pub(crate) struct TrainArgs {
     arch: Option<String>,
 
     /// Folder for the model of --arch.
-    #[arg(short, long, value_name = "DIR", requires = "arch")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        requires = "arch",
+        conflicts_with = "run"
+    )]
     out: Option<PathBuf>,
 
     /// Throw an earlier or unfinished training of the same network away and begin anew.
@@ -99,13 +109,28 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     } else {
         (Which::Found, folder.train(), folder.model())
     };
-    clear(args, &work, &model)?;
+    if args.random && Best::read(&folder.best()).or_usage()?.random.is_none() {
+        return Err(usage(format_args!(
+            "{} has no random baseline; search with baseline.kind = \"random\"",
+            run.display()
+        )));
+    }
     let session = Session::new(config).map_err(failure::of_search)?;
-    let mut watcher = Watcher::new(global);
-    let train = session
-        .train(run, which, Start::Resume, &mut watcher)
-        .map_err(failure::of_search)?;
+    session.dataset().map_err(failure::of_search)?;
+    make_room(
+        args,
+        &folder,
+        &Places {
+            work,
+            model: model.clone(),
+        },
+    )?;
+    let interrupt = Interrupt::catch()?;
+    let session = session.with_stop(interrupt.stop());
+    let mut watcher = Watcher::new(global, &interrupt);
+    let train = session.train(run, which, Start::Resume, &mut watcher);
     drop(watcher);
+    let train = finished(train, args, &interrupt)?;
     let next = format!(
         "epnas eval {}{}",
         run.display(),
@@ -117,6 +142,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
 /// Trains the architecture of `--arch`.
 fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::Result<()> {
     let arch = inputs::arch(arch)?;
+    inputs::require_folder(out)?;
     let folder = RunFolder::new(out);
     if folder.history().exists() || folder.best().exists() {
         return Err(usage(format_args!(
@@ -124,37 +150,38 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
             out.display()
         )));
     }
-    let is_given = args.config.settings != SettingsArgs::default() || args.config.data.is_some();
-    let stored = if is_given {
-        None
-    } else {
-        inputs::run_config(out)?
+    let stored = match args.config.settings.config {
+        Some(_) => None,
+        None => inputs::run_config(out)?,
     };
     let config = match stored {
-        Some(stored) => stored,
-        None if is_given => inputs::config(&args.config, global)?,
-        None => {
-            return Err(usage(
-                "name a configuration with --config, for example `--config demo`",
-            ));
-        }
+        Some(stored) => inputs::adjusted(stored, &args.config, global)?,
+        None => inputs::config(&args.config, global)?,
     };
     config.space.check(&arch).or_usage()?;
-    clear(args, &folder.train(), &folder.model())?;
+    let places = Places {
+        work: folder.train(),
+        model: folder.model(),
+    };
+    if !folder.config().exists() {
+        places.require_ours()?;
+    }
     let session = Session::new(config).map_err(failure::of_search)?;
     session.dataset().map_err(failure::of_search)?;
+    make_room(args, &folder, &places)?;
     let _run = begin(args, out, session.config())?;
-    let mut watcher = Watcher::new(global);
-    let train = session
-        .train_architecture(
-            &arch,
-            &folder.train(),
-            &folder.model(),
-            Start::Resume,
-            &mut watcher,
-        )
-        .map_err(failure::of_search)?;
+    let interrupt = Interrupt::catch()?;
+    let session = session.with_stop(interrupt.stop());
+    let mut watcher = Watcher::new(global, &interrupt);
+    let train = session.train_architecture(
+        &arch,
+        &places.work,
+        &places.model,
+        Start::Resume,
+        &mut watcher,
+    );
     drop(watcher);
+    let train = finished(train, args, &interrupt)?;
     print(
         train,
         folder.model(),
@@ -163,22 +190,39 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     )
 }
 
-/// Makes room for a training: with `--restart` by deleting, otherwise by refusing to touch a model without its training.
-fn clear(args: &TrainArgs, work: &Path, model: &Path) -> anyhow::Result<()> {
-    if args.restart {
-        for dir in [work, model] {
-            if dir.exists() {
-                std::fs::remove_dir_all(dir)
-                    .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", dir.display()))?;
-            }
-        }
-    } else if model.join(MODEL_FILE).exists() && !work.exists() {
-        let model = model.display();
-        return Err(usage(format_args!(
-            "{model} already holds a model; replace it with --restart"
-        )));
+/// Makes room for a training: with `--restart` by deleting an earlier one, otherwise by refusing to touch a model
+/// without its training. The data and the configuration have been read and are valid by now.
+fn make_room(args: &TrainArgs, folder: &RunFolder, places: &Places) -> anyhow::Result<()> {
+    if !args.restart {
+        return places.require_room();
     }
-    Ok(())
+    // Not under the hands of another process.
+    let _lock = match folder.config().exists() {
+        true => Some(Run::open(folder.dir()).map_err(|error| failure::of_search(error.into()))?),
+        false => None,
+    };
+    places.clear()
+}
+
+/// The report of a training that ended by itself. One that a signal stopped says how it goes on.
+fn finished(
+    train: Result<TrainReport, SearchError>,
+    args: &TrainArgs,
+    interrupt: &Interrupt,
+) -> anyhow::Result<TrainReport> {
+    match train {
+        Err(SearchError::Stopped { done, total, .. }) if interrupt.is_set() => {
+            let without = if args.restart {
+                " without --restart"
+            } else {
+                ""
+            };
+            Err(interrupt.end(&format!(
+                "{done} of {total} epochs are saved; the same command{without} goes on"
+            )))
+        }
+        train => train.map_err(failure::of_search),
+    }
 }
 
 /// Makes the folder a run that holds nothing but a training: locked, with its configuration, so that `eval` finds the
@@ -187,6 +231,8 @@ fn begin(args: &TrainArgs, out: &Path, config: &Config) -> anyhow::Result<Run> {
     const UNREAD: [&str; 5] = ["search.", "surrogate.", "training.", "baseline.", "select."];
     if args.restart && RunFolder::new(out).config().exists() {
         let config = RunFolder::new(out).config();
+        // Only what is a configuration of ours: this fails on any other file of that name.
+        inputs::run_config(out)?;
         std::fs::remove_file(&config)
             .map_err(|e| anyhow::anyhow!("cannot remove {}: {e}", config.display()))?;
     }

@@ -51,7 +51,7 @@ pub(super) fn text(forecast: &DryRun, config: &Config) -> String {
     text.push_str(&table(&["part", "time"], &rows));
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     text.push_str(&format!(
-        "\nmemory: about {} MiB ({} images, {} the largest network measured)\n",
+        "\nmemory: about {} MiB (images {} MiB, largest network {} MiB)\n",
         grouped(mib(forecast.bytes.total)),
         grouped(mib(forecast.bytes.images)),
         grouped(mib(forecast.bytes.network))

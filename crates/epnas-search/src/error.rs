@@ -127,7 +127,7 @@ pub enum SearchError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: epnas_supernet::SupernetError,
+        source: Box<epnas_supernet::SupernetError>,
     },
     /// The images.
     #[cfg(feature = "supernet")]

@@ -128,7 +128,7 @@ impl Session {
                 let trainer = Trainer::resume(config, data, seed, &bytes).map_err(|source| {
                     SearchError::TrainingCheckpoint {
                         path: checkpoint.clone(),
-                        source: in_settings(source),
+                        source: Box::new(in_settings(source)),
                     }
                 })?;
                 observer.event(Event::Resumed {

@@ -91,7 +91,7 @@ fn architectures_that_do_not_parse_show_where() {
         "the caret is elsewhere:\n{}",
         outcome.stderr
     );
-    // Sources that do not exist yet, empty texts, other things entirely.
+    // Sources that do not exist yet, empty texts, other things entirely: the text, and a caret or none.
     for bad in [
         "macro:c3.1",
         "macro:",
@@ -102,11 +102,13 @@ fn architectures_that_do_not_parse_show_where() {
     ] {
         let outcome = run(&["show", bad]);
         assert_eq!(outcome.code, Some(2), "{bad}: {}", outcome.stderr);
-        assert!(
-            outcome.stderr.starts_with("error: "),
-            "{bad}: {}",
-            outcome.stderr
-        );
+        assert_eq!(outcome.stdout, "", "{bad}");
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert!(lines[0].starts_with("error: "), "{bad}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(bad), "{bad}: {}", outcome.stderr);
+        let is_one_line = lines.len() == 1;
+        let has_caret = lines.len() == 3 && lines[2].trim() == "^";
+        assert!(is_one_line || has_caret, "{bad}: {}", outcome.stderr);
     }
     run(&["show", "macro:c3.0", "--format", "genotype"]).fails(2, &["macro:c3.0", "genotype"]);
     run(&["show", "macro:c3.0", "--channels", "0"]).fails(2, &["channels", "0"]);
@@ -128,7 +130,7 @@ fn missing_data_is_named() {
     .fails(2, &["no-images"]);
     run(&["data", "check", &missing]).fails(2, &["no-images"]);
     std::fs::create_dir(folder.path("empty")).expect("a folder");
-    run(&["data", "check", &folder.arg("empty")]).fails(2, &["empty", "no known data set"]);
+    run(&["data", "check", &folder.arg("empty")]).fails(2, &["empty: an empty folder"]);
     run(&[
         "search",
         "--config",
@@ -186,23 +188,133 @@ fn missing_models_and_runs_are_named() {
 
 #[test]
 fn flags_that_do_not_exist_or_do_not_fit() {
-    for arguments in [
-        &["serach"][..],
-        &["search", "--confg", "demo"],
-        &["space", "--threads", "0"],
-        &["space", "--seed", "-3"],
-        &["show"],
-        &["space", "-v", "-q"],
-        &["predict", "--model", "x"],
+    for (arguments, words) in [
+        (&["serach"][..], &["serach"][..]),
+        (&["search", "--confg", "demo"], &["--confg"]),
+        (&["space", "--threads", "0"], &["'0'", "--threads"]),
+        (&["space", "--seed", "-3"], &["-3"]),
+        (&["space", "--seed", "x3"], &["'x3'", "--seed"]),
+        (&["show"], &["required arguments"]),
+        (&["space", "-v", "-q"], &["--verbose", "--quiet"]),
+        (&["predict", "--model", "x"], &["required arguments"]),
+        (
+            &["predict", "a.png", "--model", "x", "-k", "0"],
+            &["'0'", "--top"],
+        ),
+        (
+            &["show", "macro:c3.0", "--format", "svg"],
+            &["'svg'", "--format"],
+        ),
+        (&["train", "run", "--out", "z"], &["[RUN]", "--out"]),
+        (&["train", "run", "--arch", "macro:c3.0"], &["--arch"]),
+        (&["train"], &["required arguments"]),
     ] {
-        let outcome = run(arguments);
-        assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.stderr);
-        assert!(
-            outcome.stderr.starts_with("error: "),
-            "{arguments:?}: {}",
-            outcome.stderr
-        );
-        assert_eq!(outcome.stdout, "", "{arguments:?}");
+        run(arguments).refuses_flags(words);
     }
-    assert!(run(&["serach"]).stderr.contains("search"), "no suggestion");
+    assert!(
+        run(&["serach"]).stderr.contains("'search'"),
+        "no suggestion"
+    );
+}
+
+#[test]
+fn files_that_do_not_exist_are_no_architectures() {
+    for missing in ["nope.json", "runs/nope", "./cell.txt"] {
+        run(&["show", missing]).fails(2, &[missing, "no such file"]);
+        run(&["train", "--arch", missing, "--out", "x"]).fails(2, &[missing, "no such file"]);
+    }
+    let folder = Folder::new();
+    let empty = folder.arg("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    run(&["train", "--arch", &empty, "--out", "x"]).fails(2, &["empty is a folder"]);
+    // Bad JSON is named: by the file, or by its beginning.
+    let file = folder.write("cell.json", "{\"space\": 1}");
+    run(&["show", &file]).fails(2, &["cell.json"]);
+    run(&["show", "{\"space\":1}"]).fails(2, &["{\"space\":1}"]);
+    run(&["show", "{not json"]).fails(2, &["{not json", "not an architecture in JSON"]);
+}
+
+#[test]
+fn a_file_is_no_folder_to_write_to() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let file = folder.write("a-file", "keep me");
+    let below = folder.arg("a-file/run");
+    for out in [&file, &below] {
+        for command in [
+            &["search", "--config", &config, "--out", out][..],
+            &["search", "--resume", "--out", out],
+            &[
+                "train",
+                "--arch",
+                "macro:c3.0",
+                "--config",
+                &config,
+                "--out",
+                out,
+            ],
+            &["data", "synthetic", out],
+        ] {
+            run(command).fails(2, &["a-file", "expected a folder"]);
+        }
+    }
+    assert_eq!(crate::command::read(&folder.path("a-file")), "keep me");
+    // Nothing can be made in /proc, whoever asks.
+    if cfg!(target_os = "linux") {
+        run(&["search", "--config", &config, "--out", "/proc/epnas-run"])
+            .fails(2, &["/proc/epnas-run", "expected a folder"]);
+    }
+}
+
+#[test]
+fn settings_can_be_checked_and_searched_without_a_file() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    run(&["config", "check", &config, "--set", "train.epochs=9"]).ok();
+    run(&["config", "check", &config, "--set", "train.epochs=many"])
+        .fails(2, &["train.epochs", "many"]);
+    // As the help says, the defaults apply where no configuration is named.
+    let out = folder.arg("run");
+    let mut arguments = vec!["search", "--out", &out, "--dry-run", "--json"];
+    for set in [
+        "space.kind=macro",
+        "space.layers=2",
+        "network.channels=4",
+        "data.image_size=8",
+        "data.validation=20",
+        "data.synthetic.train=80",
+        "data.synthetic.test=20",
+    ] {
+        arguments.extend(["--set", set]);
+    }
+    assert_eq!(
+        run(&arguments).ok().json()["steps"][0]["candidates"],
+        6,
+        "six layers of one source"
+    );
+    run(&["search", "--set", "space.layers=2"]).fails(2, &["--config", "--out"]);
+    run(&["search", "--resume", "--out", &out]).fails(2, &["run", "no run to resume"]);
+}
+
+/// A failed download is the network's fault wherever it shows; nothing but the error is said.
+#[test]
+fn failed_downloads_end_alike() {
+    let folder = Folder::new();
+    let out = folder.arg("run");
+    for arguments in [
+        &["data", "info", "--config", "cifar10-quick-macro"][..],
+        &["search", "--config", "cifar10-quick-macro", "--out", &out],
+    ] {
+        let output = crate::command::epnas()
+            .args(arguments)
+            // No cache, and a port where nobody listens.
+            .env("HF_HOME", folder.path("cache"))
+            .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            .env("HTTPS_PROXY", "http://127.0.0.1:9")
+            .env("https_proxy", "http://127.0.0.1:9")
+            .output()
+            .expect("epnas starts");
+        crate::command::Outcome::from(output).fails(1, &["download", "cifar10", "--data DIR"]);
+    }
+    assert!(!folder.path("run").exists());
 }

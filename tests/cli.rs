@@ -129,6 +129,41 @@ fn show_prints_every_format() {
 }
 
 #[test]
+fn json_is_json_whatever_is_printed() {
+    let arch = "micro:c3.-2+mp.-1";
+    for (arguments, key, name) in [
+        (&["config", "presets", "demo"][..], "preset", "demo"),
+        (&["show", arch, "--format", "dot"], "format", "dot"),
+        (
+            &["show", arch, "--format", "dot-network"],
+            "format",
+            "dot-network",
+        ),
+        (
+            &["show", arch, "--format", "genotype"],
+            "format",
+            "genotype",
+        ),
+        (&["show", arch, "--format", "text"], "format", "text"),
+        (&["completions", "bash"], "shell", "bash"),
+    ] {
+        let plain = run(arguments).ok().stdout;
+        let json = run(&[arguments, &["--json"]].concat()).ok().json();
+        assert_eq!(json[key], name, "{arguments:?}");
+        let text = json["text"].as_str().expect("a text");
+        assert_eq!(text.trim_end(), plain.trim_end(), "{arguments:?}");
+    }
+    for arguments in [
+        &["config", "presets"][..],
+        &["config", "schema"],
+        &["config", "check", "demo"],
+        &["space"],
+    ] {
+        run(&[arguments, &["--json"]].concat()).ok().json();
+    }
+}
+
+#[test]
 fn show_reads_what_it_prints() {
     let folder = crate::command::Folder::new();
     let arch = "micro:c3.-2+mp.-1/d5.-1+id.0";

@@ -54,7 +54,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn from(output: Output) -> Self {
+    /// What `output` is.
+    pub(crate) fn from(output: Output) -> Self {
         Outcome {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
@@ -105,6 +106,19 @@ impl Outcome {
         }
         assert_eq!(self.stdout, "");
         lines[0].to_owned()
+    }
+
+    /// A mistake in the flags themselves: panics unless the command ended with exit code 2, nothing on standard output,
+    /// and a first line that is an error with every one of `words` in it. Usage may follow.
+    #[track_caller]
+    pub(crate) fn refuses_flags(self, words: &[&str]) {
+        assert_eq!(self.code, Some(2), "stderr:\n{}", self.stderr);
+        assert_eq!(self.stdout, "");
+        let first = self.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: "), "{}", self.stderr);
+        for word in words {
+            assert!(first.contains(word), "`{word}` is not in: {first}");
+        }
     }
 }
 

@@ -4,10 +4,12 @@
 //! - [`golden`]: published and hand-derived facts, through the command line;
 //! - [`configs`]: every file of `configs/`;
 //! - [`search`]: the whole way from a search to a prediction, budgets, dry runs, baselines;
+//! - [`restart`]: what `train --restart` throws away;
 //! - [`resume`]: runs killed at random moments, numbers of threads;
+//! - [`interrupt`]: Ctrl-C and SIGTERM;
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
-//! - [`memory`]: that hundreds of children do not add up (on request).
+//! - [`memory`]: that hundreds of children do not add up.
 
 mod bad_input;
 mod cli;
@@ -15,6 +17,9 @@ mod command;
 mod configs;
 mod data;
 mod golden;
+#[cfg(unix)]
+mod interrupt;
 mod memory;
+mod restart;
 mod resume;
 mod search;

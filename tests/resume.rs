@@ -74,8 +74,9 @@ fn result(run: &Path) -> [Value; 5] {
     ]
 }
 
+/// Panics unless two runs ended alike.
 #[track_caller]
-fn assert_same(expected: &Path, found: &Path) {
+pub(crate) fn assert_same(expected: &Path, found: &Path) {
     assert_eq!(timeless(expected), timeless(found));
     assert_eq!(
         timeless(&expected.join("random")),

@@ -178,8 +178,51 @@ fn search_select_train_eval_predict() {
     );
 
     let broken = folder.write("broken.png", b"\x89PNG\r\n\x1a\nnot an image");
-    run(&["predict", &image, &broken, "--model", &dir]).fails(2, &["broken.png"]);
-    run(&["predict", &folder.arg("none.png"), "--model", &dir]).fails(2, &["none.png"]);
+    let (none, is_folder) = (folder.arg("none.png"), folder.arg("images"));
+    // The bad ones are named, and hide nothing of the others.
+    let some = run(&["predict", &broken, &image, &none, "--model", &dir]);
+    assert_eq!(some.code, Some(1), "{}", some.stderr);
+    assert_eq!(
+        some.stdout,
+        run(&["predict", &image, "--model", &dir]).ok().stdout
+    );
+    let lines: Vec<&str> = some.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", some.stderr);
+    for (line, words) in lines
+        .iter()
+        .zip([["error: ", "broken.png"], ["none.png", "not found"]])
+    {
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        assert!(!line.contains("data.unreadable"), "{line}");
+    }
+    run(&["predict", &broken, "--model", &dir]).fails(2, &["broken.png"]);
+    run(&["predict", &none, "--model", &dir]).fails(2, &["none.png", "not found"]);
+    run(&["predict", &is_folder, "--model", &dir]).fails(2, &["images: a folder"]);
+
+    // Images of another kind than the run's: its own test images as a folder, whose classes are in another order.
+    let same = folder.arg("same");
+    line(&format!(
+        "data synthetic {same} --train 160 --test 40 --image-size 16"
+    ))
+    .ok();
+    let elsewhere = run(&["eval", &dir, "--data", &same, "--json"]).ok().json();
+    assert_eq!(elsewhere["images"], 40);
+    assert_eq!(elsewhere["confusion"], eval["confusion"]);
+    // Other classes.
+    let cifar = folder.path("cifar");
+    std::fs::create_dir(&cifar).expect("a folder");
+    for file in [
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+        "test_batch.bin",
+    ] {
+        std::fs::write(cifar.join(file), vec![0; 3073]).expect("a file");
+    }
+    run(&["eval", &dir, "--data", &folder.arg("cifar")])
+        .fails(2, &["cifar10", "airplane", "model"]);
 
     // The run can be shown, and is not overwritten.
     assert_eq!(
@@ -308,6 +351,16 @@ fn a_given_architecture_is_trained() {
     let mut more = arguments.to_vec();
     more.extend(["--set", "train.epochs=3", "--quiet"]);
     run(&more).fails(2, &["train.epochs (stored 2, given 3)"]);
+    // Without --config the stored configuration holds, and --set changes one key of it.
+    let stored = ["train", "--arch", arguments[2], "--out", &out];
+    run(&stored).ok();
+    let line =
+        run(&[&stored[..], &["--set", "train.epochs=3"]].concat()).fails(2, &["train.epochs"]);
+    assert_eq!(
+        line.matches("stored").count(),
+        1,
+        "compared with the defaults: {line}"
+    );
     more.push("--restart");
     assert_eq!(run(&more).ok().json()["epochs"], 3);
     run(&[
@@ -388,10 +441,12 @@ fn a_dry_run_forecasts_and_writes_nothing() {
 }
 
 #[test]
-fn progress_is_one_line_per_child_off_a_terminal_and_none_when_quiet() {
+fn progress_off_a_terminal_is_nothing_and_a_line_per_child_on_request() {
     let folder = Folder::new();
     let sets = ["--set", "baseline.kind=none", "--set", "select.top=0"];
-    let loud = folder.search("loud", &sets).ok();
+    let silent = folder.search("silent", &sets).ok();
+    assert_eq!(silent.stderr, "");
+    let loud = folder.search("loud", &[&["-v"], &sets[..]].concat()).ok();
     assert_eq!(
         loud.stderr
             .lines()
@@ -423,5 +478,47 @@ fn progress_is_one_line_per_child_off_a_terminal_and_none_when_quiet() {
     assert_ne!(
         crate::resume::timeless(&folder.path("loud")),
         crate::resume::timeless(&folder.path("other"))
+    );
+}
+
+#[test]
+fn a_selection_without_a_survivor_says_so() {
+    let folder = Folder::new();
+    let sets = [
+        "--set",
+        "baseline.kind=none",
+        "--set",
+        // Diverges at once.
+        "select.learning_rate=1e6",
+    ];
+    let outcome = folder.search("run", &sets);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stdout.contains("no candidate could be retrained"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(
+        outcome.stdout.contains("shared weights"),
+        "{}",
+        outcome.stdout
+    );
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("error: ") && last.contains("no candidate could be retrained"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_forecast_names_its_units() {
+    let folder = Folder::new();
+    let text = folder.search("run", &["--dry-run"]).ok().stdout;
+    let memory = text.lines().last().unwrap_or_default();
+    assert_eq!(memory.matches(" MiB").count(), 3, "{memory}");
+    assert!(
+        memory.contains("(images 1 MiB, largest network "),
+        "{memory}"
     );
 }

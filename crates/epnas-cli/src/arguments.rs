@@ -12,8 +12,9 @@ use crate::output::Format;
 
 /// Efficient progressive neural architecture search.
 ///
-/// Searches a convolutional network for your images: children share one set of weights, a small LSTM predicts which
-/// candidates are worth training, and a temperature decides how far to trust it. The usual way through:
+/// Searches a convolutional network for your images: children share one set of weights, a small
+/// LSTM predicts which candidates are worth training, and a temperature decides how far to
+/// trust it. The usual way through:
 ///
 ///   epnas search --config demo --out runs/demo     find an architecture
 ///   epnas select runs/demo                         retrain the best few briefly, pick one
@@ -21,15 +22,17 @@ use crate::output::Format;
 ///   epnas eval   runs/demo                         test accuracy
 ///   epnas predict cat.png --model runs/demo        use it
 ///
-/// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit codes: 0 success,
-/// 1 failure, 2 bad input.
+/// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit
+/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end search, select and train after
+/// the piece of work in progress, which can then go on (exit codes 130, 143); a second one ends
+/// them at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "epnas",
     version,
     verbatim_doc_comment,
     arg_required_else_help = true,
-    max_term_width = 110
+    max_term_width = 100
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -53,7 +56,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
     pub(crate) seed: Option<u64>,
 
-    /// Log more: -v information, -vv debugging, -vvv everything. EPNAS_LOG takes precedence (e.g. `epnas_search=debug`).
+    /// Say more: -v information (and, where standard error is no terminal, a line per child and epoch), -vv debugging,
+    /// -vvv everything. EPNAS_LOG takes precedence for logs (e.g. `epnas_search=debug`).
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Global options")]
     pub(crate) verbose: u8,
 
@@ -110,4 +114,35 @@ pub(crate) struct ConfigArgs {
     /// Folder of the images: overrides `data.dir`, and `data.source` too when that is "synthetic".
     #[arg(short, long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::Cli;
+
+    /// Texts with examples keep their lines: those that the terminal would break leave orphans. Other texts are wrapped.
+    fn check_widths(command: &Command) -> usize {
+        const WIDEST: usize = 96;
+        let text = command.get_long_about().map(ToString::to_string);
+        let text = text.filter(|text| text.contains("\n  epnas "));
+        for line in text.iter().flat_map(|text| text.lines()) {
+            let width = line.chars().count();
+            let name = command.get_name();
+            assert!(width <= WIDEST, "{name}: {width} characters: {line}");
+        }
+        let below: usize = command.get_subcommands().map(check_widths).sum();
+        below + usize::from(text.is_some())
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_100_columns() {
+        assert_eq!(check_widths(&Cli::command()), 11, "texts with examples");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -20,6 +20,11 @@ pub(crate) fn start(global: &Global) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
+    // The download's failure is our error already; its client's own lines are for debugging.
+    let level = match global.verbose {
+        0 | 1 => format!("{level},hf_hub=off"),
+        _ => level.to_owned(),
+    };
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -11,7 +11,8 @@ use crate::output::{self, Format};
 
 /// Print the effective configuration, check one, or list every key.
 ///
-/// Without a subcommand: the configuration that `search` would run with, every key with its value in force.
+/// Without a subcommand: the configuration that `search` would run with, every key with its
+/// value in force.
 ///
 /// Examples:
 ///   epnas config --config demo --set search.iterations=2

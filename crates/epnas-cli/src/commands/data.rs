@@ -16,8 +16,8 @@ use crate::output::{self, grouped, table};
 
 /// Check a folder of images, describe a data set, or write the built-in one.
 ///
-/// Folders: CIFAR-10 and CIFAR-100 in the binary version, MNIST and Fashion-MNIST as IDX files, or one directory of PNG
-/// and JPEG files per class, with or without `train` and `test` above.
+/// Folders: CIFAR-10 and CIFAR-100 in the binary version, MNIST and Fashion-MNIST as IDX files,
+/// or one directory of PNG and JPEG files per class, with or without `train` and `test` above.
 ///
 /// Examples:
 ///   epnas data check ~/photos

@@ -16,7 +16,8 @@ use crate::progress::percent;
 
 /// Measure a trained network on the test images: accuracy, per class, confusions.
 ///
-/// The images are those of the run's configuration, or of --config and --data. No search has seen the test images.
+/// The images are those of the run's configuration, or of --config and --data. No search has
+/// seen the test images.
 ///
 /// Examples:
 ///   epnas eval runs/demo
@@ -61,11 +62,15 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let config = config(args, global, &model)?;
     let dataset = epnas_data::load(&config).map_err(failure::of_data)?;
     let info = model.info();
-    same_classes(&dataset.name, &dataset.classes, &info.classes)?;
-    let test = dataset.test.as_ref().filter(|test| !test.is_empty());
-    let test = test.ok_or_else(|| usage(format_args!("{} has no test images", dataset.name)))?;
+    let order = same_classes(&dataset.name, &dataset.classes, &info.classes)?;
+    let test = dataset.test.filter(|test| !test.is_empty());
+    let mut test =
+        test.ok_or_else(|| usage(format_args!("{} has no test images", dataset.name)))?;
+    for label in &mut test.labels {
+        *label = order[*label as usize];
+    }
     let eval = model
-        .evaluate(test)
+        .evaluate(&test)
         .with_context(|| dir.display().to_string())?;
     let report = Report {
         model: &dir,
@@ -180,8 +185,8 @@ fn source_of(dir: &Path, stored: Source) -> Source {
     }
 }
 
-/// Refuses images whose classes are not those that the model tells apart.
-fn same_classes(name: &str, found: &[String], expected: &[String]) -> anyhow::Result<()> {
+/// Where each class of the images is among those of the model; refuses images whose classes are others.
+fn same_classes(name: &str, found: &[String], expected: &[String]) -> anyhow::Result<Vec<u32>> {
     if found.len() != expected.len() {
         return Err(usage(format_args!(
             "{name} has {} classes ({}), expected the {} of the model ({})",
@@ -191,13 +196,17 @@ fn same_classes(name: &str, found: &[String], expected: &[String]) -> anyhow::Re
             first_names(expected)
         )));
     }
-    match found.iter().zip(expected).position(|(a, b)| a != b) {
-        None => Ok(()),
-        Some(class) => Err(usage(format_args!(
-            "class {class} of {name} is {}, expected {} as in the model",
-            found[class], expected[class]
-        ))),
-    }
+    // Folders are in the order of their names, other sources in one of their own.
+    let place = |class: &String| {
+        let place = expected.iter().position(|other| other == class);
+        place.map(|place| place as u32).ok_or_else(|| {
+            usage(format_args!(
+                "{name} has the class {class}, which is none of the model's ({})",
+                first_names(expected)
+            ))
+        })
+    };
+    found.iter().map(place).collect()
 }
 
 fn first_names(names: &[String]) -> String {

@@ -14,9 +14,9 @@ use crate::output;
 
 /// Say what is on images, with a trained network.
 ///
-/// Images are PNG or JPEG files of any size; their central square is resized to what the network
-/// takes. A file that cannot be read is named on standard error and the others are still predicted;
-/// the exit code is 1 then, or 2 when none could be read.
+/// Images are PNG or JPEG files of any size; their central square is resized to what the
+/// network takes. A file that cannot be read is named on standard error and the others are
+/// still predicted; the exit code is 1 then, or 2 when none could be read.
 ///
 /// Examples:
 ///   epnas predict cat.png --model runs/demo

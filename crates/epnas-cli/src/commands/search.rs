@@ -16,11 +16,12 @@ use crate::watcher::Watcher;
 
 mod forecast;
 
-/// Search for an architecture, compare with random search if asked to, and retrain the best few.
+/// Search for an architecture, compare with random search if asked to, retrain the best few.
 ///
-/// Everything goes to the run folder: config.toml (what is in force), history.jsonl (a line per child, written at
-/// once), checkpoint/ (after every child: `--resume` continues after any interruption), selection.jsonl, best.json. The
-/// result is printed; estimates come from shared weights and rank architectures, they are not final accuracies.
+/// Everything goes to the run folder: config.toml (what is in force), history.jsonl (a line per
+/// child, written at once), checkpoint/ (after every child: `--resume` continues after any
+/// interruption, Ctrl-C among them), selection.jsonl, best.json. The result is printed;
+/// estimates come from shared weights and rank architectures, they are not final accuracies.
 ///
 /// Examples:
 ///   epnas search --config demo --out runs/demo
@@ -82,14 +83,12 @@ pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     drop(watcher);
     let best = finished(best, &out, global)?;
     if interrupt.is_set() {
+        let next = format!("epnas search --out {} --resume", out.display());
         // A reader that has gone is no reason to end otherwise.
-        let _ = print_best(&best, &out, global.format());
-        return Err(interrupt.end(&format!(
-            "everything is saved; `epnas search --out {} --resume` goes on",
-            out.display()
-        )));
+        let _ = print_best(&best, &out, &next, global.format());
+        return Err(interrupt.end(&format!("everything is saved; `{next}` goes on")));
     }
-    print_best(&best, &out, global.format())
+    print_best(&best, &out, &training_of(&out), global.format())
 }
 
 /// The result of a search or selection in `dir`. Where no candidate could be retrained there is one by estimates, which
@@ -101,7 +100,7 @@ pub(crate) fn finished(
 ) -> anyhow::Result<Best> {
     if let Err(SearchError::Selection { .. }) = &best {
         let stored = Best::read(&RunFolder::new(dir).best()).map_err(failure::of_search)?;
-        print_best(&stored, dir, global.format())?;
+        print_best(&stored, dir, &training_of(dir), global.format())?;
     }
     best.map_err(failure::of_search)
 }
@@ -144,8 +143,18 @@ fn config(args: &SearchArgs, global: &Global, out: &Path) -> anyhow::Result<Conf
     Ok(config)
 }
 
-/// Prints the result of a search or selection in `dir`.
-pub(crate) fn print_best(best: &Best, dir: &Path, format: Format) -> anyhow::Result<()> {
+/// The command that follows a search or selection in `dir`.
+pub(crate) fn training_of(dir: &Path) -> String {
+    format!("epnas train {}", dir.display())
+}
+
+/// Prints the result of a search or selection in `dir`, and the command to run `next`.
+pub(crate) fn print_best(
+    best: &Best,
+    dir: &Path,
+    next: &str,
+    format: Format,
+) -> anyhow::Result<()> {
     output::print_as(format, best, |best| {
         let mut text = format!("architecture  {}\n", best.architecture);
         text.push_str(&format!(
@@ -177,9 +186,7 @@ pub(crate) fn print_best(best: &Best, dir: &Path, format: Format) -> anyhow::Res
             text.push_str(&format!("note          {note}\n"));
         }
         let dir = dir.display();
-        text.push_str(&format!(
-            "run           {dir}\nnext          epnas train {dir}\n"
-        ));
+        text.push_str(&format!("run           {dir}\nnext          {next}\n"));
         text
     })
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use epnas_search::Session;
 
 use crate::arguments::{ConfigArgs, Global};
-use crate::commands::search::{finished, print_best};
+use crate::commands::search::{finished, print_best, training_of};
 use crate::failure::{self, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
@@ -14,9 +14,9 @@ use crate::watcher::Watcher;
 
 /// Retrain the best few of a search from scratch, briefly, and pick the best of them.
 ///
-/// `epnas search` ends with this; the command repeats it with other settings or more candidates, or makes up for it
-/// after an interruption. The baseline's best few are retrained too. What was retrained with the same settings is not
-/// retrained again.
+/// `epnas search` ends with this; the command repeats it with other settings or more
+/// candidates, or makes up for it after an interruption. The baseline's best few are retrained
+/// too. What was retrained with the same settings is not retrained again.
 ///
 /// Examples:
 ///   epnas select runs/demo --top 10
@@ -73,8 +73,8 @@ pub(crate) fn run(args: &SelectArgs, global: &Global) -> anyhow::Result<()> {
     let best = finished(best, &args.run, global)?;
     if interrupt.is_set() {
         // A reader that has gone is no reason to end otherwise.
-        let _ = print_best(&best, &args.run, global.format());
+        let _ = print_best(&best, &args.run, "the same command", global.format());
         return Err(interrupt.end("what was retrained is saved; the same command goes on"));
     }
-    print_best(&best, &args.run, global.format())
+    print_best(&best, &args.run, &training_of(&args.run), global.format())
 }

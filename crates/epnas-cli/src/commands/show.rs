@@ -16,13 +16,15 @@ use crate::output;
 
 /// Show an architecture: operations, shapes, parameters, multiply-accumulates.
 ///
-/// The architecture is given in its text form, as a file (text, JSON or DARTS-style genotype), or as a run folder,
-/// whose best one is shown. The text form of a macro network lists layers as OPERATION.SOURCES with 0 for the stem; that
-/// of a cell lists blocks as OPERATION.SOURCE+OPERATION.SOURCE with -2 and -1 for the two cells before:
+/// The architecture is given in its text form, as a file (text, JSON or DARTS-style genotype),
+/// or as a run folder, whose best one is shown. The text form of a macro network lists layers
+/// as OPERATION.SOURCES with 0 for the stem; that of a cell lists blocks as
+/// OPERATION.SOURCE+OPERATION.SOURCE with -2 and -1 for the two cells before:
 ///
 ///   macro:c3.0/c5.1/d3.1+2     micro:c3.-2+mp.-1/d5.-1+id.0
 ///
-/// Operations: mp ap (max, average pool 3x3), c3 c5 (convolutions), d3 d5 d7 (depthwise convolutions), id (identity).
+/// Operations: mp ap (max, average pool 3x3), c3 c5 (convolutions), d3 d5 d7 (depthwise
+/// convolutions), id (identity).
 ///
 /// Examples:
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --channels 200

@@ -12,8 +12,8 @@ use crate::output::{self, grouped, table};
 
 /// Print the size of a search space and the candidates of every step.
 ///
-/// Elements are the layers or blocks possible at a level, architectures those of exactly that many levels, and
-/// candidates those that the surrogate scores in that step of an iteration.
+/// Elements are the layers or blocks possible at a level, architectures those of exactly that
+/// many levels, and candidates those that the surrogate scores in that step of an iteration.
 ///
 /// Examples:
 ///   epnas space --config cifar10-macro

@@ -21,9 +21,10 @@ use places::Places;
 
 /// Train the network that a search found, or one of your own, from scratch and test it.
 ///
-/// The section `train` of the configuration says how: epochs, channels, recipe. A training that was interrupted goes on
-/// after its last finished epoch. The model goes to RUN/model: weights.safetensors, and model.json with architecture,
-/// normalization and class names, all that `epnas predict` needs.
+/// The section `train` of the configuration says how: epochs, channels, recipe. A training that
+/// was interrupted goes on after its last finished epoch. The model goes to RUN/model:
+/// weights.safetensors, and model.json with architecture, normalization and class names, all
+/// that `epnas predict` needs.
 ///
 /// Examples:
 ///   epnas train runs/demo

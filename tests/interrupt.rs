@@ -1,0 +1,176 @@
+//! Ctrl-C and SIGTERM: the work in progress is finished and saved, and a second signal does not wait for it.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::command::{Folder, Outcome, epnas, read_lines, run};
+
+/// How long a child of the tiny search, or an epoch, may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn start(arguments: &[&str]) -> Child {
+    epnas()
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("epnas starts")
+}
+
+fn send(signal: &str, child: &Child) {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), child.id().to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+/// Waits until `is_true`; panics after [`PATIENCE`].
+fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let clock = Instant::now();
+    while !is_true() {
+        assert!(clock.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn end(child: Child) -> Outcome {
+    let clock = Instant::now();
+    let output: Output = child.wait_with_output().expect("it ends");
+    assert!(clock.elapsed() < PATIENCE, "it took {:?}", clock.elapsed());
+    Outcome::from(output)
+}
+
+#[test]
+fn a_search_is_stopped_in_order_and_resumed_to_the_same_end() {
+    let folder = Folder::new();
+    let sets = [
+        "--set",
+        "search.iterations=3",
+        "--set",
+        "network.channels=8",
+    ];
+    folder.search("whole", &sets).ok();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (config, out) = (folder.arg("tiny.toml"), folder.arg(signal));
+        let history = folder.path(signal).join("history.jsonl");
+        let mut arguments = vec!["search", "--config", &config, "--out", &out, "--json"];
+        arguments.extend(sets);
+        let child = start(&arguments);
+        wait_until("a child", || {
+            std::fs::read_to_string(&history).is_ok_and(|text| text.contains('\n'))
+        });
+        send(signal, &child);
+        let stopped = end(child);
+        assert_eq!(stopped.code, Some(code), "{}", stopped.stderr);
+        let last = stopped.stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.contains(&format!("SIG{signal}"))
+                && last.contains(&format!("epnas search --out {out} --resume")),
+            "{}",
+            stopped.stderr
+        );
+        // What is known is printed and stored, and less than the whole.
+        let best = stopped.json();
+        assert_eq!(
+            best,
+            crate::command::read_json(&folder.path(signal).join("best.json"))
+        );
+        assert!(best["notes"].to_string().contains("stopped"), "{best:#}");
+        assert!(read_lines(&history).len() < read_lines(&folder.path("whole/history.jsonl")).len());
+
+        run(&["search", "--out", &out, "--resume"]).ok();
+        crate::resume::assert_same(&folder.path("whole"), &folder.path(signal));
+    }
+}
+
+#[test]
+fn a_training_is_stopped_after_an_epoch_and_goes_on() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
+    let arguments = [
+        "train",
+        "--arch",
+        "macro:c3.0/c5.1",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--set",
+        "train.epochs=40",
+        "--set",
+        "train.channels=16",
+    ];
+    let curve = folder.path("mine/train/curve.jsonl");
+    let child = start(&arguments);
+    wait_until("an epoch", || curve.exists());
+    send("INT", &child);
+    let stopped = end(child);
+    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+    assert_eq!(stopped.stdout, "");
+    let epochs = read_lines(&curve).len();
+    assert!((1..40).contains(&epochs), "{epochs} epochs");
+    let last = stopped.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.contains(&format!("{epochs} of 40 epochs")) && last.contains("same command"),
+        "{}",
+        stopped.stderr
+    );
+    run(&arguments).ok();
+    assert_eq!(read_lines(&curve).len(), 40);
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
+    // Epochs of minutes.
+    let child = start(&[
+        "train",
+        "--arch",
+        "macro:c5.0/c5.1/c5.2",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--set",
+        "train.channels=128",
+        "--set",
+        "data.synthetic.train=20000",
+    ]);
+    let work = folder.path("mine/train");
+    wait_until("the training", || work.is_dir());
+    std::thread::sleep(Duration::from_millis(300));
+    send("INT", &child);
+    std::thread::sleep(Duration::from_millis(300));
+    let clock = Instant::now();
+    send("TERM", &child);
+    let ended = end(child);
+    assert!(
+        clock.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        clock.elapsed()
+    );
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+}
+
+#[test]
+fn commands_that_keep_nothing_end_at_the_first_signal() {
+    let folder = Folder::new();
+    let out = folder.arg("run");
+    let config = folder.arg("tiny.toml");
+    let child = start(&[
+        "search",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--dry-run",
+        "--set",
+        "network.channels=128",
+    ]);
+    std::thread::sleep(Duration::from_millis(200));
+    send("INT", &child);
+    // Killed by the signal itself: no exit code.
+    assert_eq!(end(child).code, None);
+    assert!(!folder.path("run").exists());
+}

@@ -3,7 +3,9 @@
 //! - [`cli`]: output formats, help, completions, closed pipes;
 //! - [`golden`]: published and hand-derived facts, through the command line;
 //! - [`configs`]: every file of `configs/`;
-//! - [`search`]: the whole way from a search to a prediction, budgets, dry runs, baselines;
+//! - [`search`]: the whole way from a search to a prediction;
+//! - [`limits`]: budgets, dry runs, progress, selections that fail;
+//! - [`train`]: training an architecture of one's own;
 //! - [`restart`]: what `train --restart` throws away;
 //! - [`resume`]: runs killed at random moments, numbers of threads;
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
@@ -19,7 +21,9 @@ mod data;
 mod golden;
 #[cfg(unix)]
 mod interrupt;
+mod limits;
 mod memory;
 mod restart;
 mod resume;
 mod search;
+mod train;

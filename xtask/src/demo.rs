@@ -2,6 +2,7 @@
 //! found, beside random search at equal budget. Only the `epnas` command is used, as a user would.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -80,6 +81,10 @@ impl Demo<'_> {
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.epnas);
         command.arg(name);
+        // Without a terminal there is no progress bar: lines show a log's reader that it goes on.
+        if !std::io::stderr().is_terminal() {
+            command.arg("-v");
+        }
         command
     }
 

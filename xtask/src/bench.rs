@@ -128,7 +128,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
     }
     let ours = command::build_release(
         root,
-        &["--package", "epnas-supernet", "--example", "throughput"],
+        &["--workspace", "--example", "throughput"],
     )?;
     let python = python::with_torch(root, flags.python.as_deref())?;
     let script = root.join("benches/peer/peer.py");

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The PyTorch peer: the macro networks of this workspace, trained by PyTorch with the same recipe.
+"""The PyTorch peer: the networks of this workspace, trained by PyTorch with the same recipe.
 
 Two uses. `--data DIR` trains one network on CIFAR-10 and prints one JSON line per epoch (learning parity,
 run by `cargo xtask parity`). `--bench` times whole training steps on synthetic images (speed comparison).
@@ -7,11 +7,13 @@ run by `cargo xtask parity`). `--bench` times whole training steps on synthetic 
     python peer.py --data DIR --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --images 45000 --epochs 3 --seed 1
     python peer.py --bench --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --batch 64 --modes fp32,fp32-cl,bf16-cl
 
-Network (docs/algorithm.md): stem = conv3x3 + BN, no ReLU. Layer l reads the listed outputs (0 is the stem, j is
+Macro network (docs/algorithm.md): stem = conv3x3 + BN, no ReLU. Layer l reads the listed outputs (0 is the stem, j is
 layer j), each max-pooled 3x3 stride 2 pad 1 once for every resolution boundary between it and l (boundaries lie
 after layers floor(L/3) and 2*floor(L/3)); concat, conv1x1, BN, ReLU; then the operation. A k x k convolution is
 conv, BN, ReLU; a depthwise one is depthwise k x k, pointwise 1x1, BN, ReLU; the pools are 3x3, stride 1, pad 1, and
 the average counts its padding. Last: global average, linear. BN eps 1e-5, momentum 0.1.
+
+Micro network: `Cell` and `MicroNetwork` below.
 
 Recipe: SGD momentum 0.9, weight decay 5e-4 on every parameter, global gradient norm clipped to 5, cosine from
 `--lr` to 0 by step, pad-4 random crop with black pixels, horizontal flip, per-channel normalization from the
@@ -67,6 +69,23 @@ def parse_arch(text):
     return layers
 
 
+def parse_cell(text):
+    """`micro:c3.-2+mp.-1/d5.0+id.-1` -> [[("c3", -2), ("mp", -1)], [("d5", 0), ("id", -1)]]."""
+    blocks = []
+    for index, part in enumerate(text.partition(":")[2].split("/")):
+        pairs = [half.split(".") for half in part.split("+")]
+        if len(pairs) != 2 or any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"{text!r}: block {index}: {part!r}: expected OP.SOURCE+OP.SOURCE")
+        block = [(code, int(source)) for code, source in pairs]
+        for code, source in block:
+            if code not in OPERATIONS and code != "id":
+                raise ValueError(f"{text!r}: block {index}: unknown operation {code!r}")
+            if not -2 <= source < index:
+                raise ValueError(f"{text!r}: block {index}: source {source} must lie in -2..{index - 1}")
+        blocks.append(block)
+    return blocks
+
+
 def live_layers(layers):
     """Indices of the layers that reach the last one: the others are not built."""
     live, stack = set(), [len(layers)]
@@ -84,27 +103,27 @@ def boundaries(depth):
     return [third, 2 * third] if third else []
 
 
-def convolution(inputs, outputs, kernel, groups=1):
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+def convolution(inputs, outputs, kernel, groups=1, stride=1):
+    return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 class Operation(nn.Module):
-    """One operation at stride 1, channels -> channels."""
+    """One operation, channels -> channels, at stride 1 or 2."""
 
-    def __init__(self, code, channels):
+    def __init__(self, code, channels, stride=1):
         super().__init__()
         kind, kernel = OPERATIONS[code]
         if kind == "max":
-            self.body = nn.MaxPool2d(3, stride=1, padding=1)
+            self.body = nn.MaxPool2d(3, stride=stride, padding=1)
         elif kind == "avg":
-            self.body = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=True)
+            self.body = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=True)
         elif kind == "conv":
             self.body = nn.Sequential(
-                convolution(channels, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+                convolution(channels, channels, kernel, stride=stride), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
             )
         else:
             self.body = nn.Sequential(
-                convolution(channels, channels, kernel, groups=channels),
+                convolution(channels, channels, kernel, groups=channels, stride=stride),
                 convolution(channels, channels, 1),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
@@ -167,6 +186,75 @@ class MacroNetwork(nn.Module):
             maps[index, level] = self.operation[str(index)](self.merge[str(index)](merged))
         last = maps[len(self.layers), self.resolution(len(self.layers))]
         return self.head(last.mean(dim=(2, 3)))
+
+
+class FactorizedReduction(nn.Module):
+    """Halves the resolution: 1x1 of the even pixels beside 1x1 of the odd ones, BN."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, (channels + 1) // 2, 1, stride=2, bias=False)
+        self.second = nn.Conv2d(channels, channels // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return self.norm(torch.cat([self.first(x), self.second(x[:, :, 1:, 1:])], dim=1))
+
+
+class Cell(nn.Module):
+    """One cell: blocks of two operations whose results are added; the blocks that no other reads go through 1x1, BN,
+    ReLU. `calibrate`: the cell before the previous one has twice the resolution."""
+
+    def __init__(self, blocks, channels, reduction, calibrate):
+        super().__init__()
+        self.blocks = blocks
+        self.calibrate = FactorizedReduction(channels) if calibrate else nn.Identity()
+        self.operations = nn.ModuleList()
+        read = set()
+        for block in blocks:
+            for code, source in block:
+                stride = 2 if reduction and source < 0 else 1
+                if source >= 0:
+                    read.add(source)
+                if code != "id":
+                    self.operations.append(Operation(code, channels, stride))
+                else:
+                    self.operations.append(FactorizedReduction(channels) if stride == 2 else nn.Identity())
+        self.outputs = [b for b in range(len(blocks)) if b not in read]
+        self.out = nn.Sequential(
+            convolution(channels * len(self.outputs), channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
+
+    def forward(self, before_previous, previous):
+        maps = {-2: self.calibrate(before_previous), -1: previous}
+        operations = iter(self.operations)
+        for index, block in enumerate(self.blocks):
+            maps[index] = sum(next(operations)(maps[source]) for _, source in block)
+        merged = [maps[b] for b in self.outputs]
+        return self.out(merged[0] if len(merged) == 1 else torch.cat(merged, dim=1))
+
+
+class MicroNetwork(nn.Module):
+    """The network of a cell: n cells, reduction, n cells, reduction, n cells, all of constant channels."""
+
+    def __init__(self, blocks, channels, cells_per_stage):
+        super().__init__()
+        self.stem = nn.Sequential(convolution(3, channels, 3), nn.BatchNorm2d(channels))
+        period = cells_per_stage + 1
+        count = 3 * period - 1
+        reductions = [index % period == cells_per_stage for index in range(count)]
+        # The cell before the previous one lies before a reduction exactly when the previous cell is one.
+        self.cells = nn.ModuleList(
+            Cell(blocks, channels, reductions[i], i > 0 and reductions[i - 1]) for i in range(count)
+        )
+        self.head = nn.Linear(channels, CLASSES)
+        MacroNetwork.initialize(self)
+
+    def forward(self, x):
+        before_previous = previous = self.stem(x)
+        for cell in self.cells:
+            before_previous, previous = previous, cell(before_previous, previous)
+        return self.head(previous.mean(dim=(2, 3)))
 
 
 def read_batch(path):
@@ -246,7 +334,10 @@ def mode(text):
 
 
 def build(args, arch, layout):
-    network = MacroNetwork(parse_arch(arch), args.channels, args.depth)
+    if arch.startswith("micro:"):
+        network = MicroNetwork(parse_cell(arch), args.channels, args.cells_per_stage)
+    else:
+        network = MacroNetwork(parse_arch(arch), args.channels, args.depth)
     return network.to(memory_format=layout)
 
 
@@ -332,6 +423,7 @@ def arguments():
     parser.add_argument("--params", action="store_true", help="print the number of parameters and stop")
     parser.add_argument("--channels", type=int, default=24)
     parser.add_argument("--depth", type=int, help="the space's number of layers, which places the pools; default: the text's")
+    parser.add_argument("--cells-per-stage", type=int, default=2, help="micro networks")
     parser.add_argument("--images", type=int, default=45000)
     parser.add_argument("--validation", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=3)

@@ -1,12 +1,14 @@
 //! The workspace's tasks: `cargo xtask <task>`. Flags, then one match, then the task; one file per task.
 
 mod arrows;
+mod bench;
 mod ci;
 mod cifar10;
 mod command;
 mod data;
 mod demo;
 mod parity;
+mod python;
 mod table;
 mod test;
 mod tidy;
@@ -40,6 +42,8 @@ enum Task {
     Data(data::Flags),
     /// Compare learning with PyTorch: same network, images and recipe over several seeds.
     Parity(parity::Flags),
+    /// Measure speed: every operator, or, with --peer, whole training steps beside PyTorch.
+    Bench(bench::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
@@ -62,6 +66,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Ci => ci::run(root),
         Task::Data(flags) => data::run(&flags),
         Task::Parity(flags) => parity::run(root, &flags),
+        Task::Bench(flags) => bench::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }

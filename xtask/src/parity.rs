@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{cifar10, command, table};
+use crate::{cifar10, command, python, table};
 
 #[derive(Args)]
 pub(crate) struct Flags {
@@ -93,10 +93,7 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
         root,
         &["--package", "epnas-supernet", "--example", "parity"],
     )?;
-    let python = match &flags.python {
-        Some(python) => python.clone(),
-        None => private_python(root)?,
-    };
+    let python = python::with_torch(root, flags.python.as_deref())?;
     let script = root.join("benches/peer/peer.py");
 
     let mut pairs = Vec::new();
@@ -172,32 +169,6 @@ fn parse_epochs(stdout: &str) -> Result<Vec<Value>> {
     let parse =
         |line: &str| serde_json::from_str(line).with_context(|| format!("not a JSON line: {line}"));
     stdout.lines().map(parse).collect()
-}
-
-/// An environment of our own, so that nobody's Python is changed. Made once, kept under `target/`.
-fn private_python(root: &Path) -> Result<PathBuf> {
-    let environment = root.join("target/peer-venv");
-    let python = environment.join(if cfg!(windows) {
-        "Scripts/python.exe"
-    } else {
-        "bin/python"
-    });
-    if !python.exists() {
-        command::run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
-    }
-    if command::capture(
-        Command::new(&python).args(["-c", "import torch; print(torch.__version__)"]),
-    )
-    .is_err()
-    {
-        // pip's own settings choose the index: set PIP_INDEX_URL for a build of torch without CUDA.
-        command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch"]))?;
-    }
-    Ok(python)
 }
 
 /// What the seeds amount to.

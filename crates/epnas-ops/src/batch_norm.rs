@@ -6,10 +6,11 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
-use crate::kernel::norm_gradient;
+use crate::kernel::norm_gradient::{self, Backflow};
 use crate::kernel::statistics::{Statistics, statistics};
+use crate::operand::{Cursor, NormGradient};
 use crate::shape;
-use crate::storage::{self, Reads};
+use crate::storage::{self, Arg, Reads};
 
 /// Function applied after an affine operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,19 +34,25 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn check(&self, op: &'static str) -> Result<()> {
-        if (0.0..=1.0).contains(&self.momentum) {
-            return Ok(());
+    /// What is written, checked for `c` channels.
+    pub(crate) fn list(&self, op: &'static str, c: usize) -> Result<[Arg<'_>; 2]> {
+        if !(0.0..=1.0).contains(&self.momentum) {
+            return Err(Error::Setting {
+                op,
+                setting: "momentum",
+                found: self.momentum.to_string(),
+                expected: "a number from 0 to 1",
+            });
         }
-        Err(Error::Setting {
-            op,
-            setting: "momentum",
-            found: self.momentum.to_string(),
-            expected: "a number from 0 to 1",
-        })
+        shape::expect(op, "running.mean", self.mean, &[c])?;
+        shape::expect(op, "running.variance", self.variance, &[c])?;
+        Ok([
+            ("running.mean", self.mean),
+            ("running.variance", self.variance),
+        ])
     }
 
-    fn update(&self, op: &'static str, statistics: &Statistics) -> Result<()> {
+    pub(crate) fn update(&self, op: &'static str, statistics: &Statistics) -> Result<()> {
         storage::write(op, ("running.mean", self.mean), |mean| {
             statistics.move_mean(self.momentum, mean);
             Ok(())
@@ -106,18 +113,11 @@ impl BatchNorm {
         let c = [geometry.c];
         shape::expect(OP, "scale", scale, &c)?;
         shape::expect(OP, "shift", shift, &c)?;
-        shape::expect(OP, "running.mean", running.mean, &c)?;
-        shape::expect(OP, "running.variance", running.variance, &c)?;
+        let [mean, variance] = running.list(OP, geometry.c)?;
         shape::expect(OP, "saved", saved, &[2, geometry.c])?;
         shape::expect(OP, "y", y, x.dims())?;
-        running.check(OP)?;
         let reads = [("x", x), ("scale", scale), ("shift", shift)];
-        let writes = [
-            ("running.mean", running.mean),
-            ("running.variance", running.variance),
-            ("saved", saved),
-            ("y", y),
-        ];
+        let writes = [mean, variance, ("saved", saved), ("y", y)];
         match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 storage::expect_dtype::<f32>(OP, &writes)?;
@@ -127,9 +127,9 @@ impl BatchNorm {
                     let statistics = statistics(&geometry, x);
                     statistics.save(self.eps, saved);
                     running.update(OP, &statistics)?;
-                    let affine = Affine::of(scale, shift, saved);
+                    let affine = Affine::of(scale, shift, saved, self.activation);
                     storage::write(OP, writes[3], |y| {
-                        batch_norm::apply(&geometry, &affine, x, self.activation, y);
+                        batch_norm::apply(&geometry, &affine, x, y);
                         Ok(())
                     })
                 })
@@ -137,38 +137,75 @@ impl BatchNorm {
         }
     }
 
-    /// The statistics of [`BatchNorm::forward_train`] alone: returns `saved` and moves the running ones.
-    pub(crate) fn statistics(&self, x: &Tensor, running: Option<Running>) -> Result<Tensor> {
+    /// The statistics of [`BatchNorm::forward_train`] alone.
+    pub(crate) fn statistics(&self, x: &Tensor) -> Result<Tensor> {
         const OP: &str = "batch_norm.statistics";
         let geometry = self.checked_geometry(OP, x)?;
         let saved = Tensor::zeros((2, geometry.c), x.dtype(), x.device())?;
         let reads = [("x", x)];
-        let mut writes = vec![("saved", &saved)];
-        if let Some(running) = running {
-            running.check(OP)?;
-            writes.extend([
-                ("running.mean", running.mean),
-                ("running.variance", running.variance),
-            ]);
-            for &(name, vector) in &writes[1..] {
-                shape::expect(OP, name, vector, &[geometry.c])?;
-            }
-        }
-        match storage::check(OP, &reads, &writes)? {
+        match storage::check(OP, &reads, &[("saved", &saved)])? {
             Backend::Cpu => {
-                storage::expect_dtype::<f32>(OP, &writes)?;
                 let reads = Reads::lock(OP, &reads);
                 let statistics = statistics(&geometry, reads.get(0)?);
                 storage::write(OP, ("saved", &saved), |saved| {
                     statistics.save(self.eps, saved);
                     Ok(())
                 })?;
-                if let Some(running) = running {
-                    running.update(OP, &statistics)?;
-                }
             }
         }
         Ok(saved)
+    }
+
+    /// Writes running statistics as `saved` ones, so that a [`Norm`](crate::Norm) normalizes by them.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    pub fn save_running(&self, mean: &Tensor, variance: &Tensor, saved: &Tensor) -> Result<()> {
+        const OP: &str = "batch_norm.save_running";
+        let c = mean.elem_count();
+        shape::expect(OP, "variance", variance, &[c])?;
+        shape::expect(OP, "saved", saved, &[2, c])?;
+        let reads = [("mean", mean), ("variance", variance)];
+        match storage::check(OP, &reads, &[("saved", saved)])? {
+            Backend::Cpu => {
+                let reads = Reads::lock(OP, &reads);
+                let (mean, variance) = (reads.get(0)?, reads.get(1)?);
+                storage::write(OP, ("saved", saved), |saved| {
+                    batch_norm::saved_of(mean, variance, self.eps, saved);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// The gradients with respect to scale and shift that follow from that of the result, where no operator took
+    /// them along (see [`Target`](crate::Target)).
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    pub fn backward_parameters(dy: &Tensor, norm: &NormGradient) -> Result<()> {
+        const OP: &str = "batch_norm.backward_parameters";
+        let [n, h, w, c] = shape::nhwc(OP, "dy", dy)?;
+        let geometry = Geometry { rows: n * h * w, c };
+        let mut reads = vec![("dy", dy)];
+        let writes = norm.list(OP, dy, &mut reads)?;
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => {
+                let reads = Reads::lock(OP, &reads);
+                let mut cursor = Cursor::new(&reads);
+                let (dy, x) = (cursor.take()?, cursor.take()?);
+                let affine = norm.norm.hold(&mut cursor)?;
+                let sums = norm_gradient::gradient_sums(&geometry, &affine, x, dy);
+                storage::write(OP, writes[0], |dscale| {
+                    sums.save_scale(dscale);
+                    Ok(())
+                })?;
+                storage::write(OP, writes[1], |dshift| {
+                    sums.save_shift(dshift);
+                    Ok(())
+                })
+            }
+        }
     }
 
     /// Normalizes by given statistics, for example the running ones.
@@ -200,11 +237,12 @@ impl BatchNorm {
         match storage::check(OP, &reads, &[("y", y)])? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
-                let saved = batch_norm::saved_of(reads.get(2)?, reads.get(3)?, self.eps);
-                let affine = Affine::of(reads.get(0)?, reads.get(1)?, &saved);
+                let mut saved = vec![0.0; 2 * geometry.c];
+                batch_norm::saved_of(reads.get(2)?, reads.get(3)?, self.eps, &mut saved);
+                let affine = Affine::of(reads.get(0)?, reads.get(1)?, &saved, self.activation);
                 let x = reads.get(4)?;
                 storage::write(OP, ("y", y), |y| {
-                    batch_norm::apply(&geometry, &affine, x, self.activation, y);
+                    batch_norm::apply(&geometry, &affine, x, y);
                     Ok(())
                 })
             }
@@ -251,28 +289,19 @@ impl BatchNorm {
             Backend::Cpu => {
                 storage::expect_dtype::<f32>(OP, &writes)?;
                 let reads = Reads::lock(OP, &reads);
-                let affine = Affine::of(reads.get(1)?, reads.get(2)?, reads.get(3)?);
+                let (scale, shift, saved) = (reads.get(1)?, reads.get(2)?, reads.get(3)?);
+                let affine = Affine::of(scale, shift, saved, self.activation);
                 let (x, dy) = (reads.get(0)?, reads.get(4)?);
-                let sums = norm_gradient::gradient_sums(&geometry, &affine, x, dy, self.activation);
-                storage::write(OP, writes[1], |dscale| {
+                let sums = norm_gradient::gradient_sums(&geometry, &affine, x, dy);
+                let flow = storage::write(OP, writes[1], |dscale| {
                     sums.save_scale(dscale);
-                    Ok(())
-                })?;
-                storage::write(OP, writes[2], |dshift| {
-                    sums.save_shift(dshift);
-                    Ok(())
+                    storage::write(OP, writes[2], |dshift| {
+                        sums.save_shift(dshift);
+                        Ok(Backflow::of(&affine, dscale, dshift, geometry.rows))
+                    })
                 })?;
                 storage::write(OP, writes[0], |dx| {
-                    norm_gradient::input_gradient(
-                        &geometry,
-                        &affine,
-                        &sums,
-                        x,
-                        dy,
-                        self.activation,
-                        dx,
-                        acc,
-                    );
+                    norm_gradient::input_gradient(&geometry, &affine, &flow, x, dy, dx, acc);
                     Ok(())
                 })
             }

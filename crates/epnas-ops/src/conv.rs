@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
-use crate::kernel::conv::{self, Geometry, Source};
+use crate::kernel::conv::{self, Geometry, Source, SourceGradient};
+use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -30,12 +31,36 @@ pub struct Conv2d {
     pub stride: usize,
 }
 
+/// One source of a convolution in the backward pass, and where its gradients go.
+#[derive(Debug, Clone)]
+pub struct ConvGradient {
+    /// The source.
+    pub x: Operand,
+    /// Its weight.
+    pub w: Tensor,
+    /// Gradient of the weight, overwritten; none when it is not wanted.
+    pub dw: Option<Tensor>,
+    /// Gradient of the source; none when it is not wanted.
+    pub dx: Option<Target>,
+}
+
 impl Conv2d {
     /// Convolves every `(x, w)` of `inputs` and writes the sum into `y`.
     ///
     /// # Errors
     /// No input; shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward(&self, inputs: &[(&Tensor, &Tensor)], y: &Tensor) -> Result<()> {
+        let operands: Vec<(Operand, &Tensor)> =
+            inputs.iter().map(|&(x, w)| (x.into(), w)).collect();
+        let inputs: Vec<(&Operand, &Tensor)> = operands.iter().map(|(x, w)| (x, *w)).collect();
+        self.forward_fused(&inputs, y.into())
+    }
+
+    /// As [`Conv2d::forward`], with batch norms where sources are read and statistics of what is written.
+    ///
+    /// # Errors
+    /// As for [`Conv2d::forward`].
+    pub fn forward_fused(&self, inputs: &[(&Operand, &Tensor)], output: Output) -> Result<()> {
         const OP: &str = "conv2d.forward";
         shape::kernel_and_stride(OP, self.kernel, self.stride)?;
         let Some(&(first, weight)) = inputs.first() else {
@@ -46,32 +71,36 @@ impl Conv2d {
                 expected: "at least 1",
             });
         };
-        let geometry = self.geometry(OP, first, weight)?;
-        let mut reads = Vec::with_capacity(2 * inputs.len());
+        let geometry = self.geometry(OP, &first.x, weight)?;
+        let mut reads = Vec::with_capacity(5 * inputs.len());
         for &(x, w) in inputs {
-            let ci = shape::nhwc(OP, "x", x)?[3];
-            shape::expect(OP, "x", x, &[geometry.n, geometry.h, geometry.w, ci])?;
+            let ci = shape::nhwc(OP, "x", &x.x)?[3];
+            shape::expect(OP, "x", &x.x, &[geometry.n, geometry.h, geometry.w, ci])?;
             shape::expect(OP, "w", w, &[self.kernel, self.kernel, ci, geometry.co])?;
-            reads.extend([("x", x), ("w", w)]);
+            x.list(OP, "x", &mut reads)?;
+            reads.push(("w", w));
         }
-        shape::expect(OP, "y", y, &geometry.output())?;
-        match storage::check(OP, &reads, &[("y", y)])? {
+        shape::expect(OP, "y", output.y, &geometry.output())?;
+        let mut writes = Vec::with_capacity(4);
+        output.list(OP, &mut writes)?;
+        match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
-                let sources = inputs
+                let mut cursor = Cursor::new(&reads);
+                let mut held = Vec::with_capacity(inputs.len());
+                for (x, _) in inputs {
+                    held.push((x.hold(&mut cursor)?, cursor.take()?, x.x.dims()[3]));
+                }
+                let sources: Vec<Source> = held
                     .iter()
-                    .enumerate()
-                    .map(|(i, (x, _))| {
-                        Ok(Source {
-                            x: reads.get(2 * i)?,
-                            w: reads.get(2 * i + 1)?,
-                            ci: x.dims()[3],
-                        })
+                    .map(|(x, w, ci)| Source {
+                        x: x.images(),
+                        w,
+                        ci: *ci,
                     })
-                    .collect::<Result<Vec<_>>>()?;
-                storage::write(OP, ("y", y), |y| {
-                    conv::forward(&geometry, &sources, y);
-                    Ok(())
+                    .collect();
+                output.write(OP, |y, finish| {
+                    conv::forward(&geometry, &sources, y, finish)
                 })
             }
         }
@@ -88,21 +117,13 @@ impl Conv2d {
         dx: &Tensor,
         acc: Accumulate,
     ) -> Result<()> {
-        const OP: &str = "conv2d.backward_input";
-        shape::kernel_and_stride(OP, self.kernel, self.stride)?;
-        let geometry = self.geometry(OP, dx, w)?;
-        shape::expect(OP, "dy", dy, &geometry.output())?;
-        let reads = [("dy", dy), ("w", w)];
-        match storage::check(OP, &reads, &[("dx", dx)])? {
-            Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let (dy, w) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("dx", dx), |dx| {
-                    conv::backward_input(&geometry, dy, w, dx, acc);
-                    Ok(())
-                })
-            }
-        }
+        let source = ConvGradient {
+            x: dx.into(),
+            w: w.clone(),
+            dw: None,
+            dx: Some(Target::new(dx, acc)),
+        };
+        self.backward("conv2d.backward_input", &dy.into(), &[source])
     }
 
     /// Gradient with respect to the weight of one source, `[kernel, kernel, ci, co]`; `dw` is overwritten.
@@ -110,17 +131,92 @@ impl Conv2d {
     /// # Errors
     /// As for [`Conv2d::forward`].
     pub fn backward_weight(&self, x: &Tensor, dy: &Tensor, dw: &Tensor) -> Result<()> {
-        const OP: &str = "conv2d.backward_weight";
-        shape::kernel_and_stride(OP, self.kernel, self.stride)?;
-        let geometry = self.geometry(OP, x, dw)?;
-        shape::expect(OP, "dy", dy, &geometry.output())?;
-        let reads = [("x", x), ("dy", dy)];
-        match storage::check(OP, &reads, &[("dw", dw)])? {
+        let source = ConvGradient {
+            x: x.into(),
+            w: dw.clone(),
+            dw: Some(dw.clone()),
+            dx: None,
+        };
+        self.backward("conv2d.backward_weight", &dy.into(), &[source])
+    }
+
+    /// All gradients of [`Conv2d::forward_fused`] in one pass over the gradient of the output.
+    ///
+    /// # Errors
+    /// As for [`Conv2d::forward`].
+    pub fn backward_fused(&self, dy: &Cotangent, sources: &[ConvGradient]) -> Result<()> {
+        self.backward("conv2d.backward", dy, sources)
+    }
+
+    fn backward(&self, op: &'static str, dy: &Cotangent, sources: &[ConvGradient]) -> Result<()> {
+        shape::kernel_and_stride(op, self.kernel, self.stride)?;
+        let Some(first) = sources.first() else {
+            return Ok(());
+        };
+        let geometry = self.geometry(op, &first.x.x, &first.w)?;
+        shape::expect(op, "dy", &dy.dy, &geometry.output())?;
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        dy.list(op, &mut reads)?;
+        for source in sources {
+            let Geometry { n, h, w, co, .. } = self.geometry(op, &source.x.x, &source.w)?;
+            let same = [geometry.n, geometry.h, geometry.w, geometry.co] == [n, h, w, co];
+            if !same {
+                let expected = format!("as the first source, {:?}", first.x.x.dims());
+                return Err(shape::mismatch(op, "x", &source.x.x, expected));
+            }
+            if let Some(dw) = &source.dw {
+                shape::expect(op, "dw", dw, source.w.dims())?;
+                source.x.list(op, "x", &mut reads)?;
+                writes.push(("dw", dw));
+            }
+            if let Some(target) = &source.dx {
+                shape::expect(op, "dx", &target.dx, source.x.x.dims())?;
+                reads.push(("w", &source.w));
+                target.list(op, &mut reads, &mut writes)?;
+            }
+        }
+        match storage::check(op, &reads, &writes)? {
             Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let (x, dy) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("dw", dw), |dw| {
-                    conv::backward_weight(&geometry, x, dy, dw);
+                let reads = Reads::lock(op, &reads);
+                let mut cursor = Cursor::new(&reads);
+                let dy = dy.hold(&mut cursor)?;
+                let mut inputs = Vec::with_capacity(sources.len());
+                let mut weights = Vec::with_capacity(sources.len());
+                for source in sources {
+                    inputs.push(match source.dw {
+                        Some(_) => Some(source.x.hold(&mut cursor)?),
+                        None => None,
+                    });
+                    weights.push(match &source.dx {
+                        Some(target) => Some((cursor.take()?, target.hold(&mut cursor)?)),
+                        None => None,
+                    });
+                }
+                storage::write_all(op, &writes, |slices| {
+                    let mut targets = Vec::with_capacity(sources.len());
+                    let mut gradients = Vec::with_capacity(sources.len());
+                    let mut slices = slices;
+                    for ((source, x), weight) in sources.iter().zip(&inputs).zip(weights) {
+                        let dw = source.dw.as_ref().and_then(|_| slices.next());
+                        let (w, sums) = weight.unzip();
+                        targets.push(match (&source.dx, sums) {
+                            (Some(target), Some(sums)) => {
+                                OpenTarget::new(target, sums, &mut slices)
+                            }
+                            _ => None,
+                        });
+                        let x = x.as_ref().map(|x| x.images());
+                        gradients.push((source.w.dims()[2], w, x.zip(dw)));
+                    }
+                    operand::into_targets(geometry.n, &mut targets, |inputs| {
+                        let sources = inputs.into_iter().zip(gradients);
+                        let sources = sources.map(|(input, (ci, w, weight))| SourceGradient {
+                            ci,
+                            input: w.zip(input),
+                            weight,
+                        });
+                        conv::backward(&geometry, dy.images(), sources.collect());
+                    });
                     Ok(())
                 })
             }
@@ -169,7 +265,6 @@ impl Conv2d {
             n,
             h,
             w: width,
-            ci,
             co,
             kernel: self.kernel,
             stride: self.stride,

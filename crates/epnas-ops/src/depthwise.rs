@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::depthwise::{self, Geometry};
+use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -32,16 +33,27 @@ impl DepthwiseConv2d {
     /// # Errors
     /// Shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward(&self, x: &Tensor, w: &Tensor, y: &Tensor) -> Result<()> {
+        self.forward_fused(&x.into(), w, y.into())
+    }
+
+    /// As [`DepthwiseConv2d::forward`], with a batch norm where `x` is read and statistics of what is written.
+    ///
+    /// # Errors
+    /// As for [`DepthwiseConv2d::forward`].
+    pub fn forward_fused(&self, x: &Operand, w: &Tensor, output: Output) -> Result<()> {
         const OP: &str = "depthwise_conv2d.forward";
-        let geometry = self.geometry(OP, ("x", x), ("w", w), ("y", y))?;
-        let reads = [("x", x), ("w", w)];
-        match storage::check(OP, &reads, &[("y", y)])? {
+        let geometry = self.geometry(OP, ("x", &x.x), ("w", w), ("y", output.y))?;
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        x.list(OP, "x", &mut reads)?;
+        reads.push(("w", w));
+        output.list(OP, &mut writes)?;
+        match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
-                let (x, w) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("y", y), |y| {
-                    depthwise::forward(&geometry, x, w, y);
-                    Ok(())
+                let mut cursor = Cursor::new(&reads);
+                let (x, w) = (x.hold(&mut cursor)?, cursor.take()?);
+                output.write(OP, |y, finish| {
+                    depthwise::forward(&geometry, x.images(), w, y, finish);
                 })
             }
         }
@@ -59,34 +71,81 @@ impl DepthwiseConv2d {
         acc: Accumulate,
     ) -> Result<()> {
         const OP: &str = "depthwise_conv2d.backward_input";
-        let geometry = self.geometry(OP, ("dx", dx), ("w", w), ("dy", dy))?;
-        let reads = [("dy", dy), ("w", w)];
-        match storage::check(OP, &reads, &[("dx", dx)])? {
-            Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let (dy, w) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("dx", dx), |dx| {
-                    depthwise::backward_input(&geometry, dy, w, dx, acc);
-                    Ok(())
-                })
-            }
-        }
+        self.geometry(OP, ("dx", dx), ("w", w), ("dy", dy))?;
+        let target = Target::new(dx, acc);
+        self.backward(OP, &dy.into(), &dx.into(), w, None, Some(&target))
     }
 
-    /// Gradient with respect to the weight; `dw` is overwritten.
+    /// Gradient with respect to `w`; `dw` is overwritten.
     ///
     /// # Errors
     /// As for [`DepthwiseConv2d::forward`].
     pub fn backward_weight(&self, x: &Tensor, dy: &Tensor, dw: &Tensor) -> Result<()> {
         const OP: &str = "depthwise_conv2d.backward_weight";
-        let geometry = self.geometry(OP, ("x", x), ("dw", dw), ("dy", dy))?;
-        let reads = [("x", x), ("dy", dy)];
-        match storage::check(OP, &reads, &[("dw", dw)])? {
+        self.geometry(OP, ("x", x), ("dw", dw), ("dy", dy))?;
+        self.backward(OP, &dy.into(), &x.into(), dw, Some(dw), None)
+    }
+
+    /// Both gradients of [`DepthwiseConv2d::forward_fused`] in one pass over the gradient of the output.
+    ///
+    /// # Errors
+    /// As for [`DepthwiseConv2d::forward`].
+    pub fn backward_fused(
+        &self,
+        dy: &Cotangent,
+        x: &Operand,
+        w: &Tensor,
+        dw: &Tensor,
+        dx: Option<&Target>,
+    ) -> Result<()> {
+        self.backward("depthwise_conv2d.backward", dy, x, w, Some(dw), dx)
+    }
+
+    fn backward(
+        &self,
+        op: &'static str,
+        dy: &Cotangent,
+        x: &Operand,
+        w: &Tensor,
+        dw: Option<&Tensor>,
+        dx: Option<&Target>,
+    ) -> Result<()> {
+        let geometry = self.geometry(op, ("x", &x.x), ("w", w), ("dy", &dy.dy))?;
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        dy.list(op, &mut reads)?;
+        if let Some(dw) = dw {
+            shape::expect(op, "dw", dw, w.dims())?;
+            x.list(op, "x", &mut reads)?;
+            writes.push(("dw", dw));
+        }
+        if let Some(target) = dx {
+            shape::expect(op, "dx", &target.dx, x.x.dims())?;
+            reads.push(("w", w));
+            target.list(op, &mut reads, &mut writes)?;
+        }
+        match storage::check(op, &reads, &writes)? {
             Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let (x, dy) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("dw", dw), |dw| {
-                    depthwise::backward_weight(&geometry, x, dy, dw);
+                let reads = Reads::lock(op, &reads);
+                let mut cursor = Cursor::new(&reads);
+                let dy = dy.hold(&mut cursor)?;
+                let x = match dw {
+                    Some(_) => Some(x.hold(&mut cursor)?),
+                    None => None,
+                };
+                let (w, sums) = match dx {
+                    Some(target) => (Some(cursor.take()?), Some(target.hold(&mut cursor)?)),
+                    None => (None, None),
+                };
+                storage::write_all(op, &writes, |mut slices| {
+                    let dw = dw.and_then(|_| slices.next());
+                    let target = dx.zip(sums);
+                    let target =
+                        target.and_then(|(dx, sums)| OpenTarget::new(dx, sums, &mut slices));
+                    operand::into_targets(geometry.n, &mut [target], |mut inputs| {
+                        let input = w.zip(inputs.pop().flatten());
+                        let weight = x.as_ref().map(|x| x.images()).zip(dw);
+                        depthwise::backward(&geometry, dy.images(), input, weight);
+                    });
                     Ok(())
                 })
             }

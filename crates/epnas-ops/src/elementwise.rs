@@ -3,8 +3,11 @@
 use candle_core::Tensor;
 
 use crate::device::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel;
+use crate::kernel::images::Images;
+use crate::kernel::padded::Extent;
+use crate::operand::{Cursor, Operand};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -20,21 +23,37 @@ pub enum Accumulate {
     Add,
 }
 
-/// `y = a + b`, all of one shape.
+/// `y = sum of inputs`, all `[n, h, w, c]`, with batch norms where they are read.
 ///
 /// # Errors
-/// Different shapes, types or devices, or `y` sharing its storage with `a` or `b`.
-pub fn add(a: &Tensor, b: &Tensor, y: &Tensor) -> Result<()> {
-    const OP: &str = "add";
-    shape::expect(OP, "b", b, a.dims())?;
-    shape::expect(OP, "y", y, a.dims())?;
-    let reads = [("a", a), ("b", b)];
+/// No input; different shapes, types or devices, or `y` sharing its storage with an input.
+pub fn sum(inputs: &[&Operand], y: &Tensor) -> Result<()> {
+    const OP: &str = "sum";
+    let [_, h, w, c] = shape::nhwc(OP, "y", y)?;
+    if inputs.is_empty() {
+        return Err(Error::Setting {
+            op: OP,
+            setting: "number of inputs",
+            found: "0".to_string(),
+            expected: "at least 1",
+        });
+    }
+    let mut reads = Vec::new();
+    for input in inputs {
+        shape::expect(OP, "x", &input.x, y.dims())?;
+        input.list(OP, "x", &mut reads)?;
+    }
     match storage::check(OP, &reads, &[("y", y)])? {
         Backend::Cpu => {
             let reads = Reads::lock(OP, &reads);
-            let (a, b) = (reads.get(0)?, reads.get(1)?);
+            let mut cursor = Cursor::new(&reads);
+            let mut held = Vec::with_capacity(inputs.len());
+            for input in inputs {
+                held.push(input.hold(&mut cursor)?);
+            }
+            let images: Vec<Images> = held.iter().map(|held| held.images()).collect();
             storage::write(OP, ("y", y), |y| {
-                kernel::elementwise::add(a, b, y);
+                kernel::elementwise::sum(&images, Extent { h, w, c }, y);
                 Ok(())
             })
         }

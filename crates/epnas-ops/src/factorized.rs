@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::factorized::{self, Geometry};
+use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -26,16 +27,28 @@ impl FactorizedConv {
     /// # Errors
     /// Shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward(&self, x: &Tensor, w0: &Tensor, w1: &Tensor, y: &Tensor) -> Result<()> {
+        self.forward_fused(&x.into(), [w0, w1], y.into())
+    }
+
+    /// As [`FactorizedConv::forward`], with a batch norm where `x` is read and statistics of what is written.
+    ///
+    /// # Errors
+    /// As for [`FactorizedConv::forward`].
+    pub fn forward_fused(&self, x: &Operand, [w0, w1]: [&Tensor; 2], output: Output) -> Result<()> {
         const OP: &str = "factorized_conv.forward";
-        let geometry = geometry(OP, ("x", x), ("y", y), ("w0", w0), ("w1", w1))?;
-        let reads = [("x", x), ("w0", w0), ("w1", w1)];
-        match storage::check(OP, &reads, &[("y", y)])? {
+        let geometry = geometry(OP, ("x", &x.x), ("y", output.y), ("w0", w0), ("w1", w1))?;
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        x.list(OP, "x", &mut reads)?;
+        reads.extend([("w0", w0), ("w1", w1)]);
+        output.list(OP, &mut writes)?;
+        match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
-                let (x, w0, w1) = (reads.get(0)?, reads.get(1)?, reads.get(2)?);
-                storage::write(OP, ("y", y), |y| {
-                    factorized::forward(&geometry, x, w0, w1, y);
-                    Ok(())
+                let mut cursor = Cursor::new(&reads);
+                let x = x.hold(&mut cursor)?;
+                let weights = [cursor.take()?, cursor.take()?];
+                output.write(OP, |y, finish| {
+                    factorized::forward(&geometry, x.images(), weights, y, finish);
                 })
             }
         }
@@ -54,21 +67,12 @@ impl FactorizedConv {
         acc: Accumulate,
     ) -> Result<()> {
         const OP: &str = "factorized_conv.backward_input";
-        let geometry = geometry(OP, ("dx", dx), ("dy", dy), ("w0", w0), ("w1", w1))?;
-        let reads = [("dy", dy), ("w0", w0), ("w1", w1)];
-        match storage::check(OP, &reads, &[("dx", dx)])? {
-            Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let (dy, w0, w1) = (reads.get(0)?, reads.get(1)?, reads.get(2)?);
-                storage::write(OP, ("dx", dx), |dx| {
-                    factorized::backward_input(&geometry, dy, w0, w1, dx, acc);
-                    Ok(())
-                })
-            }
-        }
+        geometry(OP, ("dx", dx), ("dy", dy), ("w0", w0), ("w1", w1))?;
+        let target = Target::new(dx, acc);
+        backward(OP, &dy.into(), &dx.into(), [w0, w1], None, Some(&target))
     }
 
-    /// Gradients with respect to both weights, which are overwritten.
+    /// Gradients with respect to the weights, which are overwritten.
     ///
     /// # Errors
     /// As for [`FactorizedConv::forward`].
@@ -80,21 +84,83 @@ impl FactorizedConv {
         dw1: &Tensor,
     ) -> Result<()> {
         const OP: &str = "factorized_conv.backward_weight";
-        let geometry = geometry(OP, ("x", x), ("dy", dy), ("dw0", dw0), ("dw1", dw1))?;
-        let reads = [("x", x), ("dy", dy)];
-        let writes = [("dw0", dw0), ("dw1", dw1)];
-        match storage::check(OP, &reads, &writes)? {
-            Backend::Cpu => {
-                storage::expect_dtype::<f32>(OP, &writes)?;
-                let reads = Reads::lock(OP, &reads);
-                let (x, dy) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, writes[0], |dw0| {
-                    storage::write(OP, writes[1], |dw1| {
-                        factorized::backward_weight(&geometry, x, dy, dw0, dw1);
-                        Ok(())
-                    })
-                })
-            }
+        geometry(OP, ("x", x), ("dy", dy), ("dw0", dw0), ("dw1", dw1))?;
+        let dw = [dw0, dw1];
+        backward(OP, &dy.into(), &x.into(), dw, Some(dw), None)
+    }
+
+    /// All gradients of [`FactorizedConv::forward_fused`] in one pass over the gradient of the output.
+    ///
+    /// # Errors
+    /// As for [`FactorizedConv::forward`].
+    pub fn backward_fused(
+        &self,
+        dy: &Cotangent,
+        x: &Operand,
+        weights: [&Tensor; 2],
+        dweights: [&Tensor; 2],
+        dx: Option<&Target>,
+    ) -> Result<()> {
+        backward(
+            "factorized_conv.backward",
+            dy,
+            x,
+            weights,
+            Some(dweights),
+            dx,
+        )
+    }
+}
+
+fn backward(
+    op: &'static str,
+    dy: &Cotangent,
+    x: &Operand,
+    [w0, w1]: [&Tensor; 2],
+    dw: Option<[&Tensor; 2]>,
+    dx: Option<&Target>,
+) -> Result<()> {
+    let geometry = geometry(op, ("x", &x.x), ("dy", &dy.dy), ("w0", w0), ("w1", w1))?;
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    dy.list(op, &mut reads)?;
+    if let Some([dw0, dw1]) = dw {
+        shape::expect(op, "dw0", dw0, w0.dims())?;
+        shape::expect(op, "dw1", dw1, w1.dims())?;
+        x.list(op, "x", &mut reads)?;
+        writes.extend([("dw0", dw0), ("dw1", dw1)]);
+    }
+    if let Some(target) = dx {
+        shape::expect(op, "dx", &target.dx, x.x.dims())?;
+        reads.extend([("w0", w0), ("w1", w1)]);
+        target.list(op, &mut reads, &mut writes)?;
+    }
+    match storage::check(op, &reads, &writes)? {
+        Backend::Cpu => {
+            let reads = Reads::lock(op, &reads);
+            let mut cursor = Cursor::new(&reads);
+            let dy = dy.hold(&mut cursor)?;
+            let x = match dw {
+                Some(_) => Some(x.hold(&mut cursor)?),
+                None => None,
+            };
+            let (weights, sums) = match dx {
+                Some(target) => {
+                    let weights = [cursor.take()?, cursor.take()?];
+                    (Some(weights), Some(target.hold(&mut cursor)?))
+                }
+                None => (None, None),
+            };
+            storage::write_all(op, &writes, |mut slices| {
+                let dw = dw.and_then(|_| Some([slices.next()?, slices.next()?]));
+                let target = dx.zip(sums);
+                let target = target.and_then(|(dx, sums)| OpenTarget::new(dx, sums, &mut slices));
+                operand::into_targets(geometry.n, &mut [target], |mut inputs| {
+                    let input = weights.zip(inputs.pop().flatten());
+                    let weight = x.as_ref().map(|x| x.images()).zip(dw);
+                    factorized::backward(&geometry, dy.images(), input, weight);
+                });
+                Ok(())
+            })
         }
     }
 }
@@ -117,5 +183,5 @@ fn geometry(
     shape::expect(op, y_name, y, &[n, ho, wo, co])?;
     shape::expect(op, w0_name, w0, &[1, 1, ci, co.div_ceil(2)])?;
     shape::expect(op, w1_name, w1, &[1, 1, ci, co / 2])?;
-    Ok(Geometry { h, w, ci, co })
+    Ok(Geometry { n, h, w, ci, co })
 }

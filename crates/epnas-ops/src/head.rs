@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::head::{self, Geometry};
+use crate::operand::{Cursor, Operand};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -32,24 +33,41 @@ impl Head {
         pooled: &Tensor,
         logits: &Tensor,
     ) -> Result<()> {
+        self.forward_fused(&x.into(), weight, bias, pooled, logits)
+    }
+
+    /// As [`Head::forward`], with a batch norm where `x` is read.
+    ///
+    /// # Errors
+    /// As for [`Head::forward`].
+    pub fn forward_fused(
+        &self,
+        x: &Operand,
+        weight: &Tensor,
+        bias: &Tensor,
+        pooled: &Tensor,
+        logits: &Tensor,
+    ) -> Result<()> {
         const OP: &str = "head.forward";
         let geometry = geometry(
             OP,
-            ("x", x),
+            ("x", &x.x),
             ("weight", weight),
             ("bias", bias),
             ("pooled", pooled),
             ("logits", logits),
         )?;
-        let reads = [("x", x), ("weight", weight), ("bias", bias)];
+        let mut reads = vec![("weight", weight), ("bias", bias)];
+        x.list(OP, "x", &mut reads)?;
         let writes = [("pooled", pooled), ("logits", logits)];
         match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 storage::expect_dtype::<f32>(OP, &writes)?;
                 let reads = Reads::lock(OP, &reads);
-                let (x, weight, bias) = (reads.get(0)?, reads.get(1)?, reads.get(2)?);
+                let (weight, bias) = (reads.get(0)?, reads.get(1)?);
+                let x = x.hold(&mut Cursor::after(&reads, 2))?;
                 storage::write(OP, writes[0], |pooled| {
-                    head::average(&geometry, x, pooled);
+                    head::average(&geometry, x.images(), pooled);
                     storage::write(OP, writes[1], |logits| {
                         head::linear(&geometry, pooled, weight, bias, logits);
                         Ok(())

@@ -12,7 +12,7 @@
 //! | depthwise convolution | [`DepthwiseConv2d`] |
 //! | batch normalization, with ReLU fused | [`BatchNorm`] |
 //! | 3x3 pooling | [`MaxPool2d`], [`AvgPool2d`] |
-//! | sums and copies | [`add`], [`accumulate`] |
+//! | sums and copies | [`sum`], [`accumulate`] |
 //! | global average, linear | [`Head`] |
 //! | loss | [`SoftmaxCrossEntropy`] |
 //! | update | [`Sgd`], [`Adam`] |
@@ -35,7 +35,9 @@ mod factorized;
 mod head;
 mod kernel;
 mod loss;
+mod operand;
 mod optimizer;
+mod peak;
 mod pool;
 mod scratch;
 mod shape;
@@ -43,13 +45,15 @@ mod simd;
 mod storage;
 
 pub use batch_norm::{Activation, BatchNorm, Running};
-pub use conv::Conv2d;
+pub use conv::{Conv2d, ConvGradient};
 pub use depthwise::DepthwiseConv2d;
-pub use elementwise::{Accumulate, accumulate, add};
+pub use elementwise::{Accumulate, accumulate, sum};
 pub use error::{Error, Result};
 pub use factorized::FactorizedConv;
 pub use head::Head;
 pub use loss::{LossReport, SoftmaxCrossEntropy};
+pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
 pub use optimizer::{Adam, Nesterov, Sgd, Slot};
+pub use peak::peak_flops;
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use simd::{SimdLevel, simd_level};

@@ -6,6 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::pool::{self, Geometry};
+use crate::operand::{self, Cursor, OpenTarget, Operand, Target};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -30,24 +31,7 @@ impl MaxPool2d {
     /// # Errors
     /// Shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward(&self, x: &Tensor, y: &Tensor, argmax: &Tensor) -> Result<()> {
-        const OP: &str = "max_pool2d.forward";
-        let geometry = geometry(OP, self.stride, ("x", x), ("y", y))?;
-        shape::expect(OP, "argmax", argmax, &geometry.output())?;
-        let reads = [("x", x)];
-        let writes = [("y", y), ("argmax", argmax)];
-        match storage::check(OP, &reads, &writes)? {
-            Backend::Cpu => {
-                storage::expect_dtype::<f32>(OP, &writes[..1])?;
-                let reads = Reads::lock(OP, &reads);
-                let x = reads.get(0)?;
-                storage::write(OP, writes[1], |argmax| {
-                    storage::write(OP, writes[0], |y| {
-                        pool::max_forward(&geometry, x, y, Some(argmax));
-                        Ok(())
-                    })
-                })
-            }
-        }
+        self.forward_fused(&x.into(), y, Some(argmax))
     }
 
     /// Pools `x` into `y` when no gradient will be needed.
@@ -55,16 +39,45 @@ impl MaxPool2d {
     /// # Errors
     /// As for [`MaxPool2d::forward`].
     pub fn forward_eval(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        const OP: &str = "max_pool2d.forward_eval";
-        let geometry = geometry(OP, self.stride, ("x", x), ("y", y))?;
-        let reads = [("x", x)];
-        match storage::check(OP, &reads, &[("y", y)])? {
+        self.pool("max_pool2d.forward_eval", &x.into(), y, None)
+    }
+
+    /// As [`MaxPool2d::forward`], or, without `argmax`, [`MaxPool2d::forward_eval`], with a batch norm where `x` is
+    /// read.
+    ///
+    /// # Errors
+    /// As for [`MaxPool2d::forward`].
+    pub fn forward_fused(&self, x: &Operand, y: &Tensor, argmax: Option<&Tensor>) -> Result<()> {
+        self.pool("max_pool2d.forward", x, y, argmax)
+    }
+
+    fn pool(
+        &self,
+        op: &'static str,
+        x: &Operand,
+        y: &Tensor,
+        argmax: Option<&Tensor>,
+    ) -> Result<()> {
+        let geometry = geometry(op, self.stride, ("x", &x.x), ("y", y))?;
+        let (mut reads, mut writes) = (Vec::new(), vec![("y", y)]);
+        x.list(op, "x", &mut reads)?;
+        if let Some(argmax) = argmax {
+            shape::expect(op, "argmax", argmax, &geometry.output())?;
+            writes.push(("argmax", argmax));
+        }
+        match storage::check(op, &reads, &writes)? {
             Backend::Cpu => {
-                let reads = Reads::lock(OP, &reads);
-                let x = reads.get(0)?;
-                storage::write(OP, ("y", y), |y| {
-                    pool::max_forward(&geometry, x, y, None);
-                    Ok(())
+                let reads = Reads::lock(op, &reads);
+                let x = x.hold(&mut Cursor::new(&reads))?;
+                storage::write(op, writes[0], |y| match argmax {
+                    Some(argmax) => storage::write(op, ("argmax", argmax), |argmax| {
+                        pool::max_forward(&geometry, x.images(), y, Some(argmax));
+                        Ok(())
+                    }),
+                    None => {
+                        pool::max_forward(&geometry, x.images(), y, None);
+                        Ok(())
+                    }
                 })
             }
         }
@@ -81,16 +94,31 @@ impl MaxPool2d {
         dx: &Tensor,
         acc: Accumulate,
     ) -> Result<()> {
+        self.backward_fused(dy, argmax, &Target::new(dx, acc))
+    }
+
+    /// As [`MaxPool2d::backward`], with the gradients of batch norms that `x` came from.
+    ///
+    /// # Errors
+    /// As for [`MaxPool2d::forward`].
+    pub fn backward_fused(&self, dy: &Tensor, argmax: &Tensor, dx: &Target) -> Result<()> {
         const OP: &str = "max_pool2d.backward";
-        let geometry = geometry(OP, self.stride, ("dx", dx), ("dy", dy))?;
+        let geometry = geometry(OP, self.stride, ("dx", &dx.dx), ("dy", dy))?;
         shape::expect(OP, "argmax", argmax, &geometry.output())?;
-        let reads = [("dy", dy), ("argmax", argmax)];
-        match storage::check(OP, &reads, &[("dx", dx)])? {
+        let (mut reads, mut writes) = (vec![("dy", dy), ("argmax", argmax)], Vec::new());
+        dx.list(OP, &mut reads, &mut writes)?;
+        match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
                 let (dy, argmax) = (reads.get(0)?, reads.get(1)?);
-                storage::write(OP, ("dx", dx), |dx| {
-                    pool::max_backward(&geometry, dy, argmax, dx, acc);
+                let sums = dx.hold(&mut Cursor::after(&reads, 2))?;
+                storage::write_all(OP, &writes, |mut slices| {
+                    let target = OpenTarget::new(dx, sums, &mut slices);
+                    operand::into_targets(geometry.n, &mut [target], |mut inputs| {
+                        if let Some(input) = inputs.pop().flatten() {
+                            pool::max_backward(&geometry, dy, argmax, input);
+                        }
+                    });
                     Ok(())
                 })
             }
@@ -115,15 +143,24 @@ impl AvgPool2d {
     /// # Errors
     /// Shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
+        self.forward_fused(&x.into(), y)
+    }
+
+    /// As [`AvgPool2d::forward`], with a batch norm where `x` is read.
+    ///
+    /// # Errors
+    /// As for [`AvgPool2d::forward`].
+    pub fn forward_fused(&self, x: &Operand, y: &Tensor) -> Result<()> {
         const OP: &str = "avg_pool2d.forward";
-        let geometry = geometry(OP, self.stride, ("x", x), ("y", y))?;
-        let reads = [("x", x)];
+        let geometry = geometry(OP, self.stride, ("x", &x.x), ("y", y))?;
+        let mut reads = Vec::new();
+        x.list(OP, "x", &mut reads)?;
         match storage::check(OP, &reads, &[("y", y)])? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
-                let x = reads.get(0)?;
+                let x = x.hold(&mut Cursor::new(&reads))?;
                 storage::write(OP, ("y", y), |y| {
-                    pool::avg_forward(&geometry, x, y);
+                    pool::avg_forward(&geometry, x.images(), y);
                     Ok(())
                 })
             }
@@ -135,15 +172,30 @@ impl AvgPool2d {
     /// # Errors
     /// As for [`AvgPool2d::forward`].
     pub fn backward(&self, dy: &Tensor, dx: &Tensor, acc: Accumulate) -> Result<()> {
+        self.backward_fused(dy, &Target::new(dx, acc))
+    }
+
+    /// As [`AvgPool2d::backward`], with the gradients of batch norms that `x` came from.
+    ///
+    /// # Errors
+    /// As for [`AvgPool2d::forward`].
+    pub fn backward_fused(&self, dy: &Tensor, dx: &Target) -> Result<()> {
         const OP: &str = "avg_pool2d.backward";
-        let geometry = geometry(OP, self.stride, ("dx", dx), ("dy", dy))?;
-        let reads = [("dy", dy)];
-        match storage::check(OP, &reads, &[("dx", dx)])? {
+        let geometry = geometry(OP, self.stride, ("dx", &dx.dx), ("dy", dy))?;
+        let (mut reads, mut writes) = (vec![("dy", dy)], Vec::new());
+        dx.list(OP, &mut reads, &mut writes)?;
+        match storage::check(OP, &reads, &writes)? {
             Backend::Cpu => {
                 let reads = Reads::lock(OP, &reads);
                 let dy = reads.get(0)?;
-                storage::write(OP, ("dx", dx), |dx| {
-                    pool::avg_backward(&geometry, dy, dx, acc);
+                let sums = dx.hold(&mut Cursor::after(&reads, 1))?;
+                storage::write_all(OP, &writes, |mut slices| {
+                    let target = OpenTarget::new(dx, sums, &mut slices);
+                    operand::into_targets(geometry.n, &mut [target], |mut inputs| {
+                        if let Some(input) = inputs.pop().flatten() {
+                            pool::avg_backward(&geometry, dy, input);
+                        }
+                    });
                     Ok(())
                 })
             }

@@ -168,6 +168,48 @@ pub(crate) fn write<T: Writable, R>(
     })
 }
 
+/// Runs `body` over the elements of several `f32` tensors, which it may change, in their order.
+/// The tensors have passed [`check`].
+pub(crate) fn write_all<R>(
+    op: &'static str,
+    args: &[Arg],
+    body: impl FnOnce(&mut dyn Iterator<Item = &mut [f32]>) -> Result<R>,
+) -> Result<R> {
+    expect_dtype::<f32>(op, args)?;
+    let mut result = None;
+    let mut body = Some(body);
+    nest(op, args, Vec::with_capacity(args.len()), &mut |slices| {
+        if let Some(body) = body.take() {
+            result = Some(body(&mut slices.into_iter())?);
+        }
+        Ok(())
+    })?;
+    result.ok_or_else(|| Error::Setting {
+        op,
+        setting: "outputs",
+        found: "none".to_string(),
+        expected: "memory to write to",
+    })
+}
+
+/// Takes one lock after the other, then calls `body` with all slices.
+fn nest<'a>(
+    op: &'static str,
+    args: &[Arg],
+    mut slices: Vec<&'a mut [f32]>,
+    body: &mut dyn FnMut(Vec<&mut [f32]>) -> Result<()>,
+) -> Result<()> {
+    match args.split_first() {
+        None => body(slices),
+        Some((&first, rest)) => write(op, first, |slice: &mut [f32]| {
+            let mut all: Vec<&mut [f32]> = Vec::with_capacity(slices.capacity());
+            all.append(&mut slices.iter_mut().map(|slice| &mut **slice).collect());
+            all.push(slice);
+            nest(op, rest, all, body)
+        }),
+    }
+}
+
 /// Checks element types of all arguments before anything is written.
 pub(crate) fn expect_dtype<T: WithDType>(op: &'static str, args: &[Arg]) -> Result<()> {
     for &(tensor, t) in args {

@@ -64,6 +64,12 @@ pub enum SupernetError {
         /// The node.
         node: String,
     },
+    /// A batch norm that does not follow a convolution of its own.
+    #[error("node {node}: a batch norm must follow a convolution whose result nothing else reads")]
+    NormWithoutConvolution {
+        /// The batch norm's label.
+        node: String,
+    },
     /// A node that would pass a gradient to images.
     #[error("node `{node}` has no trained weights before it")]
     NoWeightsBefore {

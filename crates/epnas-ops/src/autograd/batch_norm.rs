@@ -70,9 +70,10 @@ impl CustomOp3 for Train {
         let x = floats(x, xl)?;
         let mut saved = vec![0.0; 2 * self.geometry.c];
         statistics(&self.geometry, x).save(self.op.eps, &mut saved);
-        let affine = Affine::of(floats(scale, scale_l)?, floats(shift, shift_l)?, &saved);
+        let (scale, shift) = (floats(scale, scale_l)?, floats(shift, shift_l)?);
+        let affine = Affine::of(scale, shift, &saved, self.op.activation);
         let mut y = vec![0.0; x.len()];
-        batch_norm::apply(&self.geometry, &affine, x, self.op.activation, &mut y);
+        batch_norm::apply(&self.geometry, &affine, x, &mut y);
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 
@@ -85,7 +86,7 @@ impl CustomOp3 for Train {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         // Statistics are computed again: a custom operation keeps nothing but its result.
-        let saved = self.op.statistics(x, None)?;
+        let saved = self.op.statistics(x)?;
         let (dx, dscale, dshift) = (gradient(x)?, gradient(scale)?, gradient(shift)?);
         let dy = dy.contiguous()?;
         let acc = Accumulate::Overwrite;

@@ -4,6 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{floats, gradient};
 use crate::kernel::conv::Source;
+use crate::kernel::epilogue::without_sums;
+use crate::kernel::images::Images;
 use crate::kernel::{conv, depthwise};
 use crate::storage;
 use crate::{Accumulate, Conv2d, DepthwiseConv2d};
@@ -45,11 +47,14 @@ impl CustomOp2 for Conv {
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
         let source = Source {
-            x: floats(x, xl)?,
+            x: Images::Plain(floats(x, xl)?),
             w: floats(w, wl)?,
-            ci: self.geometry.ci,
+            ci: xl.dims()[3],
         };
-        conv::forward(&self.geometry, &[source], &mut y);
+        let geometry = &self.geometry;
+        without_sums(geometry.n, |finish| {
+            conv::forward(geometry, &[source], &mut y, finish)
+        });
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -104,7 +109,11 @@ impl CustomOp2 for Depthwise {
     ) -> Result<(CpuStorage, Shape)> {
         let shape = Shape::from(self.geometry.output_shape().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
-        depthwise::forward(&self.geometry, floats(x, xl)?, floats(w, wl)?, &mut y);
+        let (x, w) = (Images::Plain(floats(x, xl)?), floats(w, wl)?);
+        let geometry = &self.geometry;
+        without_sums(geometry.n, |finish| {
+            depthwise::forward(geometry, x, w, &mut y, finish)
+        });
         Ok((CpuStorage::F32(y), shape))
     }
 

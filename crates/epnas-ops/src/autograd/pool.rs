@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
 use super::{floats, gradient};
+use crate::kernel::images::Images;
 use crate::kernel::pool::{self, Geometry};
 use crate::pool::input_geometry;
 use crate::storage;
@@ -33,7 +34,7 @@ impl CustomOp1 for Max {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
-        pool::max_forward(&self.geometry, floats(x, xl)?, &mut y, None);
+        pool::max_forward(&self.geometry, Images::Plain(floats(x, xl)?), &mut y, None);
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -78,7 +79,7 @@ impl CustomOp1 for Avg {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
-        pool::avg_forward(&self.geometry, floats(x, xl)?, &mut y);
+        pool::avg_forward(&self.geometry, Images::Plain(floats(x, xl)?), &mut y);
         Ok((CpuStorage::F32(y), shape))
     }
 

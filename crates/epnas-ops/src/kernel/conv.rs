@@ -1,9 +1,14 @@
-//! Dense convolution as jobs of the sliding and the weight-gradient engines.
+//! Dense convolution as correlations and weight gradients.
 
-use super::correlate::{Input, Job, Pass, Tap};
-use super::padded::{Border, Extent};
-use super::weight_gradient::{WeightJob, WeightTap};
+use super::backward::{self, Gradient, InputGradient, Outputs, Widths};
+use super::block::Start;
+use super::correlate::{Correlation, Pass, Prepared, Tap};
+use super::epilogue::Finish;
+use super::images::Images;
+use super::padded::{Border, Extent, Frame};
+use super::weight_gradient::{WeightGradient, WeightTap};
 use crate::elementwise::Accumulate;
+use crate::scratch;
 
 /// Extents of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +16,6 @@ pub(crate) struct Geometry {
     pub(crate) n: usize,
     pub(crate) h: usize,
     pub(crate) w: usize,
-    pub(crate) ci: usize,
     pub(crate) co: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
@@ -43,18 +47,34 @@ impl Geometry {
             false => Extent { h, w, c },
         }
     }
+
+    /// An input image of `ci` channels, with the border that the taps reach into.
+    fn input(&self, ci: usize) -> Frame {
+        Frame {
+            extent: self.extent(self.h, self.w, ci),
+            border: Border::all(self.kernel / 2),
+        }
+    }
+
+    /// An output image with `border`.
+    fn outputs(&self, border: usize) -> Frame {
+        Frame {
+            extent: self.extent(self.ho(), self.wo(), self.co),
+            border: Border::all(border),
+        }
+    }
 }
 
 /// One summand of a convolution.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
-    pub(crate) x: &'a [f32],
+    pub(crate) x: Images<'a>,
     pub(crate) w: &'a [f32],
     pub(crate) ci: usize,
 }
 
 /// `y = sum over sources of conv(x, w)`.
-pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32]) {
+pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &mut Finish) {
     let k = g.kernel;
     let mut inputs = Vec::with_capacity(sources.len());
     let mut taps = Vec::with_capacity(sources.len() * k);
@@ -62,11 +82,7 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32]) {
     let mut firsts = Vec::with_capacity(sources.len());
     let mut weight_rows = 0;
     for (index, source) in sources.iter().enumerate() {
-        inputs.push(Input {
-            images: source.x,
-            extent: g.extent(g.h, g.w, source.ci),
-            border: Border::all(k / 2),
-        });
+        inputs.push(g.input(source.ci));
         firsts.push(weight_rows);
         for row in 0..k {
             taps.push(Tap {
@@ -80,8 +96,8 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32]) {
             weight_rows += k * source.ci;
         }
     }
-    let job = Job {
-        inputs: &inputs,
+    let correlation = Correlation {
+        inputs,
         stride: g.stride,
         passes: vec![Pass {
             taps,
@@ -89,98 +105,213 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32]) {
             spacing: 1,
         }],
         weight_rows,
-        output: g.extent(g.ho(), g.wo(), g.co),
-        acc: Accumulate::Overwrite,
+        output: g.outputs(0).extent,
     };
-    job.run(y, |row, first, out| {
+    let images: Vec<Images> = sources.iter().map(|source| source.x).collect();
+    let weights = |row: usize, first: usize, out: &mut [f32]| {
         let index = firsts.partition_point(|&start| start <= row) - 1;
         let at = (row - firsts[index]) * g.co + first;
         out.copy_from_slice(&sources[index].w[at..at + out.len()]);
+    };
+    correlation.run(&images, weights, y, finish);
+}
+
+/// What is wanted of one source in the backward pass.
+pub(crate) struct SourceGradient<'a> {
+    pub(crate) ci: usize,
+    /// The weights, and where the input's gradient goes.
+    pub(crate) input: Option<(&'a [f32], InputGradient<'a>)>,
+    /// The input, and where the weights' gradient goes.
+    pub(crate) weight: Option<(Images<'a>, &'a mut [f32])>,
+}
+
+/// Gradients with respect to inputs and weights of all sources.
+pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<SourceGradient>) {
+    // An exact tap of lattice point `a` reads output `a + (parity + pad - u) / s`; so the outputs read end
+    // `ceil(pad / s)` before the first and after the last.
+    let border = match sources.iter().any(|source| source.input.is_some()) {
+        true => (g.kernel / 2).div_ceil(g.stride),
+        false => 0,
+    };
+    let frame = g.outputs(border);
+    let transposed: Vec<Option<InputCorrelation>> = sources
+        .iter()
+        .map(|source| {
+            source
+                .input
+                .is_some()
+                .then(|| InputCorrelation::new(g, source.ci, frame))
+        })
+        .collect();
+    let packed = transposed.iter().flatten();
+    let room = packed
+        .map(|transposed| transposed.correlation.packed_len())
+        .sum();
+    scratch::with(room, |mut room| {
+        let mut branches = Vec::with_capacity(sources.len());
+        let mut inputs = Vec::with_capacity(sources.len());
+        let mut gradients = Vec::with_capacity(sources.len());
+        for (source, transposed) in sources.into_iter().zip(&transposed) {
+            let mut branch = Branch::default();
+            if let (Some((w, _)), Some(transposed)) = (&source.input, transposed) {
+                let len = transposed.correlation.packed_len();
+                let (packed, rest) = std::mem::take(&mut room).split_at_mut(len);
+                room = rest;
+                branch.input = Some(transposed.prepare(g, source.ci, w, packed));
+            }
+            let mut gradient = None;
+            if let Some((x, dw)) = source.weight {
+                branch.weight = Some((weight_gradient(g, source.ci, frame), x));
+                gradient = Some(dw);
+            }
+            branches.push(branch);
+            inputs.push(source.input.map(|(_, input)| input));
+            gradients.push(gradient);
+        }
+        let outputs = Outputs {
+            dy,
+            frame,
+            widths: Branch::widths(&branches),
+            batch: g.n,
+        };
+        backward::run(outputs, &branches, inputs, |index, sums| {
+            if let (Some(dw), Some((weight, _))) = (&mut gradients[index], &branches[index].weight)
+            {
+                weight.unpack(sums, |row, from| {
+                    dw[row * g.co..][..g.co].copy_from_slice(from);
+                });
+            }
+        });
     });
 }
 
-/// Gradient with respect to the input.
+fn weight_gradient(g: &Geometry, ci: usize, dy: Frame) -> WeightGradient {
+    let tap = |row| WeightTap {
+        row,
+        column: 0,
+        len: g.kernel * ci,
+    };
+    WeightGradient {
+        x: g.input(ci),
+        stride: g.stride,
+        taps: (0..g.kernel).map(tap).collect(),
+        dy,
+    }
+}
+
+/// One input of a dense product in the backward pass.
+#[derive(Default)]
+pub(super) struct Branch<'a> {
+    /// The gradient of the weights, and the input.
+    pub(super) weight: Option<(WeightGradient, Images<'a>)>,
+    /// The gradient of the input.
+    pub(super) input: Option<Prepared<'a>>,
+}
+
+impl Branch<'_> {
+    pub(super) fn widths(branches: &[Branch]) -> Widths {
+        match branches.iter().any(|branch| branch.weight.is_some()) {
+            true => Widths::Both,
+            false => Widths::Narrow,
+        }
+    }
+}
+
+impl backward::Branch for Branch<'_> {
+    fn sums_len(&self) -> usize {
+        self.weight
+            .as_ref()
+            .map_or(0, |(weight, _)| weight.packed_len())
+    }
+
+    fn image(
+        &self,
+        n: usize,
+        dy: Gradient,
+        start: Start,
+        sums: &mut [f32],
+        dx: Option<(&mut [f32], Accumulate)>,
+    ) {
+        if let Some((weight, x)) = &self.weight {
+            let Frame { extent, border } = weight.x;
+            scratch::with(x.room(extent, border, extent.c), |room| {
+                let x = x.read(n, extent, border, extent.c, room);
+                weight.image(x, dy.wide, start, sums);
+            });
+        }
+        if let (Some(input), Some((dx, acc))) = (&self.input, dx) {
+            input.image(&[dy.narrow], acc, dx);
+        }
+    }
+}
+
+/// The gradient with respect to the input as a correlation over the gradient of the output.
 ///
 /// `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps `u` for which the division is exact: with
 /// stride 2 those of one parity, so even and odd rows and columns are passes of their own.
-pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], acc: Accumulate) {
-    let (k, s, pad) = (g.kernel, g.stride, g.kernel / 2);
-    // An exact tap of lattice point `a` reads output `a + (parity + pad - u) / s`; so the outputs read end
-    // `ceil(pad / s)` before the first and after the last.
-    let border = pad.div_ceil(s);
-    // Tap (u, v) of every row block of the weights.
-    let mut order = Vec::with_capacity(k * k);
-    let mut passes = Vec::with_capacity(s * s);
-    for parity in (0..s).flat_map(|i| (0..s).map(move |j| (i, j))) {
-        let exact = |parity: usize| {
-            (0..k)
-                .rev()
-                .filter(move |u| (parity + pad + k * s - u).is_multiple_of(s))
-        };
-        let offset = |parity: usize, u: usize| (parity + pad + border * s - u) / s;
-        let mut taps = Vec::new();
-        for u in exact(parity.0) {
-            // Descending taps are ascending columns of dy: one run.
-            let Some(v) = exact(parity.1).next() else {
-                continue;
-            };
-            taps.push(Tap {
-                input: 0,
-                row: offset(parity.0, u),
-                column: offset(parity.1, v),
-                channel: 0,
-                len: exact(parity.1).count() * g.co,
-                weights: order.len() * g.co,
-            });
-            order.extend(exact(parity.1).map(|v| u * k + v));
-        }
-        passes.push(Pass {
-            taps,
-            first: parity,
-            spacing: s,
-        });
-    }
-    let dy_extent = g.extent(g.ho(), g.wo(), g.co);
-    let job = Job {
-        inputs: &[Input {
-            images: dy,
-            extent: dy_extent,
-            border: Border::all(border),
-        }],
-        stride: 1,
-        passes,
-        weight_rows: order.len() * g.co,
-        output: g.extent(g.h, g.w, g.ci),
-        acc,
-    };
-    job.run(dx, |row, first, out| {
-        let (tap, o) = (order[row / g.co], row % g.co);
-        let w = &w[(tap * g.ci + first) * g.co + o..];
-        for (out, w) in out.iter_mut().zip(w.iter().step_by(g.co)) {
-            *out = *w;
-        }
-    });
+struct InputCorrelation {
+    correlation: Correlation,
+    /// Tap `u k + v` of every `co` rows of the weights.
+    order: Vec<usize>,
 }
 
-/// Gradient with respect to the weight.
-pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let k = g.kernel;
-    let job = WeightJob {
-        x: Input {
-            images: x,
-            extent: g.extent(g.h, g.w, g.ci),
-            border: Border::all(k / 2),
-        },
-        stride: g.stride,
-        taps: (0..k)
-            .map(|row| WeightTap {
-                row,
-                column: 0,
-                len: k * g.ci,
-            })
-            .collect(),
-        dy,
-        dy_extent: g.extent(g.ho(), g.wo(), g.co),
-    };
-    job.run(|row, gradient| dw[row * g.co..][..g.co].copy_from_slice(gradient));
+impl InputCorrelation {
+    fn new(g: &Geometry, ci: usize, dy: Frame) -> Self {
+        let (k, s, pad, border) = (g.kernel, g.stride, g.kernel / 2, dy.border.top);
+        let mut order = Vec::with_capacity(k * k);
+        let mut passes = Vec::with_capacity(s * s);
+        for parity in (0..s).flat_map(|i| (0..s).map(move |j| (i, j))) {
+            let exact = |parity: usize| {
+                (0..k)
+                    .rev()
+                    .filter(move |u| (parity + pad + k * s - u).is_multiple_of(s))
+            };
+            let offset = |parity: usize, u: usize| (parity + pad + border * s - u) / s;
+            let mut taps = Vec::new();
+            for u in exact(parity.0) {
+                // Descending taps are ascending columns of dy: one run.
+                let Some(v) = exact(parity.1).next() else {
+                    continue;
+                };
+                taps.push(Tap {
+                    input: 0,
+                    row: offset(parity.0, u),
+                    column: offset(parity.1, v),
+                    channel: 0,
+                    len: exact(parity.1).count() * g.co,
+                    weights: order.len() * g.co,
+                });
+                order.extend(exact(parity.1).map(|v| u * k + v));
+            }
+            passes.push(Pass {
+                taps,
+                first: parity,
+                spacing: s,
+            });
+        }
+        let correlation = Correlation {
+            inputs: vec![dy],
+            stride: 1,
+            passes,
+            weight_rows: order.len() * g.co,
+            output: g.input(ci).extent,
+        };
+        InputCorrelation { correlation, order }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        g: &Geometry,
+        ci: usize,
+        w: &[f32],
+        packed: &'a mut [f32],
+    ) -> Prepared<'a> {
+        self.correlation.prepare(packed, |row, first, out| {
+            let (tap, o) = (self.order[row / g.co], row % g.co);
+            let w = &w[(tap * ci + first) * g.co + o..];
+            for (out, w) in out.iter_mut().zip(w.iter().step_by(g.co)) {
+                *out = *w;
+            }
+        })
+    }
 }

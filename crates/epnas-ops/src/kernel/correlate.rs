@@ -1,14 +1,16 @@
 //! Sliding products: the forward convolution, its input gradient and their relatives as one job.
 //!
-//! A [`Job`] slides weights over images and writes (or adds to) output images. Its [`Pass`]es each fill a
+//! A [`Correlation`] slides weights over images and writes (or adds to) an output image. Its [`Pass`]es each fill a
 //! lattice of output pixels: one pass with all pixels for most, four with every second row and column for
 //! the gradient of a strided convolution, where each parity of the pixel sees other taps.
 
 use rayon::prelude::*;
 
 use super::block::{Grid, Segment, Start};
+use super::epilogue::Finish;
+use super::images::Images;
 use super::packed::{ChannelBlock, channel_blocks, pack, packed_len};
-use super::padded::{self, Border, Extent};
+use super::padded::{Extent, Frame};
 use crate::elementwise::Accumulate;
 use crate::scratch;
 
@@ -17,14 +19,6 @@ const WEIGHT_BYTES: usize = 24 << 10;
 
 /// Output pixels that meet one group of weights before the next: enough to pay for loading it.
 const TILE_PIXELS: usize = 64;
-
-/// A batch of images that is read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Input<'a> {
-    pub(crate) images: &'a [f32],
-    pub(crate) extent: Extent,
-    pub(crate) border: Border,
-}
 
 /// A run of consecutive floats of the (bordered) input under an output pixel, and its rows of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,83 +47,116 @@ pub(crate) struct Pass {
     pub(crate) spacing: usize,
 }
 
-/// Everything one call does.
-pub(crate) struct Job<'a> {
-    pub(crate) inputs: &'a [Input<'a>],
+/// What is slid over what.
+pub(crate) struct Correlation {
+    /// The images that are read, with their borders.
+    pub(crate) inputs: Vec<Frame>,
     /// Distance in the input of neighboring output pixels of a pass.
     pub(crate) stride: usize,
     pub(crate) passes: Vec<Pass>,
     /// Rows of weights over all passes.
     pub(crate) weight_rows: usize,
     pub(crate) output: Extent,
-    pub(crate) acc: Accumulate,
 }
 
-impl Job<'_> {
-    /// Runs over all images of `out`. `weights(row, first, channels)` yields the weights of a row.
-    pub(crate) fn run(&self, out: &mut [f32], weights: impl Fn(usize, usize, &mut [f32])) {
+impl Correlation {
+    /// Floats that [`Correlation::prepare`] packs the weights into.
+    pub(crate) fn packed_len(&self) -> usize {
+        packed_len(self.weight_rows, self.output.c)
+    }
+
+    /// Packs the weights. `weights(row, first, channels)` yields those of a row, from channel `first` on.
+    pub(crate) fn prepare<'a>(
+        &'a self,
+        packed: &'a mut [f32],
+        weights: impl Fn(usize, usize, &mut [f32]),
+    ) -> Prepared<'a> {
         let blocks = channel_blocks(self.output.c);
-        scratch::with(packed_len(self.weight_rows, self.output.c), |packed| {
-            pack(self.weight_rows, &blocks, packed, weights);
-            let packed = &*packed;
-            let passes: Vec<(&Pass, Vec<Vec<Tap>>)> = self
-                .passes
-                .iter()
-                .map(|pass| (pass, groups(&pass.taps, &blocks)))
-                .collect();
+        pack(self.weight_rows, &blocks, packed, weights);
+        let passes = self
+            .passes
+            .iter()
+            .map(|pass| (pass, groups(&pass.taps, &blocks)));
+        Prepared {
+            passes: passes.collect(),
+            of: self,
+            blocks,
+            packed,
+        }
+    }
+
+    /// Writes all images of `out` from those of the sources.
+    pub(crate) fn run(
+        &self,
+        sources: &[Images],
+        weights: impl Fn(usize, usize, &mut [f32]),
+        out: &mut [f32],
+        finish: &mut Finish,
+    ) {
+        let epilogue = finish.epilogue;
+        scratch::with(self.packed_len(), |packed| {
+            let prepared = self.prepare(packed, weights);
             out.par_chunks_mut(self.output.len())
+                .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
                 .enumerate()
-                .for_each(|(n, out)| {
-                    self.with_images(n, |images| {
-                        let mut segments = Vec::new();
-                        for (pass, groups) in &passes {
-                            self.pass(pass, groups, images, &blocks, packed, out, &mut segments);
-                        }
+                .for_each(|(n, (out, part))| {
+                    self.read(sources, n, |images| {
+                        prepared.image(images, Accumulate::Overwrite, out);
                     });
+                    epilogue.image(n, out, part);
                 });
         });
     }
 
-    /// Image `n` of every input, with its border.
-    fn with_images(&self, n: usize, body: impl FnOnce(&[&[f32]])) {
-        let bordered = |input: &Input| match input.border.is_none() {
-            true => 0,
-            false => input.extent.bordered(input.border).len(),
+    /// Image `n` of every source, with its border.
+    fn read(&self, sources: &[Images], n: usize, body: impl FnOnce(&[&[f32]])) {
+        let room = |(images, frame): (&Images, &Frame)| {
+            images.room(frame.extent, frame.border, frame.extent.c)
         };
-        scratch::with(self.inputs.iter().map(bordered).sum(), |mut room| {
-            let images: Vec<&[f32]> = self
-                .inputs
-                .iter()
-                .map(|input| {
-                    let image = &input.images[n * input.extent.len()..][..input.extent.len()];
-                    if input.border.is_none() {
-                        return image;
-                    }
-                    let (copy, rest) = std::mem::take(&mut room).split_at_mut(bordered(input));
-                    room = rest;
-                    padded::copy(image, input.extent, input.border, copy);
-                    &*copy
-                })
-                .collect();
+        let total = sources.iter().zip(&self.inputs).map(room).sum();
+        scratch::with(total, |mut rest| {
+            let mut images: Vec<&[f32]> = Vec::with_capacity(sources.len());
+            for (source, frame) in sources.iter().zip(&self.inputs) {
+                let (own, after) = std::mem::take(&mut rest).split_at_mut(room((source, frame)));
+                images.push(source.read(n, frame.extent, frame.border, frame.extent.c, own));
+                rest = after;
+            }
             body(&images);
         });
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one image")]
+/// A correlation with packed weights.
+pub(crate) struct Prepared<'a> {
+    of: &'a Correlation,
+    blocks: Vec<ChannelBlock>,
+    packed: &'a [f32],
+    passes: Vec<(&'a Pass, Vec<Vec<Tap>>)>,
+}
+
+impl Prepared<'_> {
+    /// Writes one output image from one (bordered) image of every input.
+    pub(crate) fn image(&self, images: &[&[f32]], acc: Accumulate, out: &mut [f32]) {
+        let mut segments = Vec::new();
+        for (pass, groups) in &self.passes {
+            self.pass(pass, groups, images, acc, out, &mut segments);
+        }
+    }
+
     fn pass(
         &self,
         pass: &Pass,
         groups: &[Vec<Tap>],
         images: &[&[f32]],
-        blocks: &[ChannelBlock],
-        packed: &[f32],
+        acc: Accumulate,
         out: &mut [f32],
         segments: &mut Vec<Segment>,
     ) {
+        let output = self.of.output;
         let lattice =
             |extent: usize, first: usize| extent.saturating_sub(first).div_ceil(pass.spacing);
-        let rows = lattice(self.output.h, pass.first.0);
-        let columns = lattice(self.output.w, pass.first.1);
+        let rows = lattice(output.h, pass.first.0);
+        let columns = lattice(output.w, pass.first.1);
         if rows * columns == 0 {
             return;
         }
@@ -147,21 +174,22 @@ impl Job<'_> {
                     tile_rows.min(rows - row),
                     tile_columns.min(columns - column),
                 );
-                for block in blocks {
+                for block in &self.blocks {
                     for (index, group) in groups.iter().enumerate() {
                         segments.clear();
-                        segments.extend(group.iter().map(|tap| {
-                            self.segment(tap, images[tap.input], at, size, block, packed)
-                        }));
-                        let pixel = (pass.first.0 + row * pass.spacing) * self.output.w
+                        segments.extend(
+                            group
+                                .iter()
+                                .map(|tap| self.segment(tap, images[tap.input], at, size, block)),
+                        );
+                        let pixel = (pass.first.0 + row * pass.spacing) * output.w
                             + pass.first.1
                             + column * pass.spacing;
-                        let (end, lanes) =
-                            (&out[pixel * self.output.c..], block.first + block.channels);
-                        let last = (size.0 - 1) * pass.spacing * self.output.row()
-                            + (size.1 - 1) * pass.spacing * self.output.c;
+                        let (end, lanes) = (&out[pixel * output.c..], block.first + block.channels);
+                        let last = (size.0 - 1) * pass.spacing * output.row()
+                            + (size.1 - 1) * pass.spacing * output.c;
                         assert!(end.len() >= last + lanes, "a tile leaves its image");
-                        let start = if index == 0 && self.acc == Accumulate::Overwrite {
+                        let start = if index == 0 && acc == Accumulate::Overwrite {
                             Start::Zero
                         } else {
                             Start::Output
@@ -171,9 +199,9 @@ impl Job<'_> {
                             rows: size.0,
                             columns: size.1,
                             channels: block.channels,
-                            out: out[pixel * self.output.c + block.first..].as_mut_ptr(),
-                            out_row: pass.spacing * self.output.row(),
-                            out_column: pass.spacing * self.output.c,
+                            out: out[pixel * output.c + block.first..].as_mut_ptr(),
+                            out_row: pass.spacing * output.row(),
+                            out_column: pass.spacing * output.c,
                             start,
                         };
                         // SAFETY: the grid's outputs are pixels of `out`, this thread's image, from `pixel`
@@ -194,22 +222,20 @@ impl Job<'_> {
         (row, column): (usize, usize),
         (rows, columns): (usize, usize),
         block: &ChannelBlock,
-        packed: &[f32],
     ) -> Segment {
-        let input = &self.inputs[tap.input];
-        let extent = input.extent.bordered(input.border);
-        let row = row * self.stride + tap.row;
-        let column = column * self.stride + tap.column;
-        let weights = self.weight_rows * block.first + tap.weights * block.lanes;
-        let weights = &packed[weights..][..tap.len * block.lanes];
+        let (stride, extent) = (self.of.stride, self.of.inputs[tap.input].outer());
+        let row = row * stride + tap.row;
+        let column = column * stride + tap.column;
+        let weights = self.of.weight_rows * block.first + tap.weights * block.lanes;
+        let weights = &self.packed[weights..][..tap.len * block.lanes];
         let numbers = &image[(row * extent.w + column) * extent.c + tap.channel..];
         // The last output pixel of the grid, and the end of its tap.
-        let last = (rows - 1) * self.stride * extent.row() + (columns - 1) * self.stride * extent.c;
+        let last = (rows - 1) * stride * extent.row() + (columns - 1) * stride * extent.c;
         assert!(numbers.len() >= last + tap.len, "a tap leaves its image");
         Segment {
             a: numbers.as_ptr(),
-            a_row: self.stride * extent.row(),
-            a_column: self.stride * extent.c,
+            a_row: stride * extent.row(),
+            a_column: stride * extent.c,
             a_step: 1,
             b: weights.as_ptr(),
             b_step: block.lanes,

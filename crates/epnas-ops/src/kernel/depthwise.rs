@@ -2,16 +2,17 @@
 
 use rayon::prelude::*;
 
+use super::backward::{self, Gradient, InputGradient, Outputs, Widths};
+use super::block::Start;
+use super::epilogue::Finish;
+use super::images::Images;
 use super::packed::padded as whole_vectors;
-use super::padded::{self, Border, Extent};
+use super::padded::{Border, Extent, Frame, widen};
 use super::window::{Products, TapRow, WIDEST};
 use super::window_gradient::Sums;
 use crate::elementwise::Accumulate;
 use crate::scratch;
 use crate::simd::dispatch;
-
-/// Chunks of images whose weight gradients are summed apart, whatever the number of threads.
-const CHUNKS: usize = 16;
 
 /// Extents of one depthwise convolution.
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +26,15 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    fn input(&self) -> Extent {
-        Extent {
-            h: self.h,
-            w: self.w,
-            c: self.c,
+    /// An input image, with the border that the taps reach into.
+    fn input(&self) -> Frame {
+        Frame {
+            extent: Extent {
+                h: self.h,
+                w: self.w,
+                c: self.c,
+            },
+            border: Border::all(self.kernel / 2),
         }
     }
 
@@ -44,6 +49,14 @@ impl Geometry {
             h: self.h.div_ceil(self.stride),
             w: self.w.div_ceil(self.stride),
             c: self.c,
+        }
+    }
+
+    /// The gradient of an output image, with the border that the taps of its inputs reach into.
+    fn gradient(&self) -> Frame {
+        Frame {
+            extent: self.output(),
+            border: Border::all((self.kernel / 2).div_ceil(self.stride)),
         }
     }
 }
@@ -84,117 +97,132 @@ fn tap_rows(taps: &[Tap], first: usize, outer: Extent) -> Vec<TapRow> {
     rows
 }
 
-/// Slides `w` over the images of `from`, filling the lattices of the images of `to`.
-struct Job<'a> {
-    from: &'a [f32],
-    from_extent: Extent,
-    border: usize,
+/// What slides over what. All images are read as whole vectors of channels.
+struct Sliding {
+    from: Frame,
     /// Distance in the input of neighboring lattice points.
     stride: usize,
     lattices: Vec<Lattice>,
-    to_extent: Extent,
-    acc: Accumulate,
+    to: Extent,
 }
 
-impl Job<'_> {
-    fn run(&self, w: &[f32], to: &mut [f32]) {
-        let c = self.to_extent.c;
-        let lanes = whole_vectors(c);
-        let border = Border::all(self.border);
-        let outer = Extent {
-            c: lanes,
-            ..self.from_extent.bordered(border)
-        };
-        let count = self
-            .lattices
-            .iter()
-            .map(|lattice| lattice.taps.len())
-            .sum::<usize>();
-        scratch::with(count * lanes, |wide| {
-            let taps = self.lattices.iter().flat_map(|lattice| &lattice.taps);
-            for (tap, wide) in taps.zip(wide.chunks_exact_mut(lanes)) {
-                padded::widen(&w[tap.weight * c..][..c], c, lanes, wide);
-            }
-            let w = &*wide;
-            let mut first = 0;
-            let mut taps = Vec::with_capacity(self.lattices.len());
-            for lattice in &self.lattices {
-                taps.push(tap_rows(&lattice.taps, first, outer));
-                first += lattice.taps.len();
-            }
-            to.par_chunks_mut(self.to_extent.len())
-                .zip(self.from.par_chunks(self.from_extent.len()))
-                .for_each(|(to, from)| {
-                    scratch::with(outer.len(), |x| {
-                        padded::copy_widened(from, self.from_extent, border, lanes, x);
-                        for (lattice, taps) in self.lattices.iter().zip(&taps) {
-                            self.fill(lattice, taps, (x, outer), w, to);
-                        }
-                    });
-                });
-        });
+/// A sliding with its weights laid out.
+struct Prepared<'a> {
+    of: &'a Sliding,
+    /// Bordered extent of the input, whole vectors.
+    outer: Extent,
+    w: &'a [f32],
+    /// Taps of every lattice.
+    taps: Vec<Vec<TapRow>>,
+}
+
+impl Sliding {
+    /// Floats that [`Sliding::prepare`] lays the weights out in.
+    fn room(&self) -> usize {
+        let taps = self.lattices.iter().map(|lattice| lattice.taps.len());
+        taps.sum::<usize>() * whole_vectors(self.to.c)
     }
 
-    /// One lattice of one image.
-    fn fill(
-        &self,
-        lattice: &Lattice,
-        taps: &[TapRow],
-        (x, outer): (&[f32], Extent),
-        w: &[f32],
-        to: &mut [f32],
-    ) {
+    fn prepare<'a>(&'a self, w: &[f32], room: &'a mut [f32]) -> Prepared<'a> {
+        let c = self.to.c;
+        let lanes = whole_vectors(c);
+        let outer = self.from.outer().widened(lanes);
+        let all = self.lattices.iter().flat_map(|lattice| &lattice.taps);
+        for (tap, wide) in all.zip(room.chunks_exact_mut(lanes)) {
+            widen(&w[tap.weight * c..][..c], c, lanes, wide);
+        }
+        let mut first = 0;
+        let mut taps = Vec::with_capacity(self.lattices.len());
+        for lattice in &self.lattices {
+            taps.push(tap_rows(&lattice.taps, first, outer));
+            first += lattice.taps.len();
+        }
+        Prepared {
+            of: self,
+            outer,
+            w: room,
+            taps,
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// Fills the lattices of one image from one image with its border.
+    fn image(&self, x: &[f32], acc: Accumulate, to: &mut [f32]) {
+        for (lattice, taps) in self.of.lattices.iter().zip(&self.taps) {
+            self.fill(lattice, taps, x, acc, to);
+        }
+    }
+
+    fn fill(&self, lattice: &Lattice, taps: &[TapRow], x: &[f32], acc: Accumulate, to: &mut [f32]) {
         let (i, j) = lattice.first;
+        let extent = self.of.to;
         let points =
             |extent: usize, first: usize| extent.saturating_sub(first).div_ceil(lattice.spacing);
-        let size = (points(self.to_extent.h, i), points(self.to_extent.w, j));
+        let size = (points(extent.h, i), points(extent.w, j));
         if size.0 * size.1 == 0 {
             return;
         }
-        let c = self.to_extent.c;
+        let (c, stride) = (extent.c, self.of.stride);
         dispatch(Products {
             x,
-            w,
+            w: self.w,
             taps,
             size,
-            x_step: (self.stride * outer.row(), self.stride),
-            out: &mut to[(i * self.to_extent.w + j) * c..],
-            out_step: (lattice.spacing * self.to_extent.row(), lattice.spacing * c),
+            x_step: (stride * self.outer.row(), stride),
+            out: &mut to[(i * extent.w + j) * c..],
+            out_step: (lattice.spacing * extent.row(), lattice.spacing * c),
             channels: c,
-            acc: self.acc,
+            acc,
         });
     }
 }
 
 /// Forward.
-pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32]) {
+pub(crate) fn forward(g: &Geometry, x: Images, w: &[f32], y: &mut [f32], finish: &mut Finish) {
+    let sliding = forward_sliding(g);
+    let lanes = whole_vectors(g.c);
+    let Frame { extent, border } = sliding.from;
+    let epilogue = finish.epilogue;
+    scratch::with(sliding.room(), |room| {
+        let prepared = sliding.prepare(w, room);
+        y.par_chunks_mut(sliding.to.len())
+            .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
+            .enumerate()
+            .for_each(|(n, (y, part))| {
+                scratch::with(x.room(extent, border, lanes), |room| {
+                    let x = x.read(n, extent, border, lanes, room);
+                    prepared.image(x, Accumulate::Overwrite, y);
+                });
+                epilogue.image(n, y, part);
+            });
+    });
+}
+
+fn forward_sliding(g: &Geometry) -> Sliding {
     let k = g.kernel;
     let tap = |weight| Tap {
         row: weight / k,
         column: weight % k,
         weight,
     };
-    let job = Job {
-        from: x,
-        from_extent: g.input(),
-        border: k / 2,
+    Sliding {
+        from: g.input(),
         stride: g.stride,
         lattices: vec![Lattice {
             first: (0, 0),
             spacing: 1,
             taps: (0..k * k).map(tap).collect(),
         }],
-        to_extent: g.output(),
-        acc: Accumulate::Overwrite,
-    };
-    job.run(w, y);
+        to: g.output(),
+    }
 }
 
-/// Gradient with respect to the input: `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps for
+/// The gradient with respect to the input: `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps for
 /// which the division is exact; with stride 2 each parity of the pixel has its own.
-pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], acc: Accumulate) {
+fn backward_sliding(g: &Geometry) -> Sliding {
     let (k, s, pad) = (g.kernel, g.stride, g.kernel / 2);
-    let border = pad.div_ceil(s);
+    let border = g.gradient().border.top;
     // Exact taps of a parity and the (bordered) outputs they lead to, ascending.
     let exact = |parity: usize| {
         let distance = parity + pad + border * s;
@@ -219,65 +247,87 @@ pub(crate) fn backward_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]
             taps: exact(i).flat_map(row).collect(),
         }
     };
-    let job = Job {
-        from: dy,
-        from_extent: g.output(),
-        border,
+    Sliding {
+        from: g.gradient(),
         stride: 1,
         lattices: (0..s * s).map(lattice).collect(),
-        to_extent: g.input(),
-        acc,
-    };
-    job.run(w, dx);
+        to: g.input().extent,
+    }
 }
 
-/// Gradient with respect to the weight.
-pub(crate) fn backward_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let (c, k) = (g.c, g.kernel);
-    let lanes = whole_vectors(c);
-    let border = Border::all(k / 2);
-    let (input, output) = (g.input(), g.output());
-    let outer = Extent {
-        c: lanes,
-        ..input.bordered(border)
-    };
-    let wide = Extent { c: lanes, ..output };
-    let dy_room = if lanes == c { 0 } else { wide.len() };
-    let len = k * k * lanes;
-    let per_chunk = g.n.div_ceil(CHUNKS);
-    scratch::with(g.n.div_ceil(per_chunk) * len, |sums| {
-        sums.fill(0.0);
-        sums.par_chunks_mut(len)
-            .zip(
-                x.par_chunks(per_chunk * input.len())
-                    .zip(dy.par_chunks(per_chunk * output.len())),
-            )
-            .for_each(|(sums, (x, dy))| {
-                scratch::with(outer.len() + dy_room, |room| {
-                    let (x_room, dy_room) = room.split_at_mut(outer.len());
-                    for (x, dy) in x
-                        .chunks_exact(input.len())
-                        .zip(dy.chunks_exact(output.len()))
-                    {
-                        padded::copy_widened(x, input, border, lanes, x_room);
-                        let dy = if dy_room.is_empty() {
-                            dy
-                        } else {
-                            padded::widen(dy, c, lanes, dy_room);
-                            &*dy_room
-                        };
-                        dispatch(Sums::new(x_room, outer, dy, wide, g.kernel, g.stride, sums));
-                    }
-                });
-            });
-        let (total, others) = sums.split_at_mut(len);
-        for other in others.chunks_exact(len) {
-            for (total, other) in total.iter_mut().zip(other) {
-                *total += other;
+/// Gradients with respect to the input, by its weights, and to the weights, by their input.
+pub(crate) fn backward(
+    g: &Geometry,
+    dy: Images,
+    input: Option<(&[f32], InputGradient)>,
+    weight: Option<(Images, &mut [f32])>,
+) {
+    let (w, input) = input.unzip();
+    let (x, mut dw) = weight.unzip();
+    let sliding = backward_sliding(g);
+    scratch::with(sliding.room(), |room| {
+        let branch = Branch {
+            g,
+            x,
+            input: w.map(|w| sliding.prepare(w, room)),
+        };
+        let outputs = Outputs {
+            dy,
+            frame: g.gradient(),
+            widths: Widths::Both,
+            batch: g.n,
+        };
+        backward::run(outputs, &[branch], vec![input], |_, sums| {
+            if let Some(dw) = &mut dw {
+                let lanes = whole_vectors(g.c);
+                for (dw, sums) in dw.chunks_exact_mut(g.c).zip(sums.chunks_exact(lanes)) {
+                    dw.copy_from_slice(&sums[..g.c]);
+                }
             }
-        }
-        for (dw, total) in dw.chunks_exact_mut(c).zip(total.chunks_exact(lanes)) {
-            dw.copy_from_slice(&total[..c]);
-        }
+        });
     });
+}
+
+struct Branch<'a> {
+    g: &'a Geometry,
+    x: Option<Images<'a>>,
+    input: Option<Prepared<'a>>,
+}
+
+impl backward::Branch for Branch<'_> {
+    fn sums_len(&self) -> usize {
+        match self.x {
+            Some(_) => self.g.kernel * self.g.kernel * whole_vectors(self.g.c),
+            None => 0,
+        }
+    }
+
+    fn image(
+        &self,
+        n: usize,
+        dy: Gradient,
+        start: Start,
+        sums: &mut [f32],
+        dx: Option<(&mut [f32], Accumulate)>,
+    ) {
+        let (g, lanes) = (self.g, whole_vectors(self.g.c));
+        if let Some(x) = self.x {
+            if start == Start::Zero {
+                sums.fill(0.0);
+            }
+            let Frame { extent, border } = g.input();
+            scratch::with(x.room(extent, border, lanes), |room| {
+                let x = x.read(n, extent, border, lanes, room);
+                dispatch(Sums::new(
+                    (x, g.input().outer().widened(lanes)),
+                    (dy.wide, g.gradient()),
+                    (g.kernel, g.stride),
+                    sums,
+                ));
+            });
+        }
+        if let (Some(input), Some((dx, acc))) = (&self.input, dx) {
+            input.image(dy.wide, acc, dx);
+        }
+    }
 }

@@ -1,13 +1,18 @@
-//! Factorized reduction as jobs of the sliding and the weight-gradient engines.
+//! Factorized reduction as correlations and a weight gradient.
 
-use super::correlate::{Input, Job, Pass, Tap};
-use super::padded::{Border, Extent};
-use super::weight_gradient::{WeightJob, WeightTap};
-use crate::elementwise::Accumulate;
+use super::backward::{self, InputGradient, Outputs};
+use super::conv::Branch;
+use super::correlate::{Correlation, Pass, Tap};
+use super::epilogue::Finish;
+use super::images::Images;
+use super::padded::{Border, Extent, Frame};
+use super::weight_gradient::{WeightGradient, WeightTap};
+use crate::scratch;
 
 /// Extents of one factorized reduction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Geometry {
+    pub(crate) n: usize,
     pub(crate) h: usize,
     pub(crate) w: usize,
     pub(crate) ci: usize,
@@ -21,9 +26,8 @@ impl Geometry {
     }
 
     /// The input, completed to even rows and columns by zeros.
-    fn input<'a>(&self, images: &'a [f32]) -> Input<'a> {
-        Input {
-            images,
+    fn input(&self) -> Frame {
+        Frame {
             extent: Extent {
                 h: self.h,
                 w: self.w,
@@ -37,18 +41,27 @@ impl Geometry {
         }
     }
 
-    fn output(&self) -> Extent {
-        Extent {
-            h: self.h.div_ceil(2),
-            w: self.w.div_ceil(2),
-            c: self.co,
+    fn output(&self) -> Frame {
+        Frame {
+            extent: Extent {
+                h: self.h.div_ceil(2),
+                w: self.w.div_ceil(2),
+                c: self.co,
+            },
+            border: Border::default(),
         }
     }
 }
 
 /// One convolution with two taps, the even and the odd pixel, whose weights are zero in the other's half of
 /// the channels: twice the products, but whole vectors and one pass.
-pub(crate) fn forward(g: &Geometry, x: &[f32], w0: &[f32], w1: &[f32], y: &mut [f32]) {
+pub(crate) fn forward(
+    g: &Geometry,
+    x: Images,
+    [w0, w1]: [&[f32]; 2],
+    y: &mut [f32],
+    finish: &mut Finish,
+) {
     let half = g.half();
     let tap = |odd: usize| Tap {
         input: 0,
@@ -58,8 +71,8 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w0: &[f32], w1: &[f32], y: &mut [
         len: g.ci,
         weights: odd * g.ci,
     };
-    let job = Job {
-        inputs: &[g.input(x)],
+    let correlation = Correlation {
+        inputs: vec![g.input()],
         stride: 2,
         passes: vec![Pass {
             taps: vec![tap(0), tap(1)],
@@ -67,10 +80,9 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w0: &[f32], w1: &[f32], y: &mut [
             spacing: 1,
         }],
         weight_rows: 2 * g.ci,
-        output: g.output(),
-        acc: Accumulate::Overwrite,
+        output: g.output().extent,
     };
-    job.run(y, |row, first, out| {
+    let weights = |row: usize, first: usize, out: &mut [f32]| {
         for (channel, out) in (first..).zip(out) {
             *out = match (row < g.ci, channel < half) {
                 (true, true) => w0[row * half + channel],
@@ -78,19 +90,63 @@ pub(crate) fn forward(g: &Geometry, x: &[f32], w0: &[f32], w1: &[f32], y: &mut [
                 _ => 0.0,
             };
         }
+    };
+    correlation.run(&[x], weights, y, finish);
+}
+
+/// Gradients with respect to the input and, for an input `x`, to the weights.
+pub(crate) fn backward(
+    g: &Geometry,
+    dy: Images,
+    input: Option<([&[f32]; 2], InputGradient)>,
+    weight: Option<(Images, [&mut [f32]; 2])>,
+) {
+    let (half, frame) = (g.half(), g.output());
+    let transposed = input_correlation(g);
+    scratch::with(transposed.packed_len(), |packed| {
+        let (weights, input) = input.unzip();
+        let (x, mut gradients) = weight.unzip();
+        let branch = Branch {
+            weight: x.map(|x| (weight_gradient(g), x)),
+            input: weights.map(|[w0, w1]| {
+                transposed.prepare(packed, |row, first, out| {
+                    for (channel, out) in (first..).zip(out) {
+                        *out = match row.checked_sub(half) {
+                            None => w0[channel * half + row],
+                            Some(row) => w1[channel * (g.co - half) + row],
+                        };
+                    }
+                })
+            }),
+        };
+        let branches = [branch];
+        let outputs = Outputs {
+            dy,
+            frame,
+            widths: Branch::widths(&branches),
+            batch: g.n,
+        };
+        backward::run(outputs, &branches, vec![input], |_, sums| {
+            let (Some([dw0, dw1]), [branch]) = (&mut gradients, &branches) else {
+                return;
+            };
+            let Some((weight, _)) = &branch.weight else {
+                return;
+            };
+            // Both taps meet all output channels; each half is kept where it belongs.
+            weight.unpack(sums, |row, from| {
+                let (first, second) = from.split_at(half);
+                match row.checked_sub(g.ci) {
+                    None => dw0[row * half..][..half].copy_from_slice(first),
+                    Some(row) => dw1[row * (g.co - half)..][..g.co - half].copy_from_slice(second),
+                }
+            });
+        });
     });
 }
 
-/// Gradient with respect to the input: even pixels from the first half, odd ones from the second, the others
-/// none.
-pub(crate) fn backward_input(
-    g: &Geometry,
-    dy: &[f32],
-    w0: &[f32],
-    w1: &[f32],
-    dx: &mut [f32],
-    acc: Accumulate,
-) {
+/// Even pixels get their gradient from the first half, odd ones from the second, the others none.
+fn input_correlation(g: &Geometry) -> Correlation {
     let half = g.half();
     let pass = |first: (usize, usize)| {
         let tap = |channel: usize, len: usize| Tap {
@@ -112,59 +168,25 @@ pub(crate) fn backward_input(
             spacing: 2,
         }
     };
-    let job = Job {
-        inputs: &[Input {
-            images: dy,
-            extent: g.output(),
-            border: Border::default(),
-        }],
+    Correlation {
+        inputs: vec![g.output()],
         stride: 1,
         passes: [(0, 0), (0, 1), (1, 0), (1, 1)].map(pass).to_vec(),
         weight_rows: g.co,
-        output: Extent {
-            h: g.h,
-            w: g.w,
-            c: g.ci,
-        },
-        acc,
-    };
-    job.run(dx, |row, first, out| {
-        for (channel, out) in (first..).zip(out) {
-            *out = match row.checked_sub(half) {
-                None => w0[channel * half + row],
-                Some(row) => w1[channel * (g.co - half) + row],
-            };
-        }
-    });
+        output: g.input().extent,
+    }
 }
 
-/// Gradients with respect to the weights: both taps meet all output channels; each half is kept where it
-/// belongs.
-pub(crate) fn backward_weight(
-    g: &Geometry,
-    x: &[f32],
-    dy: &[f32],
-    dw0: &mut [f32],
-    dw1: &mut [f32],
-) {
-    let half = g.half();
+fn weight_gradient(g: &Geometry) -> WeightGradient {
     let tap = |odd: usize| WeightTap {
         row: odd,
         column: odd,
         len: g.ci,
     };
-    let job = WeightJob {
-        x: g.input(x),
+    WeightGradient {
+        x: g.input(),
         stride: 2,
         taps: vec![tap(0), tap(1)],
-        dy,
-        dy_extent: g.output(),
-    };
-    job.run(|row, gradient| {
-        let (first, second) = gradient.split_at(half);
-        match row.checked_sub(g.ci) {
-            None => dw0[row * half..][..half].copy_from_slice(first),
-            Some(row) => dw1[row * (g.co - half)..][..g.co - half].copy_from_slice(second),
-        }
-    });
+        dy: g.output(),
+    }
 }

@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::images::Images;
+use super::padded::{Border, Extent};
 use crate::elementwise::Accumulate;
+use crate::scratch;
 
 /// Extents: `pixels` is height times width.
 #[derive(Debug, Clone, Copy)]
@@ -13,21 +16,29 @@ pub(crate) struct Geometry {
 }
 
 /// Mean over the pixels of each image.
-pub(crate) fn average(g: &Geometry, x: &[f32], pooled: &mut [f32]) {
+pub(crate) fn average(g: &Geometry, x: Images, pooled: &mut [f32]) {
     let inverse = 1.0 / g.pixels as f32;
+    let extent = Extent {
+        h: 1,
+        w: g.pixels,
+        c: g.c,
+    };
+    let border = Border::default();
     pooled
         .par_chunks_mut(g.c)
-        .zip(x.par_chunks(g.pixels * g.c))
-        .for_each(|(pooled, x)| {
-            pooled.fill(0.0);
-            for x in x.chunks_exact(g.c) {
-                for (sum, x) in pooled.iter_mut().zip(x) {
-                    *sum += x;
+        .enumerate()
+        .for_each(|(n, pooled)| {
+            scratch::with(x.room(extent, border, g.c), |room| {
+                pooled.fill(0.0);
+                for x in x.read(n, extent, border, g.c, room).chunks_exact(g.c) {
+                    for (sum, x) in pooled.iter_mut().zip(x) {
+                        *sum += x;
+                    }
                 }
-            }
-            for sum in pooled {
-                *sum *= inverse;
-            }
+                for sum in pooled {
+                    *sum *= inverse;
+                }
+            });
         });
 }
 

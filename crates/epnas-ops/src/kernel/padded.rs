@@ -47,43 +47,36 @@ impl Extent {
         }
     }
 
+    /// The same pixels, `lanes` floats wide.
+    pub(crate) fn widened(self, lanes: usize) -> Self {
+        Extent { c: lanes, ..self }
+    }
+
     /// Floats of a row.
     pub(crate) fn row(self) -> usize {
         self.w * self.c
     }
 }
 
-/// Copies an image into the middle of zeros.
-pub(crate) fn copy(image: &[f32], extent: Extent, border: Border, out: &mut [f32]) {
-    copy_widened(image, extent, border, extent.c, out);
-}
-
-/// Copies an image into the middle of zeros, its pixels from `extent.c` to `lanes` floats, the rest zeros.
-pub(crate) fn copy_widened(
-    image: &[f32],
+/// Fills an image, its pixels `lanes` floats wide, between borders of zeros: `row` writes the pixels of one row.
+pub(crate) fn frame(
     extent: Extent,
     border: Border,
     lanes: usize,
     out: &mut [f32],
+    mut row: impl FnMut(usize, &mut [f32]),
 ) {
     let row_len = (extent.w + border.left + border.right) * lanes;
     let (top, rest) = out.split_at_mut(border.top * row_len);
     let (middle, bottom) = rest.split_at_mut(extent.h * row_len);
     top.fill(0.0);
     bottom.fill(0.0);
-    for (row, out) in image
-        .chunks_exact(extent.row())
-        .zip(middle.chunks_exact_mut(row_len))
-    {
+    for (index, out) in middle.chunks_exact_mut(row_len).enumerate() {
         let (left, rest) = out.split_at_mut(border.left * lanes);
         let (inside, right) = rest.split_at_mut(extent.w * lanes);
         left.fill(0.0);
         right.fill(0.0);
-        if lanes == extent.c {
-            inside.copy_from_slice(row);
-        } else {
-            widen(row, extent.c, lanes, inside);
-        }
+        row(index, inside);
     }
 }
 
@@ -96,6 +89,20 @@ pub(crate) fn widen(pixels: &[f32], channels: usize, lanes: usize, out: &mut [f3
         let (head, tail) = out.split_at_mut(channels);
         head.copy_from_slice(pixel);
         tail.fill(0.0);
+    }
+}
+
+/// An image and the border it is read with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) extent: Extent,
+    pub(crate) border: Border,
+}
+
+impl Frame {
+    /// The image with its border.
+    pub(crate) fn outer(self) -> Extent {
+        self.extent.bordered(self.border)
     }
 }
 
@@ -115,7 +122,9 @@ mod tests {
         let image: Vec<f32> = (1..=12).map(|v| v as f32).collect();
         let outer = extent.bordered(border);
         let mut out = vec![f32::NAN; outer.len()];
-        copy(&image, extent, border, &mut out);
+        frame(extent, border, 2, &mut out, |row, inside| {
+            inside.copy_from_slice(&image[row * 6..][..6]);
+        });
         for i in 0..outer.h {
             for j in 0..outer.w {
                 for c in 0..2 {

@@ -9,7 +9,10 @@
 use rayon::prelude::*;
 
 use super::avg_rows::{AvgRow, Ninth};
+use super::backward::InputGradient;
+use super::images::Images;
 use super::max_rows::{MaxColumns, MaxGradient, MaxRow, MaxRows, Numbers};
+use super::padded::{Border, Extent};
 use crate::elementwise::Accumulate;
 use crate::scratch;
 use crate::simd::{LANES, dispatch};
@@ -40,6 +43,21 @@ impl Geometry {
 
     fn image_in(&self) -> usize {
         self.h * self.w * self.c
+    }
+
+    /// Runs `body` on image `n` of the input.
+    fn with_image(&self, x: Images, n: usize, body: impl FnOnce(&[f32])) {
+        let (extent, border) = (
+            Extent {
+                h: self.h,
+                w: self.w,
+                c: self.c,
+            },
+            Border::default(),
+        );
+        scratch::with(x.room(extent, border, self.c), |room| {
+            body(x.read(n, extent, border, self.c, room));
+        });
     }
 
     fn image_out(&self) -> usize {
@@ -140,7 +158,7 @@ fn row_room(floats: usize) -> usize {
 }
 
 /// Maximum, and where it came from.
-pub(crate) fn max_forward(g: &Geometry, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
+pub(crate) fn max_forward(g: &Geometry, x: Images, y: &mut [f32], argmax: Option<&mut [u8]>) {
     let runs = runs(g.wo(), g.c, |o| g.inputs(o, g.w));
     let row = g.wo() * g.c;
     let image = |x: &[f32], y: &mut [f32], mut argmax: Option<&mut [u8]>| {
@@ -167,33 +185,29 @@ pub(crate) fn max_forward(g: &Geometry, x: &[f32], y: &mut [f32], argmax: Option
             }
         });
     };
-    let pairs = y
-        .par_chunks_mut(g.image_out())
-        .zip(x.par_chunks(g.image_in()));
+    let images = y.par_chunks_mut(g.image_out()).enumerate();
     match argmax {
-        Some(argmax) => pairs
+        Some(argmax) => images
             .zip(argmax.par_chunks_mut(g.image_out()))
-            .for_each(|((y, x), argmax)| image(x, y, Some(argmax))),
-        None => pairs.for_each(|(y, x)| image(x, y, None)),
+            .for_each(|((n, y), argmax)| g.with_image(x, n, |x| image(x, y, Some(argmax)))),
+        None => images.for_each(|(n, y)| g.with_image(x, n, |x| image(x, y, None))),
     }
 }
 
 /// Gradient of the maximum.
-pub(crate) fn max_backward(
-    g: &Geometry,
-    dy: &[f32],
-    argmax: &[u8],
-    dx: &mut [f32],
-    acc: Accumulate,
-) {
+pub(crate) fn max_backward(g: &Geometry, dy: &[f32], argmax: &[u8], input: InputGradient) {
     let runs = runs(g.w, g.c, |i| g.outputs(i, g.wo()));
     let row = g.wo() * g.c;
+    let InputGradient { dx, acc, finish } = input;
+    let epilogue = finish.epilogue;
     dx.par_chunks_mut(g.image_in())
         .zip(
             dy.par_chunks(g.image_out())
                 .zip(argmax.par_chunks(g.image_out())),
         )
-        .for_each(|(dx, (dy, argmax))| {
+        .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
+        .enumerate()
+        .for_each(|(n, ((dx, (dy, argmax)), part))| {
             scratch::with(3 * row_room(row), |room| {
                 // The winners of output row `o` as numbers, in slot `o % 3`.
                 let mut slots: Vec<&mut [f32]> = room.chunks_exact_mut(row_room(row)).collect();
@@ -209,36 +223,38 @@ pub(crate) fn max_backward(
                     dispatch(MaxGradient::new(dy, &slots, row, taps, &runs, dx, acc));
                 }
             });
+            epilogue.image(n, dx, part);
         });
 }
 
 /// Mean, padding counted.
-pub(crate) fn avg_forward(g: &Geometry, x: &[f32], y: &mut [f32]) {
+pub(crate) fn avg_forward(g: &Geometry, x: Images, y: &mut [f32]) {
     let runs = runs(g.wo(), g.c, |o| g.inputs(o, g.w));
+    let (from_row, to_row) = (g.w * g.c, g.wo() * g.c);
+    let taps = |o| g.inputs(o, g.h);
     y.par_chunks_mut(g.image_out())
-        .zip(x.par_chunks(g.image_in()))
-        .for_each(|(y, x)| {
-            let taps = |o| g.inputs(o, g.h);
-            average(
-                x,
-                g.w * g.c,
-                y,
-                g.wo() * g.c,
-                &runs,
-                taps,
-                Accumulate::Overwrite,
-            );
+        .enumerate()
+        .for_each(|(n, y)| {
+            g.with_image(x, n, |x| {
+                average(x, from_row, y, to_row, &runs, taps, Accumulate::Overwrite);
+            });
         });
 }
 
 /// Gradient of the mean.
-pub(crate) fn avg_backward(g: &Geometry, dy: &[f32], dx: &mut [f32], acc: Accumulate) {
+pub(crate) fn avg_backward(g: &Geometry, dy: &[f32], input: InputGradient) {
     let runs = runs(g.w, g.c, |i| g.outputs(i, g.wo()));
+    let (from_row, to_row) = (g.wo() * g.c, g.w * g.c);
+    let taps = |i| g.outputs(i, g.ho());
+    let InputGradient { dx, acc, finish } = input;
+    let epilogue = finish.epilogue;
     dx.par_chunks_mut(g.image_in())
         .zip(dy.par_chunks(g.image_out()))
-        .for_each(|(dx, dy)| {
-            let taps = |i| g.outputs(i, g.ho());
-            average(dy, g.wo() * g.c, dx, g.w * g.c, &runs, taps, acc);
+        .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
+        .enumerate()
+        .for_each(|(n, ((dx, dy), part))| {
+            average(dy, from_row, dx, to_row, &runs, taps, acc);
+            epilogue.image(n, dx, part);
         });
 }
 

@@ -20,52 +20,63 @@ pub(crate) struct Statistics {
     deviation: Vec<f64>,
 }
 
-/// Statistics of a batch: one pass in `f32` over fixed blocks of rows, combined in order in `f64` (Chan,
-/// Golub & LeVeque, 1983).
+/// Floats of one part per channel: see [`moments`].
+pub(crate) const PARTS: usize = 3;
+
+/// Statistics of a batch: one pass in `f32` over fixed blocks of rows, combined in order.
 pub(crate) fn statistics(g: &Geometry, x: &[f32]) -> Statistics {
-    let c = g.c;
-    let tasks = x.len().div_ceil(g.task());
-    let mut parts = vec![0.0f32; tasks * 3 * c];
+    let len = PARTS * g.c;
+    let mut parts = vec![0.0f32; x.len().div_ceil(g.task()) * len];
     parts
-        .par_chunks_mut(3 * c)
+        .par_chunks_mut(len)
         .zip(x.par_chunks(g.task()))
-        .for_each(|(part, x)| {
-            let (pivot, part) = part.split_at_mut(c);
-            let (sums, squares) = part.split_at_mut(c);
-            let head = PIVOT_ROWS.min(x.len() / c);
-            for row in x.chunks_exact(c).take(head) {
-                for (pivot, x) in pivot.iter_mut().zip(row) {
-                    *pivot += x / head as f32;
-                }
-            }
-            dispatch(Moments {
-                x,
-                pivot,
-                sums,
-                squares,
-            });
-        });
-    let mut total = Statistics {
-        count: 0.0,
-        mean: vec![0.0; c],
-        deviation: vec![0.0; c],
-    };
-    for (part, x) in parts.chunks_exact(3 * c).zip(x.chunks(g.task())) {
-        let (before, rows) = (total.count, (x.len() / c) as f64);
-        total.count += rows;
-        for i in 0..c {
-            let [pivot, sum, square] = [part[i], part[c + i], part[2 * c + i]].map(f64::from);
-            let mean = pivot + sum / rows;
-            let deviation = (square - sum * sum / rows).max(0.0);
-            let delta = mean - total.mean[i];
-            total.mean[i] += delta * rows / total.count;
-            total.deviation[i] += deviation + delta * delta * before * rows / total.count;
+        .for_each(|(part, x)| moments(g.c, x, part));
+    let rows = x.chunks(g.task()).map(|x| x.len() / g.c);
+    Statistics::combine(g.c, &parts, rows)
+}
+
+/// Sums of some rows: for every channel a pivot, then the sums and the sums of squares of what exceeds it.
+pub(crate) fn moments(c: usize, x: &[f32], part: &mut [f32]) {
+    part.fill(0.0);
+    let (pivot, part) = part.split_at_mut(c);
+    let (sums, squares) = part.split_at_mut(c);
+    let head = PIVOT_ROWS.min(x.len() / c);
+    for row in x.chunks_exact(c).take(head) {
+        for (pivot, x) in pivot.iter_mut().zip(row) {
+            *pivot += x / head as f32;
         }
     }
-    total
+    dispatch(Moments {
+        x,
+        pivot,
+        sums,
+        squares,
+    });
 }
 
 impl Statistics {
+    /// Combines parts of [`moments`], of so many rows each, in order and in `f64` (Chan, Golub & LeVeque, 1983).
+    pub(crate) fn combine(c: usize, parts: &[f32], rows: impl Iterator<Item = usize>) -> Self {
+        let mut total = Statistics {
+            count: 0.0,
+            mean: vec![0.0; c],
+            deviation: vec![0.0; c],
+        };
+        for (part, rows) in parts.chunks_exact(PARTS * c).zip(rows) {
+            let (before, rows) = (total.count, rows as f64);
+            total.count += rows;
+            for i in 0..c {
+                let [pivot, sum, square] = [part[i], part[c + i], part[2 * c + i]].map(f64::from);
+                let mean = pivot + sum / rows;
+                let deviation = (square - sum * sum / rows).max(0.0);
+                let delta = mean - total.mean[i];
+                total.mean[i] += delta * rows / total.count;
+                total.deviation[i] += deviation + delta * delta * before * rows / total.count;
+            }
+        }
+        total
+    }
+
     /// Writes mean and inverse standard deviation.
     pub(crate) fn save(&self, eps: f64, saved: &mut [f32]) {
         let (mean, inverse) = saved.split_at_mut(self.mean.len());

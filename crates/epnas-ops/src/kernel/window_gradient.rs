@@ -1,6 +1,7 @@
 //! Inner kernel of the depthwise weight gradient: a vector of channels at a time.
 
-use super::padded::Extent;
+use super::packed::padded;
+use super::padded::{Extent, Frame};
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Output pixels whose rows of gradients are summed in registers before they are stored.
@@ -10,43 +11,48 @@ const TILE_PIXELS: usize = 64;
 pub(crate) struct Sums<'a> {
     x: &'a [f32],
     x_extent: Extent,
+    /// From the first pixel inside of the border on.
     dy: &'a [f32],
-    dy_extent: Extent,
+    /// Floats from row to row.
+    dy_row: usize,
+    /// Rows and columns.
+    size: (usize, usize),
     kernel: usize,
     stride: usize,
     sums: &'a mut [f32],
 }
 
 impl<'a> Sums<'a> {
-    /// A bordered image and the gradient of its output, both of whole vectors.
+    /// A bordered image and the (bordered) gradient of its output, both of whole vectors.
     ///
     /// # Panics
     /// When a read or a write would leave its slice.
     pub(crate) fn new(
-        x: &'a [f32],
-        x_extent: Extent,
-        dy: &'a [f32],
-        dy_extent: Extent,
-        kernel: usize,
-        stride: usize,
+        (x, x_extent): (&'a [f32], Extent),
+        (dy, frame): (&'a [f32], Frame),
+        (kernel, stride): (usize, usize),
         sums: &'a mut [f32],
     ) -> Self {
-        assert!(x_extent.c == dy_extent.c && x_extent.c.is_multiple_of(LANES));
-        assert!(x.len() >= x_extent.len() && dy.len() >= dy_extent.len());
+        let outer = frame.outer().widened(padded(frame.extent.c));
+        let size = (frame.extent.h, frame.extent.w);
+        let first = (frame.border.top * outer.w + frame.border.left) * outer.c;
+        assert!(x_extent.c == outer.c && outer.c.is_multiple_of(LANES));
+        assert!(x.len() >= x_extent.len() && dy.len() >= outer.len());
         assert!(
-            (dy_extent.h - 1) * stride + kernel <= x_extent.h,
+            (size.0 - 1) * stride + kernel <= x_extent.h,
             "a tap leaves its image"
         );
         assert!(
-            (dy_extent.w - 1) * stride + kernel <= x_extent.w,
+            (size.1 - 1) * stride + kernel <= x_extent.w,
             "a tap leaves its image"
         );
         assert!(sums.len() >= kernel * kernel * x_extent.c);
         Sums {
             x,
             x_extent,
-            dy,
-            dy_extent,
+            dy: &dy[first..],
+            dy_row: outer.row(),
+            size,
             kernel,
             stride,
             sums,
@@ -93,11 +99,8 @@ impl<'a> Sums<'a> {
             unsafe {
                 let x = (row * self.stride + u) * self.x_extent.w + v;
                 let mut x = self.x.as_ptr().wrapping_add(x * c + channel);
-                let mut dy = self
-                    .dy
-                    .as_ptr()
-                    .wrapping_add(row * self.dy_extent.row() + channel);
-                for _ in 0..self.dy_extent.w {
+                let mut dy = self.dy.as_ptr().wrapping_add(row * self.dy_row + channel);
+                for _ in 0..self.size.1 {
                     let gradient = simd.load_at(dy);
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let x = x.wrapping_add(r * self.x_extent.row());
@@ -127,9 +130,9 @@ impl Kernel for Sums<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let rows = TILE_PIXELS.div_ceil(self.dy_extent.w);
-        for first in (0..self.dy_extent.h).step_by(rows) {
-            let tile = (first, self.dy_extent.h.min(first + rows));
+        let rows = TILE_PIXELS.div_ceil(self.size.1);
+        for first in (0..self.size.0).step_by(rows) {
+            let tile = (first, self.size.0.min(first + rows));
             for channel in (0..self.x_extent.c).step_by(LANES) {
                 match self.kernel {
                     3 => self.window::<S, 3, 3>(simd, tile, channel),

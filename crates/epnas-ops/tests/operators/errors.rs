@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, Error, FactorizedConv, Head,
-    MaxPool2d, Running, Sgd, Slot, SoftmaxCrossEntropy, accumulate, add,
+    MaxPool2d, Running, Sgd, Slot, SoftmaxCrossEntropy, accumulate, sum,
 };
 
 fn zeros(shape: &[usize]) -> Tensor {
@@ -87,8 +87,8 @@ fn shapes_are_named() {
         "head.forward: `bias` has shape [9], expected [10]"
     );
     assert_eq!(
-        text(add(&x, &x, &y)),
-        "add: `y` has shape [2, 4, 4, 8], expected [2, 4, 4, 3]"
+        text(sum(&[&(&x).into(), &(&x).into()], &y)),
+        "sum: `x` has shape [2, 4, 4, 3], expected [2, 4, 4, 8]"
     );
     assert_eq!(
         text(accumulate(&x, &y, Accumulate::Add)),
@@ -223,12 +223,15 @@ fn views_must_be_contiguous() {
     let x = zeros(&[1, 4, 4, 3]);
     let turned = x.transpose(1, 2).unwrap();
     assert_eq!(
-        text(add(&turned, &x, &zeros(&[1, 4, 4, 3]))),
-        "add: `a` of shape [1, 4, 4, 3] is not contiguous (strides [48, 3, 12, 1]); call `contiguous()` first"
+        text(sum(
+            &[&(&turned).into(), &(&x).into()],
+            &zeros(&[1, 4, 4, 3])
+        )),
+        "sum: `x` of shape [1, 4, 4, 3] is not contiguous (strides [48, 3, 12, 1]); call `contiguous()` first"
     );
     let spread = zeros(&[1, 1, 1, 3]).broadcast_as((1, 4, 4, 3)).unwrap();
     assert!(matches!(
-        add(&x, &x, &spread),
+        sum(&[&(&x).into(), &(&x).into()], &spread),
         Err(Error::NotContiguous { tensor: "y", .. })
     ));
 }
@@ -238,8 +241,8 @@ fn views_must_be_contiguous() {
 fn aliasing_is_an_error() {
     let x = zeros(&[2, 4, 4, 3]);
     assert_eq!(
-        text(add(&x, &x, &x)),
-        "add: `y` is written but shares its storage with `a`; give it a tensor of its own"
+        text(sum(&[&(&x).into(), &(&x).into()], &x)),
+        "sum: `y` is written but shares its storage with `x`; give it a tensor of its own"
     );
     let halves = zeros(&[4, 4, 4, 3]);
     let (first, second) = (

@@ -8,6 +8,7 @@ mod bilinear;
 mod candle_oracle;
 mod elementwise;
 mod errors;
+mod fused;
 mod harness;
 mod head_and_loss;
 mod linear_operators;

@@ -6,8 +6,8 @@ use std::process::Command;
 use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
-    Head, MaxPool2d, Running, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, accumulate, add,
-    simd_level,
+    Head, MaxPool2d, Running, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, accumulate, simd_level,
+    sum,
 };
 
 use crate::bilinear::Images;
@@ -148,10 +148,10 @@ fn everything(case: &mut Case, channels: usize) -> Results {
     }
     keep("head.dbias", &dbias);
 
-    let sum = blank(&shape);
-    add(&x, &again, &sum).unwrap();
-    accumulate(&x, &sum, acc).unwrap();
-    keep("sum", &sum);
+    let total = blank(&shape);
+    sum(&[&(&x).into(), &(&again).into()], &total).unwrap();
+    accumulate(&x, &total, acc).unwrap();
+    keep("sum", &total);
 
     let mut slots = |states| -> Vec<Slot> {
         let slot = |len: usize| Slot::new(random(&[len]), random(&[len]), states).unwrap();
@@ -285,8 +285,10 @@ fn levels_agree() {
 #[test]
 #[ignore = "run by an_unusable_level_is_an_error in a process of its own"]
 fn report_level() {
-    let x = tensor(&[1.0], &[1]);
-    let error = add(&x, &x, &blank(&[1])).unwrap_err().to_string();
+    let x = tensor(&[1.0], &[1, 1, 1, 1]);
+    let error = sum(&[&(&x).into(), &(&x).into()], &blank(&[1, 1, 1, 1]))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with("EPNAS_SIMD is `sse9`, expected one of portable, avx2, avx512"),
         "{error}"

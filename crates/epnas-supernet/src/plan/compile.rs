@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param};
-use epnas_ops::{BatchNorm, SoftmaxCrossEntropy};
+use epnas_ops::{BatchNorm, Norm, NormGradient, Operand, SoftmaxCrossEntropy};
 
 use super::{
     Arena, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions, StepDescription,
@@ -73,10 +73,14 @@ pub(super) fn node_params(kind: &NodeKind) -> Vec<&Param> {
 /// What a node's forward pass leaves for its backward pass.
 #[derive(Debug, Clone, Default)]
 struct Kept {
-    /// The batch's mean and inverse deviation, the positions of maxima, or the pooled input of the head.
+    /// The positions of maxima, or the pooled input of the head.
     tensor: Option<Tensor>,
     /// Places of the node's parameters in the plan's list.
     parameters: Vec<usize>,
+    /// A batch norm, as its readers apply it.
+    norm: Option<Norm>,
+    /// The node's forward step.
+    step: Option<usize>,
 }
 
 struct Compiler<'a> {
@@ -119,10 +123,8 @@ impl<'a> Compiler<'a> {
         let blocks = arena.take(&assignment.sizes, &device)?;
         let mut shapes = vec![Vec::new(); liveness.spans.len()];
         for (node, entry) in network.nodes.iter().enumerate() {
-            for value in [liveness.activation[node], liveness.gradient[node]]
-                .into_iter()
-                .flatten()
-            {
+            let values = [liveness.activation[node], liveness.gradient[node]];
+            for value in values.into_iter().flatten() {
                 shapes[value] = output_shape(entry, batch);
             }
         }
@@ -277,11 +279,32 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn only_input(&self, node: NodeId) -> Result<Tensor, SupernetError> {
+    /// The result of a node as others read it.
+    fn operand(&self, node: NodeId) -> Result<Operand, SupernetError> {
+        Ok(Operand {
+            x: self.activation(node)?,
+            norm: self.kept[node].norm.clone(),
+        })
+    }
+
+    fn only_input(&self, node: NodeId) -> Result<Operand, SupernetError> {
         match self.nodes[node].inputs.as_slice() {
-            [input] => self.activation(*input),
+            [input] => self.operand(*input),
             _ => Err(inputs_error(&self.nodes[node], 1)),
         }
+    }
+
+    /// A batch norm with its input and the gradients of its parameters.
+    fn norm_gradient(&self, node: NodeId) -> Result<NormGradient, SupernetError> {
+        let norm = self.kept[node].norm.clone();
+        Ok(NormGradient {
+            norm: norm.ok_or(SupernetError::NotForTraining {
+                what: "batch norms",
+            })?,
+            x: self.activation(node)?,
+            dscale: self.parameter(node, 0)?.gradient,
+            dshift: self.parameter(node, 1)?.gradient,
+        })
     }
 
     fn gradient(&self, node: NodeId) -> Result<Tensor, SupernetError> {

@@ -1,5 +1,10 @@
 //! The order of a plan's steps, which gradients exist, which share memory by being the same, and how long every value
 //! lives. Pure bookkeeping on node numbers: no tensors.
+//!
+//! A batch norm is no step: the convolution before it takes its statistics, and whatever reads its result applies it.
+//! So it has no activation of its own, and the gradient of its result is all that its convolution needs.
+
+use std::collections::BTreeMap;
 
 use epnas_arch::{Network, NodeId, NodeKind};
 use epnas_ops::Accumulate;
@@ -12,7 +17,8 @@ use crate::error::SupernetError;
 pub(super) enum GradientFlow {
     /// The input needs none: nothing before it is trained.
     NotNeeded,
-    /// The input's gradient is the same tensor as that of the node's output; nothing to do.
+    /// The input's gradient is the same tensor as that of the node's output, or, before a batch norm, is computed from
+    /// it where it is read; nothing to do.
     Shared,
     /// To be written to the input's gradient.
     Write(Accumulate),
@@ -29,6 +35,9 @@ pub(super) struct Liveness {
     pub(super) gradient: Vec<Option<usize>>,
     /// The lifetime of every value.
     pub(super) spans: Vec<Span>,
+    /// For a node and the place of one of its inputs, the batch norms whose result has the gradient that this node
+    /// completes: their sums are taken along. Only operators that can do so are here.
+    pub(super) sums: BTreeMap<(NodeId, usize), Vec<NodeId>>,
 }
 
 impl Liveness {
@@ -49,25 +58,47 @@ impl Liveness {
 
         let mut spans = Vec::new();
         let mut activation = vec![None; nodes.len()];
+        let mut consumers = vec![0; nodes.len()];
         for (node, entry) in nodes.iter().enumerate() {
-            if !matches!(entry.kind, NodeKind::Input | NodeKind::Head { .. }) {
-                activation[node] = Some(spans.len());
-                spans.push(Span {
-                    first: node,
-                    last: node,
-                    elements: elements(node),
-                });
-            }
             for input in &entry.inputs {
                 if *input >= node {
                     return Err(SupernetError::NetworkOrder {
                         node: entry.label.clone(),
                     });
                 }
+                consumers[*input] += 1;
+            }
+        }
+        for (node, entry) in nodes.iter().enumerate() {
+            match entry.kind {
+                NodeKind::Input | NodeKind::Head { .. } => {}
+                // What is read is the convolution's result.
+                NodeKind::BatchNorm { .. } => match *entry.inputs.as_slice() {
+                    [input] if is_convolution(&nodes[input].kind) && consumers[input] == 1 => {
+                        activation[node] = activation[input];
+                    }
+                    _ => {
+                        return Err(SupernetError::NormWithoutConvolution {
+                            node: entry.label.clone(),
+                        });
+                    }
+                },
+                _ => {
+                    activation[node] = Some(spans.len());
+                    spans.push(Span {
+                        first: node,
+                        last: node,
+                        elements: elements(node),
+                    });
+                }
+            }
+            for input in &entry.inputs {
                 if let Some(value) = activation[*input] {
                     let span: &mut Span = &mut spans[value];
-                    span.last = span.last.max(match mode {
-                        Mode::Train if backward_reads_input(&entry.kind) => backward_time(node),
+                    span.last = span.last.max(match (mode, &entry.kind) {
+                        // The convolution's own backward step.
+                        (Mode::Train, NodeKind::BatchNorm { .. }) => backward_time(*input),
+                        (Mode::Train, kind) if backward_reads_input(kind) => backward_time(node),
                         _ => node,
                     });
                 }
@@ -78,9 +109,10 @@ impl Liveness {
             activation,
             gradient: vec![None; nodes.len()],
             spans,
+            sums: BTreeMap::new(),
         };
         if mode == Mode::Train {
-            liveness.analyze_backward(network, backward_time, elements)?;
+            liveness.analyze_backward(network, &consumers, backward_time, elements)?;
         }
         Ok(liveness)
     }
@@ -88,17 +120,18 @@ impl Liveness {
     fn analyze_backward(
         &mut self,
         network: &Network,
+        consumers: &[usize],
         backward_time: impl Fn(NodeId) -> usize,
         elements: impl Fn(NodeId) -> usize,
     ) -> Result<(), SupernetError> {
         let nodes = &network.nodes;
         let mut trained = vec![false; nodes.len()];
-        let mut consumers = vec![0; nodes.len()];
         for (node, entry) in nodes.iter().enumerate() {
             trained[node] =
                 has_weights(&entry.kind) || entry.inputs.iter().any(|input| trained[*input]);
-            entry.inputs.iter().for_each(|input| consumers[*input] += 1);
         }
+        // Node and place of the input that write a value last.
+        let mut completed_by: BTreeMap<usize, (NodeId, usize)> = BTreeMap::new();
         self.flow = vec![Vec::new(); nodes.len()];
         for (node, entry) in nodes.iter().enumerate().rev() {
             let is_head = matches!(entry.kind, NodeKind::Head { .. });
@@ -117,9 +150,12 @@ impl Liveness {
                     });
                 }
             }
-            for input in &entry.inputs {
+            for (place, input) in entry.inputs.iter().enumerate() {
                 let flow = if !trained[*input] {
                     GradientFlow::NotNeeded
+                } else if matches!(entry.kind, NodeKind::BatchNorm { .. }) {
+                    self.gradient[*input] = self.gradient[node];
+                    GradientFlow::Shared
                 } else if let Some(value) = self.gradient[*input] {
                     self.spans[value].last = self.spans[value].last.max(now);
                     GradientFlow::Write(Accumulate::Add)
@@ -136,11 +172,31 @@ impl Liveness {
                     });
                     GradientFlow::Write(Accumulate::Overwrite)
                 };
+                if let (GradientFlow::Write(_), Some(value)) = (flow, self.gradient[*input]) {
+                    completed_by.insert(value, (node, place));
+                }
                 self.flow[node].push(flow);
+            }
+        }
+        for (node, entry) in nodes.iter().enumerate() {
+            if matches!(entry.kind, NodeKind::BatchNorm { .. })
+                && let Some(value) = self.gradient[node]
+                && let Some(&(writer, place)) = completed_by.get(&value)
+                && (is_convolution(&nodes[writer].kind)
+                    || matches!(nodes[writer].kind, NodeKind::Pool { .. }))
+            {
+                self.sums.entry((writer, place)).or_default().push(node);
             }
         }
         Ok(())
     }
+}
+
+fn is_convolution(kind: &NodeKind) -> bool {
+    matches!(
+        kind,
+        NodeKind::Conv { .. } | NodeKind::Depthwise { .. } | NodeKind::FactorizedConv { .. }
+    )
 }
 
 fn has_weights(kind: &NodeKind) -> bool {
@@ -158,10 +214,13 @@ fn has_weights(kind: &NodeKind) -> bool {
 /// pooling the position of each maximum.
 fn backward_reads_input(kind: &NodeKind) -> bool {
     match kind {
-        NodeKind::Conv { .. }
-        | NodeKind::Depthwise { .. }
-        | NodeKind::FactorizedConv { .. }
-        | NodeKind::BatchNorm { .. } => true,
-        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Head { .. } => false,
+        NodeKind::Conv { .. } | NodeKind::Depthwise { .. } | NodeKind::FactorizedConv { .. } => {
+            true
+        }
+        NodeKind::Input
+        | NodeKind::BatchNorm { .. }
+        | NodeKind::Pool { .. }
+        | NodeKind::Add
+        | NodeKind::Head { .. } => false,
     }
 }

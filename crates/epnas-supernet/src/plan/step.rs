@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 use epnas_ops::{
-    Accumulate, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv, Head, MaxPool2d,
-    Running, accumulate, add,
+    Accumulate, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
+    DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, NormGradient, Operand, Output, Running,
+    Target, accumulate, sum,
 };
 
 use crate::error::SupernetError;
@@ -18,64 +19,84 @@ pub(crate) struct Statistics {
     pub(crate) variance: Tensor,
 }
 
-/// Where a gradient is written, and whether what is there already stays.
-pub(super) type Destination = Option<(Tensor, Accumulate)>;
+/// The result of a convolution, and the batch norm that follows it.
+#[derive(Debug)]
+pub(super) struct Produced {
+    pub(super) y: Tensor,
+    pub(super) norm: Option<ProducedNorm>,
+}
 
-/// One operator of the forward pass.
+/// Statistics that are taken while a result is written.
+#[derive(Debug)]
+pub(super) struct ProducedNorm {
+    pub(super) eps: f64,
+    pub(super) saved: Tensor,
+    /// The entry whose running averages move.
+    pub(super) statistics: usize,
+}
+
+impl Produced {
+    fn output<'a>(&'a self, statistics: &'a [Statistics], momentum: f64) -> Output<'a> {
+        Output {
+            y: &self.y,
+            statistics: self.norm.as_ref().map(|norm| {
+                let Statistics { mean, variance } = &statistics[norm.statistics];
+                BatchStatistics {
+                    eps: norm.eps,
+                    saved: &norm.saved,
+                    running: Running {
+                        mean,
+                        variance,
+                        momentum,
+                    },
+                }
+            }),
+        }
+    }
+}
+
+/// One operator of the forward pass. Batch norms are applied where their results are read.
 #[derive(Debug)]
 pub(super) enum Forward {
     Conv {
         op: Conv2d,
-        inputs: Vec<(Tensor, Tensor)>,
-        y: Tensor,
+        inputs: Vec<(Operand, Tensor)>,
+        y: Produced,
     },
     Depthwise {
         op: DepthwiseConv2d,
-        x: Tensor,
+        x: Operand,
         weight: Tensor,
-        y: Tensor,
+        y: Produced,
     },
     Factorized {
-        x: Tensor,
+        x: Operand,
         weights: [Tensor; 2],
-        y: Tensor,
+        y: Produced,
     },
-    /// Batch statistics; the running averages of entry `statistics` are updated.
-    NormBatch {
-        op: BatchNorm,
-        x: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        statistics: usize,
-        saved: Tensor,
-        y: Tensor,
-    },
-    /// The running averages of entry `statistics`.
+    /// Makes the running averages of entry `statistics` those that a batch norm normalizes by.
     NormRunning {
         op: BatchNorm,
-        x: Tensor,
-        scale: Tensor,
-        shift: Tensor,
         statistics: usize,
-        y: Tensor,
+        saved: Tensor,
     },
     MaxPool {
         op: MaxPool2d,
-        x: Tensor,
+        x: Operand,
         argmax: Option<Tensor>,
         y: Tensor,
     },
     AvgPool {
         op: AvgPool2d,
-        x: Tensor,
+        x: Operand,
         y: Tensor,
     },
     Add {
-        inputs: Vec<Tensor>,
+        inputs: Vec<Operand>,
         y: Tensor,
     },
     Head {
-        x: Tensor,
+        x: Operand,
         weight: Tensor,
         bias: Tensor,
         pooled: Tensor,
@@ -91,92 +112,45 @@ impl Forward {
     ) -> Result<(), SupernetError> {
         match self {
             Forward::Conv { op, inputs, y } => {
-                let inputs: Vec<(&Tensor, &Tensor)> =
+                let inputs: Vec<(&Operand, &Tensor)> =
                     inputs.iter().map(|(x, weight)| (x, weight)).collect();
-                op.forward(&inputs, y)?;
+                op.forward_fused(&inputs, y.output(statistics, momentum))?;
             }
-            Forward::Depthwise { op, x, weight, y } => op.forward(x, weight, y)?,
+            Forward::Depthwise { op, x, weight, y } => {
+                op.forward_fused(x, weight, y.output(statistics, momentum))?;
+            }
             Forward::Factorized {
                 x,
                 weights: [first, second],
                 y,
-            } => FactorizedConv.forward(x, first, second, y)?,
-            Forward::NormBatch {
-                op,
-                x,
-                scale,
-                shift,
-                statistics: entry,
-                saved,
-                y,
             } => {
-                let Statistics { mean, variance } = &statistics[*entry];
-                op.forward_train(
-                    x,
-                    scale,
-                    shift,
-                    Running {
-                        mean,
-                        variance,
-                        momentum,
-                    },
-                    saved,
-                    y,
-                )?;
+                let y = y.output(statistics, momentum);
+                FactorizedConv.forward_fused(x, [first, second], y)?;
             }
             Forward::NormRunning {
                 op,
-                x,
-                scale,
-                shift,
                 statistics: entry,
-                y,
+                saved,
             } => {
                 let Statistics { mean, variance } = &statistics[*entry];
-                op.forward_eval(x, scale, shift, mean, variance, y)?;
+                op.save_running(mean, variance, saved)?;
             }
-            Forward::MaxPool {
-                op,
-                x,
-                argmax: Some(argmax),
-                y,
-            } => op.forward(x, y, argmax)?,
-            Forward::MaxPool {
-                op,
-                x,
-                argmax: None,
-                y,
-            } => op.forward_eval(x, y)?,
-            Forward::AvgPool { op, x, y } => op.forward(x, y)?,
-            Forward::Add { inputs, y } => match inputs.as_slice() {
-                [a, b, rest @ ..] => {
-                    add(a, b, y)?;
-                    for input in rest {
-                        accumulate(input, y, Accumulate::Add)?;
-                    }
-                }
-                [a] => accumulate(a, y, Accumulate::Overwrite)?,
-                [] => {}
-            },
+            Forward::MaxPool { op, x, argmax, y } => op.forward_fused(x, y, argmax.as_ref())?,
+            Forward::AvgPool { op, x, y } => op.forward_fused(x, y)?,
+            Forward::Add { inputs, y } => {
+                let inputs: Vec<&Operand> = inputs.iter().collect();
+                sum(&inputs, y)?;
+            }
             Forward::Head {
                 x,
                 weight,
                 bias,
                 pooled,
                 logits,
-            } => Head.forward(x, weight, bias, pooled, logits)?,
+            } => Head.forward_fused(x, weight, bias, pooled, logits)?,
         }
         Ok(())
     }
-}
-
-/// One input of a convolution in the backward pass.
-#[derive(Debug)]
-pub(super) struct ConvInput {
-    pub(super) x: Tensor,
-    pub(super) weight: Tensor,
-    pub(super) dweight: Tensor,
-    pub(super) dx: Destination,
 }
 
 /// One operator of the backward pass.
@@ -184,42 +158,36 @@ pub(super) struct ConvInput {
 pub(super) enum Backward {
     Conv {
         op: Conv2d,
-        dy: Tensor,
-        inputs: Vec<ConvInput>,
+        dy: Cotangent,
+        inputs: Vec<ConvGradient>,
     },
     Depthwise {
         op: DepthwiseConv2d,
-        dy: Tensor,
-        input: ConvInput,
+        dy: Cotangent,
+        x: Operand,
+        weight: Tensor,
+        dweight: Tensor,
+        dx: Option<Target>,
     },
     Factorized {
-        dy: Tensor,
-        x: Tensor,
+        dy: Cotangent,
+        x: Operand,
         weights: [Tensor; 2],
         dweights: [Tensor; 2],
-        dx: Destination,
+        dx: Option<Target>,
     },
-    Norm {
-        op: BatchNorm,
-        dy: Tensor,
-        x: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        saved: Tensor,
-        dscale: Tensor,
-        dshift: Tensor,
-        dx: (Tensor, Accumulate),
-    },
+    /// The gradients of a batch norm's parameters that no operator took along.
+    NormParameters { dy: Tensor, norm: NormGradient },
     MaxPool {
         op: MaxPool2d,
         dy: Tensor,
         argmax: Tensor,
-        dx: Destination,
+        dx: Target,
     },
     AvgPool {
         op: AvgPool2d,
         dy: Tensor,
-        dx: Destination,
+        dx: Target,
     },
     /// A sum whose inputs have other readers too: its gradient is added to theirs.
     Add {
@@ -239,71 +207,28 @@ pub(super) enum Backward {
 impl Backward {
     pub(super) fn run(&self) -> Result<(), SupernetError> {
         match self {
-            Backward::Conv { op, dy, inputs } => {
-                for ConvInput {
-                    x,
-                    weight,
-                    dweight,
-                    dx,
-                } in inputs
-                {
-                    op.backward_weight(x, dy, dweight)?;
-                    if let Some((dx, mode)) = dx {
-                        op.backward_input(dy, weight, dx, *mode)?;
-                    }
-                }
-            }
+            Backward::Conv { op, dy, inputs } => op.backward_fused(dy, inputs)?,
             Backward::Depthwise {
                 op,
                 dy,
-                input:
-                    ConvInput {
-                        x,
-                        weight,
-                        dweight,
-                        dx,
-                    },
-            } => {
-                op.backward_weight(x, dy, dweight)?;
-                if let Some((dx, mode)) = dx {
-                    op.backward_input(dy, weight, dx, *mode)?;
-                }
-            }
+                x,
+                weight,
+                dweight,
+                dx,
+            } => op.backward_fused(dy, x, weight, dweight, dx.as_ref())?,
             Backward::Factorized {
                 dy,
                 x,
-                weights,
-                dweights,
+                weights: [first, second],
+                dweights: [dfirst, dsecond],
                 dx,
             } => {
-                FactorizedConv.backward_weight(x, dy, &dweights[0], &dweights[1])?;
-                if let Some((dx, mode)) = dx {
-                    FactorizedConv.backward_input(dy, &weights[0], &weights[1], dx, *mode)?;
-                }
+                let (weights, dweights) = ([first, second], [dfirst, dsecond]);
+                FactorizedConv.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
             }
-            Backward::Norm {
-                op,
-                dy,
-                x,
-                scale,
-                shift,
-                saved,
-                dscale,
-                dshift,
-                dx,
-            } => {
-                op.backward(x, scale, shift, saved, dy, &dx.0, dx.1, dscale, dshift)?;
-            }
-            Backward::MaxPool { op, dy, argmax, dx } => {
-                if let Some((dx, mode)) = dx {
-                    op.backward(dy, argmax, dx, *mode)?;
-                }
-            }
-            Backward::AvgPool { op, dy, dx } => {
-                if let Some((dx, mode)) = dx {
-                    op.backward(dy, dx, *mode)?;
-                }
-            }
+            Backward::NormParameters { dy, norm } => BatchNorm::backward_parameters(dy, norm)?,
+            Backward::MaxPool { op, dy, argmax, dx } => op.backward_fused(dy, argmax, dx)?,
+            Backward::AvgPool { op, dy, dx } => op.backward_fused(dy, dx)?,
             Backward::Add { dy, dx } => {
                 for (dx, mode) in dx {
                     accumulate(dy, dx, *mode)?;

@@ -1,18 +1,12 @@
 //! The backward step of every kind of node.
 
 use epnas_arch::{Node, NodeId, NodeKind, PoolKind};
-use epnas_ops::{Accumulate, AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d};
+use epnas_ops::{AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, MaxPool2d, Target};
 
-use candle_core::Tensor;
-
-use super::{Compiler, batch_norm, label::forward_macs};
+use super::{Compiler, label::forward_macs};
 use crate::{
     error::SupernetError,
-    plan::{
-        Parameter, Phase,
-        liveness::GradientFlow,
-        step::{Backward, ConvInput, Destination},
-    },
+    plan::{Phase, liveness::GradientFlow, step::Backward},
 };
 
 impl Compiler<'_> {
@@ -20,113 +14,117 @@ impl Compiler<'_> {
     pub(super) fn backward(&mut self, node: NodeId) -> Result<(), SupernetError> {
         let entry = &self.nodes[node];
         let flow = &self.liveness.flow[node];
+        let is_norm = matches!(entry.kind, NodeKind::BatchNorm { .. });
         let has_gradient =
             self.liveness.gradient[node].is_some() || matches!(entry.kind, NodeKind::Head { .. });
-        if !has_gradient || flow.iter().all(|flow| *flow == GradientFlow::Shared) {
+        let nothing_to_do = flow.iter().all(|flow| *flow == GradientFlow::Shared) && !is_norm;
+        let taken_along = self
+            .liveness
+            .sums
+            .values()
+            .flatten()
+            .any(|norm| *norm == node);
+        if !has_gradient || nothing_to_do || taken_along {
             return Ok(());
         }
-        let mut destinations = Vec::with_capacity(flow.len());
-        for (input, flow) in entry.inputs.iter().zip(flow) {
-            destinations.push(match flow {
-                GradientFlow::Write(mode) => Some((self.gradient(*input)?, *mode)),
-                GradientFlow::NotNeeded | GradientFlow::Shared => None,
-            });
+        let mut targets = Vec::with_capacity(flow.len());
+        for place in 0..flow.len() {
+            targets.push(self.target(node, place)?);
         }
-        let written = destinations.iter().flatten().count();
+        let written = targets.iter().flatten().count();
         let step = match &entry.kind {
             NodeKind::Input => return Ok(()),
-            NodeKind::Conv {
-                kernel,
-                stride,
-                weights,
-            } => {
-                let mut inputs = Vec::with_capacity(weights.len());
-                for (place, dx) in destinations.into_iter().enumerate() {
-                    inputs.push(self.conv_input(node, place, dx)?);
+            NodeKind::Conv { kernel, stride, .. } => {
+                let mut inputs = Vec::with_capacity(targets.len());
+                for (place, dx) in targets.into_iter().enumerate() {
+                    let parameter = self.parameter(node, place)?;
+                    inputs.push(ConvGradient {
+                        x: self.operand(entry.inputs[place])?,
+                        w: parameter.value,
+                        dw: Some(parameter.gradient),
+                        dx,
+                    });
                 }
                 Backward::Conv {
                     op: Conv2d {
                         kernel: *kernel,
                         stride: *stride,
                     },
-                    dy: self.gradient(node)?,
+                    dy: self.cotangent(node)?,
                     inputs,
                 }
             }
             NodeKind::Depthwise { kernel, stride, .. } => {
-                let op = DepthwiseConv2d {
-                    kernel: *kernel,
-                    stride: *stride,
-                };
-                let dx = destinations.pop().flatten();
+                let parameter = self.parameter(node, 0)?;
                 Backward::Depthwise {
-                    op,
-                    dy: self.gradient(node)?,
-                    input: self.conv_input(node, 0, dx)?,
+                    op: DepthwiseConv2d {
+                        kernel: *kernel,
+                        stride: *stride,
+                    },
+                    dy: self.cotangent(node)?,
+                    x: self.only_input(node)?,
+                    weight: parameter.value,
+                    dweight: parameter.gradient,
+                    dx: targets.pop().flatten(),
                 }
             }
             NodeKind::FactorizedConv { .. } => {
                 let (first, second) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
                 Backward::Factorized {
-                    dy: self.gradient(node)?,
+                    dy: self.cotangent(node)?,
                     x: self.only_input(node)?,
                     weights: [first.value, second.value],
                     dweights: [first.gradient, second.gradient],
-                    dx: destinations.pop().flatten(),
+                    dx: targets.pop().flatten(),
                 }
             }
-            NodeKind::BatchNorm { activation, .. } => {
-                let (scale, shift) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
-                Backward::Norm {
-                    op: batch_norm(*activation),
-                    dy: self.gradient(node)?,
-                    x: self.only_input(node)?,
-                    scale: scale.value,
-                    shift: shift.value,
-                    saved: self.kept(node)?,
-                    dscale: scale.gradient,
-                    dshift: shift.gradient,
-                    dx: required(entry, destinations.pop().flatten())?,
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Max,
-                stride,
-            } => {
-                let op = MaxPool2d { stride: *stride };
-                let dx = destinations.pop().flatten();
-                Backward::MaxPool {
-                    op,
-                    dy: self.gradient(node)?,
-                    argmax: self.kept(node)?,
-                    dx,
-                }
-            }
-            NodeKind::Pool {
-                kind: PoolKind::Avg,
-                stride,
-            } => {
-                let op = AvgPool2d { stride: *stride };
-                Backward::AvgPool {
-                    op,
-                    dy: self.gradient(node)?,
-                    dx: destinations.pop().flatten(),
+            NodeKind::BatchNorm { .. } => Backward::NormParameters {
+                dy: self.gradient(node)?,
+                norm: self.norm_gradient(node)?,
+            },
+            NodeKind::Pool { kind, stride } => {
+                let Some(dx) = targets.pop().flatten() else {
+                    return Ok(());
+                };
+                let (dy, stride) = (self.gradient(node)?, *stride);
+                match kind {
+                    PoolKind::Max => Backward::MaxPool {
+                        op: MaxPool2d { stride },
+                        dy,
+                        argmax: self.kept(node)?,
+                        dx,
+                    },
+                    PoolKind::Avg => Backward::AvgPool {
+                        op: AvgPool2d { stride },
+                        dy,
+                        dx,
+                    },
                 }
             }
             NodeKind::Add => Backward::Add {
                 dy: self.gradient(node)?,
-                dx: destinations.into_iter().flatten().collect(),
+                dx: targets
+                    .into_iter()
+                    .flatten()
+                    .map(|target| (target.dx, target.acc))
+                    .collect(),
             },
             NodeKind::Head { .. } => {
                 let (weight, bias) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
                 let dlogits = self.logits.as_ref().map(|(_, dlogits)| dlogits.clone());
+                let target = targets.pop().flatten();
+                // A head always has trained weights before it; a graph in which it does not is not trainable.
+                let Target { dx, acc, .. } =
+                    target.ok_or_else(|| SupernetError::NoWeightsBefore {
+                        node: entry.label.clone(),
+                    })?;
                 Backward::Head {
                     pooled: self.kept(node)?,
                     weight: weight.value,
                     dlogits: dlogits.ok_or(SupernetError::Incomplete { what: "head" })?,
                     dweight: weight.gradient,
                     dbias: bias.gradient,
-                    dx: required(entry, destinations.pop().flatten())?,
+                    dx: (dx, acc),
                 }
             }
         };
@@ -140,27 +138,31 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn conv_input(
-        &self,
-        node: NodeId,
-        place: usize,
-        dx: Destination,
-    ) -> Result<ConvInput, SupernetError> {
-        let Parameter {
-            value, gradient, ..
-        } = self.parameter(node, place)?;
-        Ok(ConvInput {
-            x: self.activation(self.nodes[node].inputs[place])?,
-            weight: value,
-            dweight: gradient,
-            dx,
+    /// Where the gradient of an input goes, with the batch norms whose sums are taken along.
+    fn target(&self, node: NodeId, place: usize) -> Result<Option<Target>, SupernetError> {
+        let GradientFlow::Write(acc) = self.liveness.flow[node][place] else {
+            return Ok(None);
+        };
+        let norms = self.liveness.sums.get(&(node, place));
+        let norms = norms.into_iter().flatten();
+        Ok(Some(Target {
+            dx: self.gradient(self.nodes[node].inputs[place])?,
+            acc,
+            norms: norms
+                .map(|norm| self.norm_gradient(*norm))
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// The gradient of a convolution's result, behind the batch norm that follows, if one does.
+    fn cotangent(&self, node: NodeId) -> Result<Cotangent, SupernetError> {
+        let follows = |entry: &Node| {
+            matches!(entry.kind, NodeKind::BatchNorm { .. }) && entry.inputs == [node]
+        };
+        let norm = self.nodes.iter().position(follows);
+        Ok(Cotangent {
+            dy: self.gradient(node)?,
+            norm: norm.map(|norm| self.norm_gradient(norm)).transpose()?,
         })
     }
-}
-
-/// Batch norm and head always have trained weights before them; a graph in which they do not is not trainable.
-fn required(node: &Node, destination: Destination) -> Result<(Tensor, Accumulate), SupernetError> {
-    destination.ok_or_else(|| SupernetError::NoWeightsBefore {
-        node: node.label.clone(),
-    })
 }

@@ -2,12 +2,15 @@
 
 use candle_core::DType;
 use epnas_arch::{NodeId, NodeKind, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d};
+use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d, Norm};
 
 use super::{Compiler, batch_norm, inputs_error, label::forward_macs, output_shape};
 use crate::{
     error::SupernetError,
-    plan::{Mode, Phase, step::Forward},
+    plan::{
+        Mode, Phase,
+        step::{Forward, Produced, ProducedNorm},
+    },
 };
 
 impl Compiler<'_> {
@@ -31,7 +34,7 @@ impl Compiler<'_> {
                 }
                 let mut inputs = Vec::with_capacity(weights.len());
                 for (input, weight) in entry.inputs.iter().zip(weights) {
-                    inputs.push((self.activation(*input)?, self.weight(node, weight)?));
+                    inputs.push((self.operand(*input)?, self.weight(node, weight)?));
                 }
                 let op = Conv2d {
                     kernel: *kernel,
@@ -40,7 +43,7 @@ impl Compiler<'_> {
                 Forward::Conv {
                     op,
                     inputs,
-                    y: self.activation(node)?,
+                    y: self.produced(node)?,
                 }
             }
             NodeKind::Depthwise {
@@ -57,7 +60,7 @@ impl Compiler<'_> {
                     op,
                     x,
                     weight: self.weight(node, weight)?,
-                    y: self.activation(node)?,
+                    y: self.produced(node)?,
                 }
             }
             NodeKind::FactorizedConv {
@@ -67,7 +70,7 @@ impl Compiler<'_> {
                 Forward::Factorized {
                     x: self.only_input(node)?,
                     weights,
-                    y: self.activation(node)?,
+                    y: self.produced(node)?,
                 }
             }
             NodeKind::BatchNorm {
@@ -78,31 +81,27 @@ impl Compiler<'_> {
                 activation,
             } => {
                 let op = batch_norm(*activation);
-                let x = self.only_input(node)?;
                 let (scale, shift) = (self.weight(node, scale)?, self.weight(node, shift)?);
                 let statistics = self.statistics(node, mean, variance)?;
-                let y = self.activation(node)?;
-                if self.options.mode == Mode::Infer {
-                    Forward::NormRunning {
-                        op,
-                        x,
-                        scale,
-                        shift,
-                        statistics,
-                        y,
-                    }
-                } else {
-                    let saved = self.allocate(vec![2, entry.shape.channels], DType::F32)?;
-                    self.kept[node].tensor = Some(saved.clone());
-                    Forward::NormBatch {
-                        op,
-                        x,
-                        scale,
-                        shift,
-                        statistics,
+                let saved = self.allocate(vec![2, entry.shape.channels], DType::F32)?;
+                self.kept[node].norm = Some(Norm {
+                    activation: op.activation,
+                    scale,
+                    shift,
+                    saved: saved.clone(),
+                });
+                if self.options.mode != Mode::Infer {
+                    let norm = ProducedNorm {
+                        eps: op.eps,
                         saved,
-                        y,
-                    }
+                        statistics,
+                    };
+                    return self.take_statistics(node, norm);
+                }
+                Forward::NormRunning {
+                    op,
+                    statistics,
+                    saved,
                 }
             }
             NodeKind::Pool {
@@ -139,7 +138,7 @@ impl Compiler<'_> {
                 }
                 let mut inputs = Vec::with_capacity(entry.inputs.len());
                 for input in &entry.inputs {
-                    inputs.push(self.activation(*input)?);
+                    inputs.push(self.operand(*input)?);
                 }
                 Forward::Add {
                     inputs,
@@ -164,10 +163,37 @@ impl Compiler<'_> {
                 }
             }
         };
+        self.kept[node].step = Some(self.forward.len());
         self.forward.push(step);
         let buffer = self.liveness.activation[node].map(|value| self.slots[value]);
         let step = self.describe(node, Phase::Forward, buffer, forward_macs(entry));
         self.steps.push(step);
+        Ok(())
+    }
+    fn produced(&self, node: NodeId) -> Result<Produced, SupernetError> {
+        Ok(Produced {
+            y: self.activation(node)?,
+            norm: None,
+        })
+    }
+
+    /// Makes the convolution before a batch norm take the statistics along.
+    fn take_statistics(&mut self, node: NodeId, norm: ProducedNorm) -> Result<(), SupernetError> {
+        let step = self.nodes[node].inputs.first();
+        let step = step.and_then(|input| self.kept[*input].step);
+        let label = self.nodes[node].label.clone();
+        let Some(index) = step else {
+            return Err(SupernetError::NormWithoutConvolution { node: label });
+        };
+        match &mut self.forward[index] {
+            Forward::Conv { y, .. }
+            | Forward::Depthwise { y, .. }
+            | Forward::Factorized { y, .. } => {
+                y.norm = Some(norm);
+            }
+            _ => return Err(SupernetError::NormWithoutConvolution { node: label }),
+        }
+        self.steps[index].operator.push_str(", statistics");
         Ok(())
     }
 }

@@ -1,0 +1,34 @@
+//! A Python with torch, for the comparisons with PyTorch.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command;
+
+/// The one named, or an environment of our own, so that nobody's Python is changed. Made once, kept under `target/`.
+pub(crate) fn with_torch(root: &Path, named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(python) = named {
+        return Ok(python.to_path_buf());
+    }
+    let environment = root.join("target/peer-venv");
+    let python = environment.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    if !python.exists() {
+        command::run(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+    }
+    let version = ["-c", "import torch; print(torch.__version__)"];
+    if command::capture(Command::new(&python).args(version)).is_err() {
+        // pip's own settings choose the index: set PIP_INDEX_URL for a build of torch without CUDA.
+        command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch"]))?;
+    }
+    Ok(python)
+}

@@ -126,10 +126,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
         chosen.retain(|network| network.title().contains(filter.as_str()));
         ensure!(!chosen.is_empty(), "no network is called `{filter}`");
     }
-    let ours = command::build_release(
-        root,
-        &["--workspace", "--example", "throughput"],
-    )?;
+    let ours = command::build_release(root, &["--workspace", "--example", "throughput"])?;
     let python = python::with_torch(root, flags.python.as_deref())?;
     let script = root.join("benches/peer/peer.py");
     let mut measured = Vec::new();

@@ -166,7 +166,7 @@ fn commands_that_keep_nothing_end_at_the_first_signal() {
         &out,
         "--dry-run",
         "--set",
-        "network.channels=128",
+        "network.channels=512",
     ]);
     std::thread::sleep(Duration::from_millis(200));
     send("INT", &child);

@@ -17,11 +17,12 @@ thread_local! {
 /// gets another one.
 pub(crate) fn with<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut lines = FREE.with_borrow_mut(|free| {
-        let fit = free.iter().rposition(|lines| lines.len() * 16 >= len);
-        match fit {
-            Some(index) => free.swap_remove(index),
-            None => free.pop().unwrap_or_default(),
-        }
+        // The smallest that is large enough, else the largest, which then grows: few buffers ever get large.
+        let fit = (0..free.len()).min_by_key(|&index| match free[index].len() {
+            lines if lines * 16 >= len => (0, lines),
+            lines => (1, usize::MAX - lines),
+        });
+        fit.map(|index| free.swap_remove(index)).unwrap_or_default()
     });
     let needed = len.div_ceil(16);
     if lines.len() < needed {

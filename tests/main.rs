@@ -6,6 +6,7 @@
 //! - [`search`]: the whole way from a search to a prediction;
 //! - [`limits`]: budgets, dry runs, progress, selections that fail;
 //! - [`train`]: training an architecture of one's own;
+//! - [`testing`]: which images a network is tested on;
 //! - [`restart`]: what `train --restart` throws away;
 //! - [`resume`]: runs killed at random moments, numbers of threads;
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
@@ -26,4 +27,5 @@ mod memory;
 mod restart;
 mod resume;
 mod search;
+mod testing;
 mod train;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The images of the folder, decoded in parallel and kept in the order of the listing, and the files and class
-/// directories left out.
+/// directories left out. Without a test part there are no test images yet.
 pub(crate) fn load(
     dir: &Path,
     config: &DataConfig,
@@ -52,26 +52,22 @@ pub(crate) fn load(
         tracing::warn!(path = %file.path.display(), reason = file.reason, "image skipped");
     }
     let classes = leave_out(dir, &listing, &mut train, test.as_mut(), &mut skipped)?;
-    let (train, test) = match test {
-        Some(test) if test.is_empty() => {
+    let name = listing::name(&dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
+    if let Some(test) = &test {
+        if test.is_empty() {
             return Err(DataError::invalid(
                 dir,
                 "no readable test image",
                 "at least one of a class with training images",
             ));
         }
-        Some(test) => (train, test),
-        None => set_apart(dir, &train, &classes, config)?,
-    };
-    let untested = split::without_images(&classes, &test.class_counts(classes.len()));
-    if !untested.is_empty() {
-        tracing::warn!(folder = %dir.display(), classes = untested, "classes without a test image");
+        warn_untested(&name, &classes, test);
     }
     let dataset = Dataset {
-        name: listing::name(&dir.canonicalize().unwrap_or_else(|_| dir.to_owned())),
+        name,
         classes,
         train,
-        test: Some(test),
+        test,
     };
     Ok((dataset, skipped))
 }
@@ -133,26 +129,49 @@ fn relabel(images: &mut Images, labels: &[Option<u32>]) {
     }
 }
 
-/// Sets the configured fraction apart as test images.
-fn set_apart(
-    dir: &Path,
-    images: &Images,
-    classes: &[String],
-    config: &DataConfig,
-) -> Result<(Images, Images), DataError> {
+fn warn_untested(name: &str, classes: &[String], test: &Images) {
+    let untested = split::without_images(classes, &test.class_counts(classes.len()));
+    if !untested.is_empty() {
+        tracing::warn!(
+            folder = name,
+            classes = untested,
+            "classes without a test image"
+        );
+    }
+}
+
+/// Sets the configured fraction of the training images apart as test images.
+pub(crate) fn set_apart(dataset: &Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    let Dataset {
+        name,
+        classes,
+        train: images,
+        ..
+    } = dataset;
     let groups = split::by_class(images, 0..images.len() as u32, classes.len());
     let take = (images.len() as f64 * config.test_fraction).round() as usize;
     let (train, test) = split::stratified(&groups, take, config.test_seed).map_err(|expected| {
+        let folder = config
+            .dir
+            .as_ref()
+            .map_or_else(|| name.clone(), |dir| dir.display().to_string());
         DataError::config(
             "test_fraction",
             format!("{:?}", config.test_fraction),
-            format!("{expected} images of {}, got {take}", dir.display()),
+            format!("{expected} images of {folder}, got {take}"),
         )
     })?;
     let pick = |indices: Vec<u32>| {
         images.subset(&indices.into_iter().map(|i| i as usize).collect::<Vec<_>>())
     };
-    Ok((pick(train), pick(test)))
+    let test = pick(test);
+    warn_untested(name, classes, &test);
+    Ok(Dataset {
+        name: name.clone(),
+        classes: classes.clone(),
+        train: pick(train),
+        test: Some(test),
+    })
 }
 
 fn decode_all(

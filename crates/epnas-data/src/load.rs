@@ -17,12 +17,41 @@ pub fn load(config: &DataConfig) -> Result<Dataset, DataError> {
     load_reporting(config).map(|(dataset, _)| dataset)
 }
 
+/// As [`load`], but an image folder without a test part is not divided: all its images are in [`Dataset::train`], and
+/// [`set_test_apart`] divides them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_undivided(config: &DataConfig) -> Result<Dataset, DataError> {
+    read(config).map(|(dataset, _)| dataset)
+}
+
+/// `dataset` with `test_fraction` of its training images as test images, by `test_seed`. A data set with a test part is
+/// copied as it is.
+///
+/// # Errors
+/// [`DataError::Config`] when there are too few images for that.
+pub fn set_test_apart(dataset: &Dataset, config: &DataConfig) -> Result<Dataset, DataError> {
+    match dataset.test {
+        Some(_) => Ok(dataset.clone()),
+        None => folder::set_apart(dataset, config),
+    }
+}
+
 /// As [`load`], and also returns what `unreadable = "skip"` left out: image files in the order of
 /// the data set, then the directories of classes without training images.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_reporting(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFile>), DataError> {
+    let (dataset, skipped) = read(config)?;
+    match dataset.test {
+        Some(_) => Ok((dataset, skipped)),
+        None => Ok((set_test_apart(&dataset, config)?, skipped)),
+    }
+}
+
+fn read(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFile>), DataError> {
     config.validate()?;
     let channels = config.channels.count(config.source);
     let size = config.image_size;

@@ -41,7 +41,8 @@ pub use best::{Best, BestRandom, Machine, RankedCandidate, TotalCost, Versions};
 pub use checkpoint::CheckpointError;
 #[cfg(feature = "supernet")]
 pub use compose::{
-    DryRun, ForecastBytes, ForecastSeconds, Session, TrainReport, Which, data_split,
+    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, Session, TrainReport,
+    Which, data_split,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, SelectConfig,

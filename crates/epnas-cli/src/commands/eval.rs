@@ -9,15 +9,21 @@ use epnas_supernet::{EvalReport, Model};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, Global};
-use crate::failure::{self, usage};
+use crate::failure::usage;
 use crate::inputs::{self, Which};
 use crate::output::{self, grouped, table};
 use crate::progress::percent;
 
+mod images;
+
+use images::Part;
+
 /// Measure a trained network on the test images: accuracy, per class, confusions.
 ///
 /// The images are those of the run's configuration, or of --config and --data. No search has
-/// seen the test images.
+/// seen the test images. Of an image folder without a test part, these are the part that was set
+/// apart for the training, as long as the folder has not changed since; of another such folder
+/// they are all its images.
 ///
 /// Examples:
 ///   epnas eval runs/demo
@@ -44,6 +50,8 @@ struct Report<'a> {
     model: &'a PathBuf,
     architecture: &'a str,
     data: &'a str,
+    /// Which images of the data set these are.
+    part: Part,
     /// Share of test images recognized, 0 to 1.
     test_accuracy: f64,
     classes: &'a [String],
@@ -60,7 +68,7 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let dir = inputs::model_dir(&args.dir, which)?;
     let model = inputs::model(&args.dir, which)?;
     let config = config(args, global, &model)?;
-    let dataset = epnas_data::load(&config).map_err(failure::of_data)?;
+    let (dataset, part) = images::read(&config, &dir)?;
     let info = model.info();
     let order = same_classes(&dataset.name, &dataset.classes, &info.classes)?;
     let test = dataset.test.filter(|test| !test.is_empty());
@@ -76,6 +84,7 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         model: &dir,
         architecture: &info.architecture,
         data: &dataset.name,
+        part,
         test_accuracy: eval.accuracy,
         classes: &info.classes,
         eval: &eval,
@@ -117,8 +126,12 @@ fn config(args: &EvalArgs, global: &Global, model: &Model) -> anyhow::Result<Dat
 
 fn text(report: &Report<'_>) -> String {
     let eval = report.eval;
+    let (all, reason) = match report.part {
+        Part::Test => ("", ""),
+        Part::All => ("all ", ", a folder it was not trained on"),
+    };
     let mut text = format!(
-        "{}\ntest accuracy {} ({} images of {}, loss {:.4})\n\n",
+        "{}\ntest accuracy {} ({all}{} images of {}{reason}, loss {:.4})\n\n",
         report.architecture,
         percent(eval.accuracy),
         grouped(eval.images),

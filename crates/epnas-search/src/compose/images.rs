@@ -1,6 +1,10 @@
-//! Whether the images are still those that a run was begun with.
+//! Whether the images are still those that a run was begun with, or a model made with.
 
+use std::path::{Path, PathBuf};
+
+use epnas_data::{DataConfig, Dataset, Source};
 use epnas_supernet::{DataFingerprint, Difference};
+use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::disk;
@@ -28,12 +32,7 @@ impl Session {
             path: folder.data(),
             message: error.to_string(),
         };
-        let dataset = self.dataset()?;
-        let mut given =
-            DataFingerprint::new(&dataset.classes, &dataset.train).with("training", &dataset.train);
-        if let Some(test) = &dataset.test {
-            given = given.with("test", test);
-        }
+        let given = fingerprint_of(self.dataset()?);
         let stored = match fingerprint {
             Fingerprint::Compare => disk::read_if_present(&path)?,
             Fingerprint::Store => None,
@@ -51,4 +50,80 @@ impl Session {
             }),
         }
     }
+}
+
+fn fingerprint_of(dataset: &Dataset) -> DataFingerprint {
+    let training =
+        DataFingerprint::new(&dataset.classes, &dataset.train).with("training", &dataset.train);
+    match &dataset.test {
+        Some(test) => training.with("test", test),
+        None => training,
+    }
+}
+
+/// The images that a model was made with: [`MODEL_IMAGES_FILE`] beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelImages {
+    /// What kind of data set it was.
+    source: Source,
+    /// Its folder; null when it has none.
+    dir: Option<PathBuf>,
+    images: DataFingerprint,
+}
+
+/// The name of the file with the [`ModelImages`] of a model, in its folder.
+pub const MODEL_IMAGES_FILE: &str = "data.json";
+
+impl ModelImages {
+    pub(super) fn new(config: &DataConfig, dataset: &Dataset) -> Self {
+        Self {
+            source: config.source,
+            dir: config.dir.as_deref().map(absolute),
+            images: fingerprint_of(dataset),
+        }
+    }
+
+    /// Those of the model in the folder `model`; `None` when they were not recorded.
+    ///
+    /// # Errors
+    /// [`SearchError`] when the file cannot be read or is damaged.
+    pub fn read(model: &Path) -> Result<Option<Self>, SearchError> {
+        let path = model.join(MODEL_IMAGES_FILE);
+        let Some(bytes) = disk::read_if_present(&path)? else {
+            return Ok(None);
+        };
+        let images = serde_json::from_slice(&bytes).map_err(|error| SearchError::Result {
+            path,
+            message: error.to_string(),
+        })?;
+        Ok(Some(images))
+    }
+
+    pub(super) fn write(&self, model: &Path) -> Result<(), SearchError> {
+        let path = model.join(MODEL_IMAGES_FILE);
+        let bytes = serde_json::to_vec_pretty(self).map_err(|error| SearchError::Result {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
+        disk::make_dir(model)?;
+        Ok(disk::write_atomic(&path, &bytes)?)
+    }
+
+    /// Whether `config` reads the images from the same place.
+    #[must_use]
+    pub fn same_place(&self, config: &DataConfig) -> bool {
+        self.source == config.source && self.dir == config.dir.as_deref().map(absolute)
+    }
+
+    /// In which counts and checksums `dataset` differs, in one line; `None` when the images are the same.
+    #[must_use]
+    pub fn differences(&self, dataset: &Dataset) -> Option<String> {
+        let differences = self.images.differences(&fingerprint_of(dataset));
+        (!differences.is_empty()).then(|| Difference::list(&differences))
+    }
+}
+
+fn absolute(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
 }

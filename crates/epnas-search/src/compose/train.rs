@@ -11,7 +11,7 @@ use epnas_supernet::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Session;
+use super::{ModelImages, Session};
 use crate::best::Best;
 use crate::config::TrainOn;
 use crate::disk;
@@ -174,6 +174,8 @@ impl Session {
             }
         }
         let trained = trainer.model()?;
+        // First, so that there is no model that does not say what it was trained on.
+        ModelImages::new(&self.config.data, self.dataset()?).write(model)?;
         trained.save(model)?;
         self.report(arch, &trainer, &trained)
     }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use epnas_search::MODEL_IMAGES_FILE;
 use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
@@ -64,6 +65,7 @@ impl Places {
             (&self.work, CURVE_FILE, is_curve),
             (&self.model, MODEL_FILE, is_model),
             (&self.model, WEIGHTS_FILE, is_weights),
+            (&self.model, MODEL_IMAGES_FILE, is_images),
         ] {
             let path = dir.join(name);
             if !path.exists() {
@@ -115,9 +117,15 @@ fn foreign(dir: &Path) -> anyhow::Result<Option<String>> {
             .to_string_lossy()
             .into_owned();
         // A writer that was killed leaves its temporary file.
-        let known = [CHECKPOINT_FILE, CURVE_FILE, MODEL_FILE, WEIGHTS_FILE]
-            .iter()
-            .any(|file| name == *file || name.strip_suffix(".tmp") == Some(file));
+        let known = [
+            CHECKPOINT_FILE,
+            CURVE_FILE,
+            MODEL_FILE,
+            WEIGHTS_FILE,
+            MODEL_IMAGES_FILE,
+        ]
+        .iter()
+        .any(|file| name == *file || name.strip_suffix(".tmp") == Some(file));
         if !known {
             names.push(name);
         }
@@ -155,4 +163,10 @@ fn is_curve(path: &Path) -> io::Result<bool> {
 fn is_model(path: &Path) -> io::Result<bool> {
     let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
     Ok(value.is_some_and(|value| value["architecture"].is_string() && value["classes"].is_array()))
+}
+
+/// A record of the images of a model.
+fn is_images(path: &Path) -> io::Result<bool> {
+    let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
+    Ok(value.is_some_and(|value| value["source"].is_string() && value["images"].is_object()))
 }

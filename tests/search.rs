@@ -299,3 +299,20 @@ fn micro_search_and_training_of_its_cell() {
     assert_eq!(run(&["eval", &out, "--json"]).ok().json()["images"], 40);
     run(&["train", &out, "--random"]).fails(2, &["run", "random"]);
 }
+
+/// A mistyped `--out` does not put a run among somebody's files.
+#[test]
+fn a_folder_with_other_things_is_not_searched_into() {
+    let folder = Folder::new();
+    let out = folder.path("run");
+    std::fs::create_dir(&out).expect("created");
+    std::fs::write(out.join("cat.png"), "an image").expect("written");
+    folder
+        .search("run", &[])
+        .fails(2, &["run is not empty", "cat.png", "new folder"]);
+    let names: Vec<_> = std::fs::read_dir(&out)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(names, ["cat.png"]);
+}

@@ -38,6 +38,14 @@ pub enum RunError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The folder holds something else.
+    #[error("{} is not empty and holds no run ({name} is in it); name a new folder", dir.display())]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// One of the files or folders in it.
+        name: String,
+    },
     /// The folder holds no run.
     #[error("{} holds no run (there is no config.toml in it)", dir.display())]
     Missing {
@@ -149,6 +157,30 @@ impl RunFolder {
         ]
         .iter()
         .any(|path| path.exists())
+    }
+
+    /// Fails when the folder holds files that are not a run's, so that a search does not put its own among them.
+    ///
+    /// # Errors
+    /// [`RunError::Foreign`].
+    pub fn require_free(&self) -> Result<(), RunError> {
+        if self.holds_run() {
+            return Ok(());
+        }
+        // What a run that never began leaves.
+        let own = [self.dir.join("lock"), self.data()];
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let foreign = entries
+            .filter(|entry| !own.contains(&entry.path()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.ends_with(".tmp"));
+        match foreign.min() {
+            None => Ok(()),
+            Some(name) => Err(RunError::Foreign {
+                dir: self.dir.clone(),
+                name,
+            }),
+        }
     }
 
     /// The stored configuration's text.

@@ -205,6 +205,7 @@ impl Session {
         observer: &mut dyn Observer,
     ) -> Result<Best, SearchError> {
         let config = self.config.to_toml()?;
+        RunFolder::new(dir).require_free()?;
         let run = Run::prepare(dir, &config, &MAY_DIFFER, start)?;
         let training = self.training()?;
         let folder = run.folder();

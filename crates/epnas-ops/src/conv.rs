@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
-use crate::kernel::conv::{self, Geometry, Source, SourceGradient};
-use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
+use crate::kernel::conv::{self, Geometry, Source};
+use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -155,8 +155,7 @@ impl Conv2d {
         };
         let geometry = self.geometry(op, &first.x.x, &first.w)?;
         shape::expect(op, "dy", &dy.dy, &geometry.output())?;
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        dy.list(op, &mut reads)?;
+        let mut branches = Vec::with_capacity(sources.len());
         for source in sources {
             let Geometry { n, h, w, co, .. } = self.geometry(op, &source.x.x, &source.w)?;
             let same = [geometry.n, geometry.h, geometry.w, geometry.co] == [n, h, w, co];
@@ -164,63 +163,17 @@ impl Conv2d {
                 let expected = format!("as the first source, {:?}", first.x.x.dims());
                 return Err(shape::mismatch(op, "x", &source.x.x, expected));
             }
-            if let Some(dw) = &source.dw {
-                shape::expect(op, "dw", dw, source.w.dims())?;
-                source.x.list(op, "x", &mut reads)?;
-                writes.push(("dw", dw));
-            }
-            if let Some(target) = &source.dx {
-                shape::expect(op, "dx", &target.dx, source.x.x.dims())?;
-                reads.push(("w", &source.w));
-                target.list(op, &mut reads, &mut writes)?;
-            }
+            branches.push(Branch {
+                x: &source.x,
+                w: [("w", &source.w)],
+                dw: source.dw.as_ref().map(|dw| [("dw", dw)]),
+                dx: source.dx.as_ref(),
+            });
         }
-        match storage::check(op, &reads, &writes)? {
-            Backend::Cpu => {
-                let reads = Reads::lock(op, &reads);
-                let mut cursor = Cursor::new(&reads);
-                let dy = dy.hold(&mut cursor)?;
-                let mut inputs = Vec::with_capacity(sources.len());
-                let mut weights = Vec::with_capacity(sources.len());
-                for source in sources {
-                    inputs.push(match source.dw {
-                        Some(_) => Some(source.x.hold(&mut cursor)?),
-                        None => None,
-                    });
-                    weights.push(match &source.dx {
-                        Some(target) => Some((cursor.take()?, target.hold(&mut cursor)?)),
-                        None => None,
-                    });
-                }
-                storage::write_all(op, &writes, |slices| {
-                    let mut targets = Vec::with_capacity(sources.len());
-                    let mut gradients = Vec::with_capacity(sources.len());
-                    let mut slices = slices;
-                    for ((source, x), weight) in sources.iter().zip(&inputs).zip(weights) {
-                        let dw = source.dw.as_ref().and_then(|_| slices.next());
-                        let (w, sums) = weight.unzip();
-                        targets.push(match (&source.dx, sums) {
-                            (Some(target), Some(sums)) => {
-                                OpenTarget::new(target, sums, &mut slices)
-                            }
-                            _ => None,
-                        });
-                        let x = x.as_ref().map(|x| x.images());
-                        gradients.push((source.w.dims()[2], w, x.zip(dw)));
-                    }
-                    operand::into_targets(geometry.n, &mut targets, |inputs| {
-                        let sources = inputs.into_iter().zip(gradients);
-                        let sources = sources.map(|(input, (ci, w, weight))| SourceGradient {
-                            ci,
-                            input: w.zip(input),
-                            weight,
-                        });
-                        conv::backward(&geometry, dy.images(), sources.collect());
-                    });
-                    Ok(())
-                })
-            }
-        }
+        operand::backward(op, geometry.n, dy, &branches, |dy, wanted| {
+            let channels = sources.iter().map(|source| source.w.dims()[2]);
+            conv::backward(&geometry, dy, channels.zip(wanted).collect());
+        })
     }
 
     /// The geometry, all settings and shapes checked.

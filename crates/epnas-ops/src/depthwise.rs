@@ -6,7 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::depthwise::{self, Geometry};
-use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
+use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -111,45 +111,17 @@ impl DepthwiseConv2d {
         dx: Option<&Target>,
     ) -> Result<()> {
         let geometry = self.geometry(op, ("x", &x.x), ("w", w), ("dy", &dy.dy))?;
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        dy.list(op, &mut reads)?;
-        if let Some(dw) = dw {
-            shape::expect(op, "dw", dw, w.dims())?;
-            x.list(op, "x", &mut reads)?;
-            writes.push(("dw", dw));
-        }
-        if let Some(target) = dx {
-            shape::expect(op, "dx", &target.dx, x.x.dims())?;
-            reads.push(("w", w));
-            target.list(op, &mut reads, &mut writes)?;
-        }
-        match storage::check(op, &reads, &writes)? {
-            Backend::Cpu => {
-                let reads = Reads::lock(op, &reads);
-                let mut cursor = Cursor::new(&reads);
-                let dy = dy.hold(&mut cursor)?;
-                let x = match dw {
-                    Some(_) => Some(x.hold(&mut cursor)?),
-                    None => None,
-                };
-                let (w, sums) = match dx {
-                    Some(target) => (Some(cursor.take()?), Some(target.hold(&mut cursor)?)),
-                    None => (None, None),
-                };
-                storage::write_all(op, &writes, |mut slices| {
-                    let dw = dw.and_then(|_| slices.next());
-                    let target = dx.zip(sums);
-                    let target =
-                        target.and_then(|(dx, sums)| OpenTarget::new(dx, sums, &mut slices));
-                    operand::into_targets(geometry.n, &mut [target], |mut inputs| {
-                        let input = w.zip(inputs.pop().flatten());
-                        let weight = x.as_ref().map(|x| x.images()).zip(dw);
-                        depthwise::backward(&geometry, dy.images(), input, weight);
-                    });
-                    Ok(())
-                })
+        let branch = Branch {
+            x,
+            w: [("w", w)],
+            dw: dw.map(|dw| [("dw", dw)]),
+            dx,
+        };
+        operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
+            for wanted in wanted {
+                depthwise::backward(&geometry, dy, wanted);
             }
-        }
+        })
     }
 
     /// Checks all three shapes.

@@ -6,7 +6,7 @@ use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::factorized::{self, Geometry};
-use crate::operand::{self, Cotangent, Cursor, OpenTarget, Operand, Output, Target};
+use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -121,48 +121,17 @@ fn backward(
     dx: Option<&Target>,
 ) -> Result<()> {
     let geometry = geometry(op, ("x", &x.x), ("dy", &dy.dy), ("w0", w0), ("w1", w1))?;
-    let (mut reads, mut writes) = (Vec::new(), Vec::new());
-    dy.list(op, &mut reads)?;
-    if let Some([dw0, dw1]) = dw {
-        shape::expect(op, "dw0", dw0, w0.dims())?;
-        shape::expect(op, "dw1", dw1, w1.dims())?;
-        x.list(op, "x", &mut reads)?;
-        writes.extend([("dw0", dw0), ("dw1", dw1)]);
-    }
-    if let Some(target) = dx {
-        shape::expect(op, "dx", &target.dx, x.x.dims())?;
-        reads.extend([("w0", w0), ("w1", w1)]);
-        target.list(op, &mut reads, &mut writes)?;
-    }
-    match storage::check(op, &reads, &writes)? {
-        Backend::Cpu => {
-            let reads = Reads::lock(op, &reads);
-            let mut cursor = Cursor::new(&reads);
-            let dy = dy.hold(&mut cursor)?;
-            let x = match dw {
-                Some(_) => Some(x.hold(&mut cursor)?),
-                None => None,
-            };
-            let (weights, sums) = match dx {
-                Some(target) => {
-                    let weights = [cursor.take()?, cursor.take()?];
-                    (Some(weights), Some(target.hold(&mut cursor)?))
-                }
-                None => (None, None),
-            };
-            storage::write_all(op, &writes, |mut slices| {
-                let dw = dw.and_then(|_| Some([slices.next()?, slices.next()?]));
-                let target = dx.zip(sums);
-                let target = target.and_then(|(dx, sums)| OpenTarget::new(dx, sums, &mut slices));
-                operand::into_targets(geometry.n, &mut [target], |mut inputs| {
-                    let input = weights.zip(inputs.pop().flatten());
-                    let weight = x.as_ref().map(|x| x.images()).zip(dw);
-                    factorized::backward(&geometry, dy.images(), input, weight);
-                });
-                Ok(())
-            })
+    let branch = Branch {
+        x,
+        w: [("w0", w0), ("w1", w1)],
+        dw: dw.map(|[dw0, dw1]| [("dw0", dw0), ("dw1", dw1)]),
+        dx,
+    };
+    operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
+        for wanted in wanted {
+            factorized::backward(&geometry, dy, wanted);
         }
-    }
+    })
 }
 
 /// Checks all four shapes.

@@ -8,9 +8,10 @@
 use candle_core::Tensor;
 
 use crate::batch_norm::{Activation, Running};
+use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
-use crate::kernel::backward::InputGradient;
+use crate::kernel::backward::{InputGradient, Wanted};
 use crate::kernel::batch_norm::Affine;
 use crate::kernel::epilogue::{Epilogue, Finish, Moments, NormSums, Nothing};
 use crate::kernel::images::Images;
@@ -327,6 +328,90 @@ impl<'r, 'w> OpenTarget<'r, 'w> {
             sums,
             gradients,
         })
+    }
+}
+
+/// One input of an operator in the backward pass, with its `N` weights, and where the gradients go. Shapes of `x` and
+/// `w` have been checked.
+pub(crate) struct Branch<'a, const N: usize> {
+    pub(crate) x: &'a Operand,
+    pub(crate) w: [Arg<'a>; N],
+    pub(crate) dw: Option<[Arg<'a>; N]>,
+    pub(crate) dx: Option<&'a Target>,
+}
+
+/// Runs the backward pass of a linear operator over `n` images: checks and takes the memory of all arguments, and hands
+/// the kernel the gradient of the output and what is wanted of each branch.
+pub(crate) fn backward<const N: usize>(
+    op: &'static str,
+    n: usize,
+    dy: &Cotangent,
+    branches: &[Branch<N>],
+    kernel: impl FnOnce(Images, Vec<Wanted<N>>),
+) -> Result<()> {
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
+    dy.list(op, &mut reads)?;
+    for Branch { x, w, dw, dx } in branches {
+        if let Some(dw) = dw {
+            for ((name, dw), (_, w)) in dw.iter().zip(w) {
+                shape::expect(op, name, dw, w.dims())?;
+            }
+            x.list(op, "x", &mut reads)?;
+            writes.extend(dw);
+        }
+        if let Some(target) = dx {
+            shape::expect(op, "dx", &target.dx, x.x.dims())?;
+            reads.extend(w);
+            target.list(op, &mut reads, &mut writes)?;
+        }
+    }
+    match storage::check(op, &reads, &writes)? {
+        Backend::Cpu => {
+            let reads = Reads::lock(op, &reads);
+            let mut cursor = Cursor::new(&reads);
+            let dy = dy.hold(&mut cursor)?;
+            let mut inputs = Vec::with_capacity(branches.len());
+            let mut weights = Vec::with_capacity(branches.len());
+            for Branch { x, dw, dx, .. } in branches {
+                inputs.push(match dw {
+                    Some(_) => Some(x.hold(&mut cursor)?),
+                    None => None,
+                });
+                weights.push(match dx {
+                    Some(target) => {
+                        let mut slices: [&[f32]; N] = [&[]; N];
+                        for slice in &mut slices {
+                            *slice = cursor.take()?;
+                        }
+                        Some((slices, target.hold(&mut cursor)?))
+                    }
+                    None => None,
+                });
+            }
+            storage::write_all(op, &writes, |mut slices| {
+                let mut targets = Vec::with_capacity(branches.len());
+                let mut gradients = Vec::with_capacity(branches.len());
+                for ((branch, x), weights) in branches.iter().zip(&inputs).zip(weights) {
+                    let dw = branch
+                        .dw
+                        .map(|names| names.map(|_| slices.next().unwrap_or_default()));
+                    let (w, sums) = weights.unzip();
+                    let target = branch.dx.zip(sums);
+                    targets
+                        .push(target.and_then(|(dx, sums)| OpenTarget::new(dx, sums, &mut slices)));
+                    gradients.push((w, x.as_ref().map(Held::images).zip(dw)));
+                }
+                into_targets(n, &mut targets, |inputs| {
+                    let wanted = inputs.into_iter().zip(gradients);
+                    let wanted = wanted.map(|(input, (w, weight))| Wanted {
+                        input: w.zip(input),
+                        weight,
+                    });
+                    kernel(dy.images(), wanted.collect());
+                });
+                Ok(())
+            })
+        }
     }
 }
 

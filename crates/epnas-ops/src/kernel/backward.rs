@@ -68,6 +68,14 @@ pub(crate) struct InputGradient<'a> {
     pub(crate) finish: Finish<'a>,
 }
 
+/// What is wanted of one input with `N` weights.
+pub(crate) struct Wanted<'a, const N: usize> {
+    /// The weights, and where the input's gradient goes.
+    pub(crate) input: Option<([&'a [f32]; N], InputGradient<'a>)>,
+    /// The input, and where the weights' gradients go.
+    pub(crate) weight: Option<(Images<'a>, [&'a mut [f32]; N])>,
+}
+
 /// The gradient of the output, `batch` images of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Outputs<'a> {

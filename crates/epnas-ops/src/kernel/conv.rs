@@ -1,6 +1,6 @@
 //! Dense convolution as correlations and weight gradients.
 
-use super::backward::{self, Gradient, InputGradient, Outputs, Widths};
+use super::backward::{self, Gradient, Outputs, Wanted, Widths};
 use super::block::Start;
 use super::correlate::{Correlation, Pass, Prepared, Tap};
 use super::epilogue::Finish;
@@ -116,31 +116,20 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &
     correlation.run(&images, weights, y, finish);
 }
 
-/// What is wanted of one source in the backward pass.
-pub(crate) struct SourceGradient<'a> {
-    pub(crate) ci: usize,
-    /// The weights, and where the input's gradient goes.
-    pub(crate) input: Option<(&'a [f32], InputGradient<'a>)>,
-    /// The input, and where the weights' gradient goes.
-    pub(crate) weight: Option<(Images<'a>, &'a mut [f32])>,
-}
-
-/// Gradients with respect to inputs and weights of all sources.
-pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<SourceGradient>) {
+/// Gradients with respect to inputs and weights of all sources, each with its number of channels.
+pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<(usize, Wanted<1>)>) {
     // An exact tap of lattice point `a` reads output `a + (parity + pad - u) / s`; so the outputs read end
     // `ceil(pad / s)` before the first and after the last.
-    let border = match sources.iter().any(|source| source.input.is_some()) {
+    let border = match sources.iter().any(|(_, source)| source.input.is_some()) {
         true => (g.kernel / 2).div_ceil(g.stride),
         false => 0,
     };
     let frame = g.outputs(border);
     let transposed: Vec<Option<InputCorrelation>> = sources
         .iter()
-        .map(|source| {
-            source
-                .input
-                .is_some()
-                .then(|| InputCorrelation::new(g, source.ci, frame))
+        .map(|(ci, source)| {
+            let wanted = source.input.is_some();
+            wanted.then(|| InputCorrelation::new(g, *ci, frame))
         })
         .collect();
     let packed = transposed.iter().flatten();
@@ -151,17 +140,17 @@ pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<SourceGradient>) {
         let mut branches = Vec::with_capacity(sources.len());
         let mut inputs = Vec::with_capacity(sources.len());
         let mut gradients = Vec::with_capacity(sources.len());
-        for (source, transposed) in sources.into_iter().zip(&transposed) {
+        for ((ci, source), transposed) in sources.into_iter().zip(&transposed) {
             let mut branch = Branch::default();
-            if let (Some((w, _)), Some(transposed)) = (&source.input, transposed) {
+            if let (Some(([w], _)), Some(transposed)) = (&source.input, transposed) {
                 let len = transposed.correlation.packed_len();
                 let (packed, rest) = std::mem::take(&mut room).split_at_mut(len);
                 room = rest;
-                branch.input = Some(transposed.prepare(g, source.ci, w, packed));
+                branch.input = Some(transposed.prepare(g, ci, w, packed));
             }
             let mut gradient = None;
-            if let Some((x, dw)) = source.weight {
-                branch.weight = Some((weight_gradient(g, source.ci, frame), x));
+            if let Some((x, [dw])) = source.weight {
+                branch.weight = Some((weight_gradient(g, ci, frame), x));
                 gradient = Some(dw);
             }
             branches.push(branch);
@@ -191,12 +180,8 @@ fn weight_gradient(g: &Geometry, ci: usize, dy: Frame) -> WeightGradient {
         column: 0,
         len: g.kernel * ci,
     };
-    WeightGradient {
-        x: g.input(ci),
-        stride: g.stride,
-        taps: (0..g.kernel).map(tap).collect(),
-        dy,
-    }
+    let taps = (0..g.kernel).map(tap).collect();
+    WeightGradient::new(g.input(ci), g.stride, taps, dy)
 }
 
 /// One input of a dense product in the backward pass.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::backward::{self, Gradient, InputGradient, Outputs, Widths};
+use super::backward::{self, Gradient, Outputs, Wanted, Widths};
 use super::block::Start;
 use super::epilogue::Finish;
 use super::images::Images;
@@ -255,21 +255,16 @@ fn backward_sliding(g: &Geometry) -> Sliding {
     }
 }
 
-/// Gradients with respect to the input, by its weights, and to the weights, by their input.
-pub(crate) fn backward(
-    g: &Geometry,
-    dy: Images,
-    input: Option<(&[f32], InputGradient)>,
-    weight: Option<(Images, &mut [f32])>,
-) {
-    let (w, input) = input.unzip();
-    let (x, mut dw) = weight.unzip();
+/// Gradients with respect to input and weights.
+pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<1>) {
+    let (w, input) = wanted.input.unzip();
+    let (x, mut dw) = wanted.weight.unzip();
     let sliding = backward_sliding(g);
     scratch::with(sliding.room(), |room| {
         let branch = Branch {
             g,
             x,
-            input: w.map(|w| sliding.prepare(w, room)),
+            input: w.map(|[w]| sliding.prepare(w, room)),
         };
         let outputs = Outputs {
             dy,
@@ -278,7 +273,7 @@ pub(crate) fn backward(
             batch: g.n,
         };
         backward::run(outputs, &[branch], vec![input], |_, sums| {
-            if let Some(dw) = &mut dw {
+            if let Some([dw]) = &mut dw {
                 let lanes = whole_vectors(g.c);
                 for (dw, sums) in dw.chunks_exact_mut(g.c).zip(sums.chunks_exact(lanes)) {
                     dw.copy_from_slice(&sums[..g.c]);

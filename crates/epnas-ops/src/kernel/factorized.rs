@@ -1,6 +1,6 @@
 //! Factorized reduction as correlations and a weight gradient.
 
-use super::backward::{self, InputGradient, Outputs};
+use super::backward::{self, Outputs, Wanted};
 use super::conv::Branch;
 use super::correlate::{Correlation, Pass, Tap};
 use super::epilogue::Finish;
@@ -94,18 +94,13 @@ pub(crate) fn forward(
     correlation.run(&[x], weights, y, finish);
 }
 
-/// Gradients with respect to the input and, for an input `x`, to the weights.
-pub(crate) fn backward(
-    g: &Geometry,
-    dy: Images,
-    input: Option<([&[f32]; 2], InputGradient)>,
-    weight: Option<(Images, [&mut [f32]; 2])>,
-) {
+/// Gradients with respect to input and weights.
+pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
     let (half, frame) = (g.half(), g.output());
     let transposed = input_correlation(g);
     scratch::with(transposed.packed_len(), |packed| {
-        let (weights, input) = input.unzip();
-        let (x, mut gradients) = weight.unzip();
+        let (weights, input) = wanted.input.unzip();
+        let (x, mut gradients) = wanted.weight.unzip();
         let branch = Branch {
             weight: x.map(|x| (weight_gradient(g), x)),
             input: weights.map(|[w0, w1]| {
@@ -183,10 +178,5 @@ fn weight_gradient(g: &Geometry) -> WeightGradient {
         column: odd,
         len: g.ci,
     };
-    WeightGradient {
-        x: g.input(),
-        stride: 2,
-        taps: vec![tap(0), tap(1)],
-        dy: g.output(),
-    }
+    WeightGradient::new(g.input(), 2, vec![tap(0), tap(1)], g.output())
 }

@@ -24,11 +24,14 @@ pub(crate) struct WeightGradient {
     /// The input, with its border.
     pub(crate) x: Frame,
     /// Distance in the input of neighboring output pixels.
-    pub(crate) stride: usize,
+    stride: usize,
     /// The rows of the gradient, in order.
-    pub(crate) taps: Vec<WeightTap>,
+    taps: Vec<WeightTap>,
     /// The gradient of the output, with its border.
-    pub(crate) dy: Frame,
+    dy: Frame,
+    rows: usize,
+    blocks: Vec<ChannelBlock>,
+    tiles: Vec<Vec<Stretch>>,
 }
 
 /// A stretch of consecutive pixels of one output row.
@@ -40,23 +43,31 @@ struct Stretch {
 }
 
 impl WeightGradient {
-    fn rows(&self) -> usize {
-        self.taps.iter().map(|tap| tap.len).sum()
+    pub(crate) fn new(x: Frame, stride: usize, taps: Vec<WeightTap>, dy: Frame) -> Self {
+        WeightGradient {
+            x,
+            stride,
+            rows: taps.iter().map(|tap| tap.len).sum(),
+            taps,
+            blocks: channel_blocks(dy.extent.c),
+            tiles: tiles(dy),
+            dy,
+        }
     }
 
     /// Floats of the packed gradient.
     pub(crate) fn packed_len(&self) -> usize {
-        packed_len(self.rows(), self.dy.extent.c)
+        packed_len(self.rows, self.dy.extent.c)
     }
 
     /// Adds the gradient of one image to `sums`, or writes it there. The images have their borders; the pixels of `dy`
     /// are whole vectors wide.
     pub(crate) fn image(&self, x: &[f32], dy: &[f32], start: Start, sums: &mut [f32]) {
-        let rows = self.rows();
+        let rows = self.rows;
         let mut start = start;
         let mut segments = Vec::new();
-        for tile in self.tiles() {
-            for block in &channel_blocks(self.dy.extent.c) {
+        for tile in &self.tiles {
+            for block in &self.blocks {
                 let mut row = 0;
                 for tap in &self.taps {
                     segments.clear();
@@ -90,12 +101,10 @@ impl WeightGradient {
 
     /// Hands the rows of a packed gradient, one after the other, to `sink`.
     pub(crate) fn unpack(&self, packed: &[f32], mut sink: impl FnMut(usize, &[f32])) {
-        let (rows, channels) = (self.rows(), self.dy.extent.c);
-        let blocks = channel_blocks(channels);
-        let mut row_of = vec![0.0; channels];
-        for row in 0..rows {
-            for block in &blocks {
-                let from = &packed[rows * block.first + row * block.lanes..][..block.channels];
+        let mut row_of = vec![0.0; self.dy.extent.c];
+        for row in 0..self.rows {
+            for block in &self.blocks {
+                let from = &packed[self.rows * block.first + row * block.lanes..][..block.channels];
                 row_of[block.first..][..block.channels].copy_from_slice(from);
             }
             sink(row, &row_of);
@@ -130,23 +139,23 @@ impl WeightGradient {
             steps: stretch.len,
         }
     }
+}
 
-    /// Cuts an output image into tiles of whole rows, or of stretches of a row that is long.
-    fn tiles(&self) -> Vec<Vec<Stretch>> {
-        let (h, w) = (self.dy.extent.h, self.dy.extent.w);
-        let len = if h == 1 { w.min(TILE_PIXELS) } else { w };
-        let rows = TILE_PIXELS.div_ceil(w).min(h);
-        let mut tiles = Vec::new();
-        for first in (0..h).step_by(rows) {
-            for column in (0..w).step_by(len) {
-                let stretch = |row| Stretch {
-                    row,
-                    column,
-                    len: len.min(w - column),
-                };
-                tiles.push((first..h.min(first + rows)).map(stretch).collect());
-            }
+/// Cuts an output image into tiles of whole rows, or of stretches of a row that is long.
+fn tiles(dy: Frame) -> Vec<Vec<Stretch>> {
+    let (h, w) = (dy.extent.h, dy.extent.w);
+    let len = if h == 1 { w.min(TILE_PIXELS) } else { w };
+    let rows = TILE_PIXELS.div_ceil(w).min(h);
+    let mut tiles = Vec::new();
+    for first in (0..h).step_by(rows) {
+        for column in (0..w).step_by(len) {
+            let stretch = |row| Stretch {
+                row,
+                column,
+                len: len.min(w - column),
+            };
+            tiles.push((first..h.min(first + rows)).map(stretch).collect());
         }
-        tiles
     }
+    tiles
 }

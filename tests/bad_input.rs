@@ -191,7 +191,14 @@ fn flags_that_do_not_exist_or_do_not_fit() {
     for (arguments, words) in [
         (&["serach"][..], &["serach"][..]),
         (&["search", "--confg", "demo"], &["--confg"]),
-        (&["space", "--threads", "0"], &["'0'", "--threads"]),
+        (
+            &["space", "--threads", "0"],
+            &["'0'", "--threads", "1..=1024"],
+        ),
+        (
+            &["space", "--threads", "100000"],
+            &["--threads", "1..=1024"],
+        ),
         (&["space", "--seed", "-3"], &["-3"]),
         (&["space", "--seed", "x3"], &["'x3'", "--seed"]),
         (&["show"], &["required arguments"]),
@@ -209,7 +216,7 @@ fn flags_that_do_not_exist_or_do_not_fit() {
         (&["train", "run", "--arch", "macro:c3.0"], &["--arch"]),
         (&["train"], &["required arguments"]),
     ] {
-        run(arguments).refuses_flags(words);
+        run(arguments).fails(2, words);
     }
     assert!(
         run(&["serach"]).stderr.contains("'search'"),
@@ -317,4 +324,37 @@ fn failed_downloads_end_alike() {
         crate::command::Outcome::from(output).fails(1, &["download", "cifar10", "--data DIR"]);
     }
     assert!(!folder.path("run").exists());
+}
+
+/// One head cannot serve macro networks that end with different numbers of channels.
+#[test]
+fn a_shared_head_over_growing_channels_is_refused_before_anything_is_trained() {
+    let folder = Folder::new();
+    folder
+        .search("run", &["--set", "network.stage_channels=double"])
+        .fails(2, &["network.stage_channels", "network.head", "per_depth"]);
+    assert!(!folder.path("run").exists());
+    let apart = [
+        "--set",
+        "network.stage_channels=double",
+        "--set",
+        "network.head=per_depth",
+    ];
+    folder.search("apart", &apart).ok();
+}
+
+#[test]
+fn a_file_is_no_folder_of_images() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    run(&[
+        "search",
+        "--config",
+        &config,
+        "--data",
+        &config,
+        "--out",
+        &folder.arg("run"),
+    ])
+    .fails(2, &["tiny.toml: is a file", "folder of images"]);
 }

@@ -107,19 +107,6 @@ impl Outcome {
         assert_eq!(self.stdout, "");
         lines[0].to_owned()
     }
-
-    /// A mistake in the flags themselves: panics unless the command ended with exit code 2, nothing on standard output,
-    /// and a first line that is an error with every one of `words` in it. Usage may follow.
-    #[track_caller]
-    pub(crate) fn refuses_flags(self, words: &[&str]) {
-        assert_eq!(self.code, Some(2), "stderr:\n{}", self.stderr);
-        assert_eq!(self.stdout, "");
-        let first = self.stderr.lines().next().unwrap_or_default();
-        assert!(first.starts_with("error: "), "{}", self.stderr);
-        for word in words {
-            assert!(first.contains(word), "`{word}` is not in: {first}");
-        }
-    }
 }
 
 /// The command, ready for arguments; nothing of the caller's environment changes what it prints.

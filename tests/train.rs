@@ -1,6 +1,6 @@
 //! Training an architecture that the user names.
 
-use crate::command::{Folder, run};
+use crate::command::{Folder, read_lines, run};
 
 #[test]
 fn a_given_architecture_is_trained() {
@@ -84,4 +84,64 @@ fn a_given_architecture_is_trained() {
         .code,
         Some(2)
     );
+}
+
+/// Classes, size and channels are those of the run or the model, not defaults.
+#[test]
+fn a_network_is_shown_as_it_was_searched_and_trained() {
+    let folder = Folder::new();
+    let photos = folder.arg("photos");
+    for class in ["cat", "dog"] {
+        std::fs::create_dir_all(folder.path("photos").join(class)).expect("created");
+    }
+    let written = folder.arg("written");
+    run(&[
+        "data",
+        "synthetic",
+        &written,
+        "--train",
+        "100",
+        "--test",
+        "10",
+        "--image-size",
+        "16",
+    ])
+    .ok();
+    let mut classes: Vec<_> = std::fs::read_dir(folder.path("written").join("train"))
+        .expect("classes")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    classes.sort();
+    for (from, to) in classes.iter().zip(["cat", "dog"]) {
+        let to = folder.path("photos").join(to);
+        std::fs::remove_dir(&to).expect("empty");
+        std::fs::rename(from, to).expect("renamed");
+    }
+    let more = [
+        "--data",
+        &photos,
+        "--set",
+        "data.validation=4",
+        "--set",
+        "train.channels=6",
+    ];
+    let best = folder
+        .search("run", &[&more[..], &["--json"]].concat())
+        .ok()
+        .json();
+    let (dir, model) = (folder.arg("run"), folder.arg("run/model"));
+    let shown = run(&["show", &dir, "--json"]).ok().json();
+    assert_eq!(shown["classes"], 2);
+    let children = read_lines(&folder.path("run/history.jsonl"));
+    let child = children
+        .iter()
+        .find(|child| child["arch"] == best["architecture"]);
+    let child = child.expect("the best is one of the children");
+    assert_eq!(shown["params"], child["params"]);
+    assert_eq!(shown["macs"], child["macs"]);
+    let trained = run(&["train", &dir, "--json"]).ok().json();
+    let shown = run(&["show", &model, "--json"]).ok().json();
+    assert_eq!(shown["classes"], 2);
+    assert_eq!(shown["params"], trained["params"], "{trained:#}");
+    assert_ne!(trained["params"], child["params"], "six channels, not four");
 }

@@ -1,14 +1,15 @@
 //! The command line: global flags, the list of commands and the groups of flags that several commands share.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     completions, config, data, eval, predict, search, select, show, space, train,
 };
-use crate::output::Format;
+use crate::output::{self, Format};
 
 /// Efficient progressive neural architecture search.
 ///
@@ -49,8 +50,10 @@ pub(crate) struct Global {
     pub(crate) json: bool,
 
     /// Threads to compute with; the results are the same for any number [default: all cores].
-    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    // The upper end is more than machines have: a mistyped number would only grind.
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 
     /// Root seed: every random choice derives from it [default: the configuration's `seed`].
     #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
@@ -145,4 +148,24 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+}
+
+/// Ends a command line that clap did not take: help and version as they are, an error in one line as all other errors.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is no reason to say more.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    output::stderr_line(&one_line(&error.render().to_string()));
+    ExitCode::from(2)
+}
+
+/// The message and the tips, without the usage.
+fn one_line(rendered: &str) -> String {
+    let paragraphs = rendered.split("\n\n");
+    let told =
+        paragraphs.filter(|text| !text.starts_with("Usage:") && !text.starts_with("For more"));
+    let words: Vec<&str> = told.flat_map(str::split_whitespace).collect();
+    format!("{} (see --help)", words.join(" "))
 }

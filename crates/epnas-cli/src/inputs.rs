@@ -116,8 +116,13 @@ pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Res
 /// `config` reading its images from `dir`, whose layout is recognized when the configuration says "synthetic".
 pub(crate) fn with_data(mut config: Config, dir: &Path) -> anyhow::Result<Config> {
     if !dir.is_dir() {
+        let found = if dir.exists() {
+            "is a file"
+        } else {
+            "not found"
+        };
         return Err(usage(format_args!(
-            "{}: not found; expected a folder of images",
+            "{}: {found}; expected a folder of images",
             dir.display()
         )));
     }
@@ -148,7 +153,8 @@ pub(crate) fn arch(text_or_file: &str) -> anyhow::Result<Arch> {
     }
     if names_file(text_or_file) {
         return Err(usage(format_args!(
-            "{text_or_file}: there is no such file; expected an architecture, or a file or run folder that holds one"
+            "{text_or_file}: there is no such file; expected an architecture (`macro:..` or `micro:..`), or a file or run \
+             folder that holds one"
         )));
     }
     // The text forms show their text themselves, with the place in it.

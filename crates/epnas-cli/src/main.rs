@@ -20,7 +20,10 @@ use clap::Parser;
 use arguments::{Cli, Command, Global};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return arguments::refuse(&error),
+    };
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
@@ -49,7 +52,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 fn set_threads(global: &Global) -> anyhow::Result<()> {
     if let Some(threads) = global.threads {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
+            .num_threads(usize::from(threads))
             .build_global()?;
     }
     Ok(())

@@ -170,7 +170,7 @@ fn first_few(items: impl ExactSizeIterator<Item = String>) -> String {
 
 fn list_unreadable(files: &[UnreadableFile]) -> String {
     format!(
-        "{} unreadable: {} (set data.unreadable = \"skip\" to leave such files out)",
+        "{} unreadable: {} (`--set data.unreadable=skip` leaves such files out)",
         match files.len() {
             1 => "1 image is".to_owned(),
             n => format!("{n} images are"),
@@ -185,8 +185,8 @@ fn list_unreadable(files: &[UnreadableFile]) -> String {
 
 fn list_classes(findings: &[ClassFinding]) -> String {
     format!(
-        "{} without training images: {}; expected at least one image of every class (set data.unreadable = \"skip\" to \
-         leave such classes out)",
+        "{} without training images: {}; expected at least one image of every class (`--set \
+         data.unreadable=skip` leaves such classes out)",
         match findings.len() {
             1 => "1 class".to_owned(),
             n => format!("{n} classes"),

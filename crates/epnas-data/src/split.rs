@@ -41,7 +41,7 @@ pub fn split(dataset: &Dataset, config: &DataConfig, seed: u64) -> Result<Split,
     let all = by_class(&dataset.train, 0..total as u32, classes);
     if validation >= total {
         return Err(bad(format!(
-            "fewer images than the {total} training images of {}",
+            "fewer images than the {total} training images of {}, or a share of them such as 0.2",
             dataset.name
         )));
     }

@@ -268,11 +268,22 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(Record, u64)>, HistoryError> 
         let record = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
             path: path.to_owned(),
             line: number + 1,
-            message: error.to_string(),
+            message: format!(
+                "column {}: not a child's record: {}",
+                error.column(),
+                without_place(&error)
+            ),
         })?;
         records.push((record, end));
     }
     Ok(records)
+}
+
+/// What serde_json says, less the place: it counts lines from the start of what it was given.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// The file that a running search appends to.

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use epnas_arch::Shape;
 use epnas_data::Images;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,16 @@ impl DataFingerprint {
             channels: images.channels,
             parts: BTreeMap::new(),
         }
+    }
+
+    /// The names of the classes.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The size of an image.
+    pub fn image_shape(&self) -> Shape {
+        Shape::new(self.height, self.width, self.channels)
     }
 
     /// With all of `images` as the part `name`.

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use epnas_arch::{Arch, Network, NetworkConfig, Shape, genotype};
+use epnas_arch::{Arch, Network, NetworkConfig, Shape, Space, genotype};
 use epnas_report::{Part, dot, parts, text};
-use epnas_search::Config;
+use epnas_search::{Config, RunFolder, run_images};
+use epnas_supernet::MODEL_FILE;
 use serde::Serialize;
 
 use crate::arguments::{Global, SettingsArgs};
-use crate::failure::{OrUsage, usage};
-use crate::inputs;
+use crate::failure::{self, OrUsage, usage};
+use crate::inputs::{self, Which};
 use crate::output;
 
 /// Show an architecture: operations, shapes, parameters, multiply-accumulates.
@@ -54,13 +55,13 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
 
-    /// Height and width of an image [default: `data.image_size`, 32].
+    /// Height and width of an image [default: that of the run, or `data.image_size`, 32].
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
 
-    /// Number of classes.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    classes: usize,
+    /// Number of classes [default: that of the run or model, else 10].
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -83,16 +84,14 @@ enum ShowFormat {
 
 pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
     let path = Path::new(&args.arch);
-    let mut config = inputs::settings(&args.settings, global)?;
-    let mut is_configured = args.settings.config.is_some() || !args.settings.set.is_empty();
-    let arch = if path.is_dir() {
-        if let Some(saved) = inputs::run_config_near(path)? {
-            config = saved;
-            is_configured = true;
-        }
-        inputs::best_arch(path)?
+    let (arch, place) = if path.is_dir() {
+        (inputs::best_arch(path)?, Place::of_folder(path)?)
     } else {
-        inputs::arch(&args.arch)?
+        (inputs::arch(&args.arch)?, None)
+    };
+    let place = match place {
+        Some(place) => place,
+        None => Place::of_settings(&args.settings, global)?,
     };
     let format = args.format.unwrap_or(if global.json {
         ShowFormat::Json
@@ -109,7 +108,7 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
             ))),
         };
     }
-    let network = build(args, &arch, &config, is_configured)?;
+    let network = build(args, &arch, place)?;
     match format {
         ShowFormat::Text | ShowFormat::Genotype => {
             print_source("text", &text::describe(&arch, &network))
@@ -151,26 +150,79 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What decides the network of an architecture, where flags do not.
+struct Place {
+    network: NetworkConfig,
+    input: Shape,
+    classes: usize,
+    /// Layers of a full-length macro network, if the architecture may be shorter.
+    layers: Option<usize>,
+}
+
+impl Place {
+    fn of_config(config: &Config) -> Self {
+        let size = config.data.image_size;
+        Place {
+            network: config.network.clone(),
+            input: Shape::new(size, size, config.data.channels.count(config.data.source)),
+            classes: 10,
+            layers: match &config.space {
+                Space::Macro(space) => Some(space.layers),
+                Space::Micro(_) => None,
+            },
+        }
+    }
+
+    fn of_settings(args: &SettingsArgs, global: &Global) -> anyhow::Result<Self> {
+        let mut place = Place::of_config(&inputs::settings(args, global)?);
+        if args.config.is_none() && args.set.is_empty() {
+            place.layers = None;
+        }
+        Ok(place)
+    }
+
+    /// That of the model or the search in a folder; `None` when the folder does not say.
+    fn of_folder(dir: &Path) -> anyhow::Result<Option<Self>> {
+        if dir.join(MODEL_FILE).is_file() {
+            let model = inputs::model(dir, Which::Best)?;
+            let info = model.info();
+            return Ok(Some(Place {
+                network: info.network.clone(),
+                input: model.network().input,
+                classes: info.classes.len(),
+                layers: Some(info.space_len),
+            }));
+        }
+        let Some(config) = inputs::run_config(dir)? else {
+            return Ok(None);
+        };
+        let mut place = Place::of_config(&config);
+        if let Some(images) = run_images(&RunFolder::new(dir)).map_err(failure::of_search)? {
+            place.input = images.image_shape();
+            place.classes = images.classes().len();
+        }
+        Ok(Some(place))
+    }
+}
+
 /// The network of `arch` under the flags.
-fn build(
-    args: &ShowArgs,
-    arch: &Arch,
-    config: &Config,
-    is_configured: bool,
-) -> anyhow::Result<Network> {
+fn build(args: &ShowArgs, arch: &Arch, place: Place) -> anyhow::Result<Network> {
     let network = NetworkConfig {
-        channels: args.channels.unwrap_or(config.network.channels),
-        cells_per_stage: args.cells.unwrap_or(config.network.cells_per_stage),
-        ..config.network.clone()
+        channels: args.channels.unwrap_or(place.network.channels),
+        cells_per_stage: args.cells.unwrap_or(place.network.cells_per_stage),
+        ..place.network
     };
-    let size = args.image_size.unwrap_or(config.data.image_size);
-    let input = Shape::new(size, size, config.data.channels.count(config.data.source));
-    let full = match (args.layers, &config.space) {
+    let input = match args.image_size {
+        Some(size) => Shape::new(size, size, place.input.channels),
+        None => place.input,
+    };
+    let full = match (args.layers, place.layers) {
         (Some(layers), _) => layers,
-        (None, epnas_arch::Space::Macro(space)) if is_configured => space.layers.max(arch.len()),
-        _ => arch.len(),
+        (None, Some(layers)) => layers.max(arch.len()),
+        (None, None) => arch.len(),
     };
-    Network::build(arch, full, &network, input, args.classes)
+    let classes = args.classes.unwrap_or(place.classes);
+    Network::build(arch, full, &network, input, classes)
         .with_context(|| format!("cannot build {arch}"))
         .or_usage()
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use epnas_data::{DataConfig, Dataset, Source};
 use epnas_supernet::{DataFingerprint, Difference};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
@@ -27,21 +28,14 @@ impl Session {
         folder: &RunFolder,
         fingerprint: Fingerprint,
     ) -> Result<(), SearchError> {
-        let path = folder.data();
-        let damaged = |error: serde_json::Error| SearchError::Result {
-            path: folder.data(),
-            message: error.to_string(),
-        };
         let given = fingerprint_of(self.dataset()?);
         let stored = match fingerprint {
-            Fingerprint::Compare => disk::read_if_present(&path)?,
+            Fingerprint::Compare => run_images(folder)?,
             Fingerprint::Store => None,
         };
         let Some(stored) = stored else {
-            let bytes = serde_json::to_vec_pretty(&given).map_err(damaged)?;
-            return Ok(disk::write_atomic(&path, &bytes)?);
+            return write_json(&folder.data(), &given);
         };
-        let stored: DataFingerprint = serde_json::from_slice(&stored).map_err(damaged)?;
         match stored.differences(&given) {
             none if none.is_empty() => Ok(()),
             differences => Err(SearchError::OtherImages {
@@ -49,6 +43,34 @@ impl Session {
                 differences: Difference::list(&differences),
             }),
         }
+    }
+}
+
+/// The images that the run in `folder` was begun with; `None` when it does not say.
+///
+/// # Errors
+/// [`SearchError`] when the file cannot be read or is damaged.
+pub fn run_images(folder: &RunFolder) -> Result<Option<DataFingerprint>, SearchError> {
+    read_json(&folder.data())
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SearchError> {
+    let bytes = disk::read_if_present(path)?;
+    let value = bytes
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose();
+    value.map_err(|error| damaged(path, &error))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SearchError> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(|error| damaged(path, &error))?;
+    Ok(disk::write_atomic(path, &bytes)?)
+}
+
+fn damaged(path: &Path, error: &serde_json::Error) -> SearchError {
+    SearchError::Result {
+        path: path.to_owned(),
+        message: error.to_string(),
     }
 }
 
@@ -89,25 +111,12 @@ impl ModelImages {
     /// # Errors
     /// [`SearchError`] when the file cannot be read or is damaged.
     pub fn read(model: &Path) -> Result<Option<Self>, SearchError> {
-        let path = model.join(MODEL_IMAGES_FILE);
-        let Some(bytes) = disk::read_if_present(&path)? else {
-            return Ok(None);
-        };
-        let images = serde_json::from_slice(&bytes).map_err(|error| SearchError::Result {
-            path,
-            message: error.to_string(),
-        })?;
-        Ok(Some(images))
+        read_json(&model.join(MODEL_IMAGES_FILE))
     }
 
     pub(super) fn write(&self, model: &Path) -> Result<(), SearchError> {
-        let path = model.join(MODEL_IMAGES_FILE);
-        let bytes = serde_json::to_vec_pretty(self).map_err(|error| SearchError::Result {
-            path: path.clone(),
-            message: error.to_string(),
-        })?;
         disk::make_dir(model)?;
-        Ok(disk::write_atomic(&path, &bytes)?)
+        write_json(&model.join(MODEL_IMAGES_FILE), self)
     }
 
     /// Whether `config` reads the images from the same place.

@@ -20,7 +20,7 @@ use epnas_surrogate::Lstm;
 use finish::selection_seconds;
 pub use forecast::{DryRun, ForecastBytes, ForecastSeconds};
 use images::Fingerprint;
-pub use images::{MODEL_IMAGES_FILE, ModelImages};
+pub use images::{MODEL_IMAGES_FILE, ModelImages, run_images};
 pub use train::{TrainReport, Which};
 
 use crate::best::Best;

@@ -1,7 +1,7 @@
 //! Networks and recipes that follow from several sections: those of the selection and of the final training. The run
 //! uses them from here, and the configuration is checked against them before anything is trained.
 
-use epnas_arch::{NetworkConfig, NetworkError, Space, SpaceError};
+use epnas_arch::{HeadSharing, NetworkConfig, NetworkError, Space, SpaceError, StageChannels};
 use epnas_supernet::{TrainConfig, TrainConfigError};
 use epnas_surrogate::LstmError;
 
@@ -40,8 +40,20 @@ impl Config {
         }
     }
 
-    /// Checks what follows from `[select]` and `[train]`; the other sections have been checked.
+    /// Checks what several sections decide together; each by itself has been checked.
     pub(super) fn validate_derived(&self) -> Result<(), SettingsError> {
+        if let Space::Macro(_) = self.space
+            && self.network.stage_channels == StageChannels::Double
+            && self.network.head == HeadSharing::Shared
+        {
+            let expected = "\"constant\", or network.head = \"per_depth\" with it: macro networks of different lengths \
+                            end with different numbers of channels, and one head cannot serve them";
+            return Err(SettingsError::value(
+                "network.stage_channels",
+                "double",
+                expected,
+            ));
+        }
         let (network_of_selection, recipe_of_selection) = self.selection();
         network("select", &network_of_selection)?;
         network("train", &self.final_network())?;

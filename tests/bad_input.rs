@@ -147,19 +147,9 @@ fn missing_data_is_named() {
 #[test]
 fn truncated_cifar_files_are_named() {
     let folder = Folder::new();
-    let dir = folder.path("cifar");
-    std::fs::create_dir(&dir).expect("a folder");
-    for file in [
-        "data_batch_1.bin",
-        "data_batch_2.bin",
-        "data_batch_3.bin",
-        "data_batch_4.bin",
-        "data_batch_5.bin",
-    ] {
-        std::fs::write(dir.join(file), vec![0; 3073]).expect("a file");
-    }
-    std::fs::write(dir.join("test_batch.bin"), vec![0; 3000]).expect("a file");
-    run(&["data", "info", "--data", &folder.arg("cifar")]).fails(2, &["test_batch.bin", "3000"]);
+    let cifar = folder.cifar10("cifar");
+    folder.write("cifar/test_batch.bin", vec![0; 3000]);
+    run(&["data", "info", "--data", &cifar]).fails(2, &["test_batch.bin", "3000"]);
 }
 
 #[test]

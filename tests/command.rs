@@ -164,6 +164,16 @@ impl Folder {
         self.arg(name)
     }
 
+    /// The smallest CIFAR-10 folder, called `name`: one black airplane a file. Returns its path.
+    pub(crate) fn cifar10(&self, name: &str) -> String {
+        std::fs::create_dir(self.path(name)).expect("a folder");
+        let batches = (1..=5).map(|batch| format!("data_batch_{batch}.bin"));
+        for file in batches.chain(["test_batch.bin".to_owned()]) {
+            self.write(&format!("{name}/{file}"), vec![0; 3073]);
+        }
+        self.arg(name)
+    }
+
     /// `epnas search` with `tiny.toml` into the run folder `run`, with more `arguments`.
     #[track_caller]
     pub(crate) fn search(&self, run: &str, arguments: &[&str]) -> Outcome {

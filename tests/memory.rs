@@ -106,7 +106,7 @@ fn memory_is_flat_over_300_children() {
     let slope = slope(&figures[100..]);
     println!("{slope:.2} KiB per child after 100");
     assert!(
-        slope < MOST_PER_CHILD / 4.0,
+        slope < MOST_PER_CHILD / 16.0,
         "memory grows by {slope:.1} KiB per child"
     );
 }

@@ -207,20 +207,8 @@ fn search_select_train_eval_predict() {
     assert_eq!(elsewhere["images"], 40);
     assert_eq!(elsewhere["confusion"], eval["confusion"]);
     // Other classes.
-    let cifar = folder.path("cifar");
-    std::fs::create_dir(&cifar).expect("a folder");
-    for file in [
-        "data_batch_1.bin",
-        "data_batch_2.bin",
-        "data_batch_3.bin",
-        "data_batch_4.bin",
-        "data_batch_5.bin",
-        "test_batch.bin",
-    ] {
-        std::fs::write(cifar.join(file), vec![0; 3073]).expect("a file");
-    }
-    run(&["eval", &dir, "--data", &folder.arg("cifar")])
-        .fails(2, &["cifar10", "airplane", "model"]);
+    let cifar = folder.cifar10("cifar");
+    run(&["eval", &dir, "--data", &cifar]).fails(2, &["cifar10", "airplane", "model"]);
 
     // The run can be shown, and is not overwritten.
     assert_eq!(

@@ -119,6 +119,26 @@ pub(crate) struct ConfigArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
+/// Ends a command line that clap did not take: help and version as they are, an error in one line as all other errors.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is no reason to say more.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    output::stderr_line(&one_line(&error.render().to_string()));
+    ExitCode::from(2)
+}
+
+/// The message and the tips, without the usage.
+fn one_line(rendered: &str) -> String {
+    let paragraphs = rendered.split("\n\n");
+    let told =
+        paragraphs.filter(|text| !text.starts_with("Usage:") && !text.starts_with("For more"));
+    let words: Vec<&str> = told.flat_map(str::split_whitespace).collect();
+    format!("{} (see --help)", words.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{Command, CommandFactory};
@@ -148,24 +168,4 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
-}
-
-/// Ends a command line that clap did not take: help and version as they are, an error in one line as all other errors.
-pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // A closed pipe is no reason to say more.
-        let _ = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-    }
-    output::stderr_line(&one_line(&error.render().to_string()));
-    ExitCode::from(2)
-}
-
-/// The message and the tips, without the usage.
-fn one_line(rendered: &str) -> String {
-    let paragraphs = rendered.split("\n\n");
-    let told =
-        paragraphs.filter(|text| !text.starts_with("Usage:") && !text.starts_with("For more"));
-    let words: Vec<&str> = told.flat_map(str::split_whitespace).collect();
-    format!("{} (see --help)", words.join(" "))
 }

@@ -129,6 +129,30 @@ fn show_prints_every_format() {
 }
 
 #[test]
+fn show_measures_a_training_step() {
+    let arguments = "show macro:c3.0/mp.1 --plan --channels 8 --image-size 8 --batch 4 --threads 1";
+    let json = line(&format!("{arguments} --json")).ok().json();
+    assert_eq!(json["batch"], 4);
+    let steps = json["steps"].as_array().expect("steps");
+    let seconds = json["seconds"].as_array().expect("seconds");
+    assert_eq!(steps.len(), seconds.len());
+    assert!(seconds.iter().all(|s| s.as_f64().is_some_and(|s| s > 0.0)));
+    // The stem reads 4 images of 8 x 8 x 3 numbers and 3 x 3 x 3 x 8 weights, and writes 8 channels.
+    assert_eq!(
+        steps[0]["bytes"],
+        4 * (4 * 8 * 8 * 3 + 27 * 8 + 4 * 8 * 8 * 8)
+    );
+    assert_eq!(steps[0]["macs"], 4 * 8 * 8 * 27 * 8);
+    let text = line(arguments).ok().stdout;
+    assert!(
+        text.contains("stem.conv") && text.contains("images/s at batch 4"),
+        "{text}"
+    );
+    run(&["show", "macro:c3.0", "--batch", "4"]).fails(2, &["--plan"]);
+    run(&["show", "macro:c3.0", "--plan", "--batch", "0"]).fails(2, &["--batch"]);
+}
+
+#[test]
 fn json_is_json_whatever_is_printed() {
     let arch = "micro:c3.-2+mp.-1";
     for (arguments, key, name) in [

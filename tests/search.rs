@@ -224,13 +224,17 @@ fn search_select_train_eval_predict() {
         .fails(2, &["network.channels"]);
     assert_eq!(read(&run_path.join("history.jsonl")), before);
 
-    // A damaged model is recognized.
+    // A damaged model is recognized, and a damaged result: no mistake of the command line.
     let weights = run_path.join("model").join("weights.safetensors");
     let mut bytes = std::fs::read(&weights).expect("weights");
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&weights, bytes).expect("written");
-    run(&["eval", &dir]).fails(2, &["weights.safetensors"]);
+    run(&["eval", &dir]).fails(1, &["weights.safetensors"]);
+    std::fs::write(run_path.join("best.json"), "{").expect("written");
+    for command in ["show", "train"] {
+        run(&[command, &dir]).fails(1, &["best.json", "damaged"]);
+    }
 }
 
 fn first_image(dir: &std::path::Path) -> String {

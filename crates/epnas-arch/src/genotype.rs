@@ -9,7 +9,7 @@
 //! kinds of cell have one structure here, so `reduce` repeats `normal`.
 
 use crate::text::Cursor;
-use crate::{Block, BlockInput, CellArch, CellSource, MAX_BLOCKS, Op, ParseArchError};
+use crate::{Block, BlockInput, CellArch, CellSource, MAX_BLOCKS, ParseArchError};
 
 /// The genotype text of a cell.
 pub fn genotype(cell: &CellArch) -> String {
@@ -132,7 +132,7 @@ impl Reader<'_> {
         if quote == '\'' {
             self.symbol('\'')?;
         }
-        let op = self.cursor.op(&Op::MICRO_WIDE)?;
+        let op = self.cursor.op()?;
         self.cursor.expect(quote, "after the operation")?;
         self.symbol(',')?;
         let (at, number) = self.number()?;

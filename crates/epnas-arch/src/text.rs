@@ -23,7 +23,7 @@ use thiserror::Error;
 pub(crate) use cursor::Cursor;
 
 use crate::{
-    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch, Op,
+    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch,
     SourceSet,
 };
 
@@ -185,7 +185,7 @@ fn layers(cursor: &mut Cursor<'_>) -> Result<Vec<Layer>, ParseArchError> {
         if layers.len() == MAX_LAYERS {
             return Err(cursor.error_here(format!("more than {MAX_LAYERS} layers")));
         }
-        let op = cursor.op(&Op::MACRO)?;
+        let op = cursor.op()?;
         cursor.expect('.', "between operation and sources")?;
         let mut sources = SourceSet::EMPTY;
         loop {
@@ -237,7 +237,7 @@ fn blocks(cursor: &mut Cursor<'_>) -> Result<Vec<Block>, ParseArchError> {
 }
 
 fn block_input(cursor: &mut Cursor<'_>, block: usize) -> Result<BlockInput, ParseArchError> {
-    let op = cursor.op(&Op::MICRO_WIDE)?;
+    let op = cursor.op()?;
     cursor.expect('.', "between operation and source")?;
     let (at, number) = cursor.number()?;
     let source = CellSource::from_number(number)

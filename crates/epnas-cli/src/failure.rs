@@ -124,7 +124,7 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
         SearchError::Settings(_)
         | SearchError::Space(_)
         | SearchError::Nothing { .. }
-        | SearchError::Result { .. }
+        | SearchError::NoResult { .. }
         | SearchError::OtherImages { .. }
         | SearchError::TrainingCheckpoint { .. } => true,
         _ => false,

@@ -8,7 +8,7 @@ use epnas_search::{Best, Config, RunFolder};
 use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
-use crate::failure::{OrUsage, usage};
+use crate::failure::{self, OrUsage, usage};
 use crate::progress::shortened;
 
 /// Refuses `path`, where a folder is to be made or used, when a file is in the way.
@@ -195,7 +195,7 @@ fn parse_arch(text: &str) -> anyhow::Result<Arch> {
     Ok(text.parse()?)
 }
 
-fn preset_names() -> String {
+pub(crate) fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
 
 /// The trained network in `dir`, a run folder or a model folder.
 pub(crate) fn model(dir: &Path, which: Which) -> anyhow::Result<Model> {
-    Model::load(&model_dir(dir, which)?).or_usage()
+    Ok(Model::load(&model_dir(dir, which)?)?)
 }
 
 /// The configuration stored in the run folder `dir`; `None` when it holds none.
@@ -279,7 +279,7 @@ pub(crate) fn adjusted(
 pub(crate) fn best_arch(dir: &Path) -> anyhow::Result<Arch> {
     let best = RunFolder::new(dir).best();
     if best.is_file() {
-        return Ok(Best::read(&best).or_usage()?.architecture);
+        return Ok(Best::read(&best).map_err(failure::of_search)?.architecture);
     }
     for model in [
         dir.join(MODEL_FILE),

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use epnas_search::Total;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::Global;
@@ -47,8 +48,8 @@ impl Style {
     }
 }
 
-/// Steps of the overall bar for one piece, so that it moves within a piece.
-const FINE: f64 = 1000.0;
+/// Steps of the overall bar.
+const FINE: f64 = 10_000.0;
 
 /// An overall bar over pieces of work (children, candidates, epochs) and one for the piece at hand.
 #[derive(Debug)]
@@ -58,10 +59,13 @@ pub(crate) struct Meter {
     piece: ProgressBar,
     /// What a piece is called: "child".
     unit: &'static str,
-    /// How many there are, when known.
-    total: Option<u64>,
-    /// How many an earlier process finished.
-    before: u64,
+    /// How long it all takes: in pieces, or in the work of the pieces.
+    total: Total,
+    /// What an earlier process finished, in the measure of `total`.
+    before: f64,
+    /// What is finished, in the measure of `total`.
+    work: f64,
+    /// Pieces finished.
     done: u64,
     started: Instant,
     piece_started: Instant,
@@ -69,19 +73,14 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A meter over `total` pieces, none of them done.
-    pub(crate) fn new(style: Style, unit: &'static str, total: Option<u64>) -> Self {
+    /// A meter over `total`, none of it done.
+    pub(crate) fn new(style: Style, unit: &'static str, total: Total) -> Self {
         let bars = bars();
         if style == Style::Bars {
             bars.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         }
-        let overall = bars.add(ProgressBar::new(
-            total.map_or(0, |total| total * FINE as u64),
-        ));
-        overall.set_style(match total {
-            Some(_) => bar_style("{prefix:>16} {bar:24.cyan} {msg}"),
-            None => bar_style("{prefix:>16} {spinner:24} {msg}"),
-        });
+        let overall = bars.add(ProgressBar::new(FINE as u64));
+        overall.set_style(bar_style("{prefix:>16} {bar:24.cyan} {msg}"));
         let piece = bars.add(ProgressBar::new(1));
         piece.set_style(bar_style("{prefix:>16} {bar:24.green} {msg}"));
         let now = Instant::now();
@@ -91,7 +90,8 @@ impl Meter {
             piece,
             unit,
             total,
-            before: 0,
+            before: 0.0,
+            work: 0.0,
             done: 0,
             started: now,
             piece_started: now,
@@ -101,10 +101,39 @@ impl Meter {
         meter
     }
 
-    /// `done` pieces were finished by an earlier process.
-    pub(crate) fn resume(&mut self, done: u64) {
-        (self.before, self.done) = (done, done);
+    /// `done` pieces, which took `training_macs`, were finished by an earlier process.
+    pub(crate) fn resume(&mut self, done: u64, training_macs: u128) {
+        self.done = done;
+        self.before = self.measured(done, training_macs);
+        self.work = self.before;
         self.draw(0.0, "");
+    }
+
+    /// `pieces` that took `training_macs`, in the measure of the total.
+    fn measured(&self, pieces: u64, training_macs: u128) -> f64 {
+        match self.total {
+            Total::Pieces(_) => pieces as f64,
+            Total::TrainingMacs(_) => training_macs as f64,
+        }
+    }
+
+    /// The whole, and `fraction` of a piece, in the measure of the total; pieces yet to come are taken to be as long as
+    /// those before on average.
+    fn whole_and_part(&self, fraction: f64) -> (f64, f64) {
+        match self.total {
+            Total::Pieces(whole) => (whole as f64, fraction),
+            Total::TrainingMacs(whole) => {
+                (whole as f64, fraction * self.work / self.done.max(1) as f64)
+            }
+        }
+    }
+
+    /// `12/29`, or `12` when nobody knows how many there will be.
+    fn count(&self) -> String {
+        match self.total {
+            Total::Pieces(total) => format!("{}/{total}", self.done),
+            Total::TrainingMacs(_) => self.done.to_string(),
+        }
     }
 
     /// A piece begins; `what` names it.
@@ -132,18 +161,24 @@ impl Meter {
         );
     }
 
-    /// The piece ended; `result` and `what` are shown in the plain line. `accuracy` (0 to 1) competes for the best.
-    pub(crate) fn finish(&mut self, result: &str, what: &str, accuracy: Option<f64>, images: u64) {
+    /// The piece ended, after `images` image passes and `training_macs`; `result` and `what` are shown in the plain
+    /// line. `accuracy` (0 to 1) competes for the best.
+    pub(crate) fn finish(
+        &mut self,
+        result: &str,
+        what: &str,
+        accuracy: Option<f64>,
+        images: u64,
+        training_macs: u128,
+    ) {
         self.done += 1;
+        self.work += self.measured(1, training_macs);
         if let Some(accuracy) = accuracy
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
             self.best = Some((accuracy, what.to_owned()));
         }
         if self.style == Style::Lines {
-            let total = self
-                .total
-                .map_or_else(String::new, |total| format!("/{total}"));
             let mut aside = Vec::new();
             if images > 0 {
                 aside.push(format!(
@@ -159,8 +194,9 @@ impl Meter {
             };
             let space = if what.is_empty() { "" } else { " " };
             output::stderr_line(&format!(
-                "{} {}{total} {result}{space}{what}{aside}",
-                self.unit, self.done
+                "{} {} {result}{space}{what}{aside}",
+                self.unit,
+                self.count()
             ));
         }
         self.draw(0.0, "");
@@ -170,13 +206,11 @@ impl Meter {
         if self.style != Style::Bars {
             return;
         }
-        let total = self
-            .total
-            .map_or_else(String::new, |total| format!("/{total}"));
         self.overall
-            .set_prefix(format!("{} {}{total}", self.unit, self.done));
-        self.overall
-            .set_position(((self.done as f64 + fraction) * FINE) as u64);
+            .set_prefix(format!("{} {}", self.unit, self.count()));
+        let (whole, part) = self.whole_and_part(fraction);
+        let share = (self.work + part) / whole.max(f64::MIN_POSITIVE);
+        self.overall.set_position((share.min(1.0) * FINE) as u64);
         let best = self
             .best
             .as_ref()
@@ -191,9 +225,11 @@ impl Meter {
 
     /// Time left at the pace since this process began.
     fn left(&self, fraction: f64) -> Option<String> {
-        let done = (self.done - self.before) as f64 + fraction;
-        let left = self.total? as f64 - self.done as f64 - fraction;
-        (done > 0.2 && left > 0.0).then(|| {
+        let (whole, part) = self.whole_and_part(fraction);
+        let done = self.work + part - self.before;
+        let left = whole - self.work - part;
+        let (_, enough) = self.whole_and_part(0.2);
+        (done > enough && left > 0.0).then(|| {
             format!(
                 "{} left",
                 duration(self.started.elapsed().mul_f64(left / done))
@@ -246,6 +282,28 @@ pub(crate) fn shortened(text: &str, longest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_left_follows_the_work_of_a_budget_and_not_its_pieces() {
+        let mut meter = Meter::new(Style::Hidden, "random", Total::TrainingMacs(1_000));
+        assert_eq!(meter.left(0.5), None, "nothing is known of the first piece");
+        meter.started = Instant::now() - Duration::from_secs(10);
+        meter.finish("", "", None, 0, 250);
+        assert_eq!(meter.count(), "1");
+        assert_eq!(meter.left(0.0).as_deref(), Some("30s left"));
+        meter.finish("", "", None, 0, 750);
+        assert_eq!(meter.left(0.0), None);
+    }
+
+    #[test]
+    fn time_left_leaves_out_what_an_earlier_process_did() {
+        let mut meter = Meter::new(Style::Hidden, "child", Total::Pieces(10));
+        meter.resume(4, 0);
+        meter.started = Instant::now() - Duration::from_secs(10);
+        meter.finish("", "", None, 0, 0);
+        assert_eq!(meter.count(), "5/10");
+        assert_eq!(meter.left(0.0).as_deref(), Some("50s left"));
+    }
 
     #[test]
     fn durations_have_two_units() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epnas_search::{Event, Observer, Phase, Status};
+use epnas_search::{Event, Observer, Phase, Status, Total};
 
 use crate::arguments::Global;
 use crate::interrupt::Interrupt;
@@ -37,7 +37,7 @@ impl Watcher {
         }
     }
 
-    fn begin_phase(&mut self, phase: Phase, total: Option<u64>) {
+    fn begin_phase(&mut self, phase: Phase, total: Total) {
         let (title, unit) = match phase {
             Phase::Search => ("search", "child"),
             Phase::Baseline => ("random search at equal budget", "random"),
@@ -79,12 +79,16 @@ impl Observer for Watcher {
         self.answer_signal();
         match event {
             Event::Phase { phase, total } => self.begin_phase(phase, total),
-            Event::Resumed { done, seconds } => {
+            Event::Resumed {
+                done,
+                training_macs,
+                seconds,
+            } => {
                 self.style.note(&format!(
                     "resumed after {done} ({})",
                     duration(Duration::from_secs_f64(seconds))
                 ));
-                self.with_meter(|meter| meter.resume(done));
+                self.with_meter(|meter| meter.resume(done, training_macs));
             }
             Event::Step {
                 iteration,
@@ -99,10 +103,13 @@ impl Observer for Watcher {
                     None => format!("{children} of {total} candidates"),
                     Some(t) => format!("{children} of {total} candidates at temperature {t:.3}"),
                 };
-                self.style.note(&match self.phase {
-                    Phase::Baseline => format!("{children} architectures at random"),
-                    _ => format!("iteration {}, step {step}: {chosen}", iteration + 1),
-                });
+                // The baseline draws one child at a time.
+                if self.phase != Phase::Baseline {
+                    self.style.note(&format!(
+                        "iteration {}, step {step}: {chosen}",
+                        iteration + 1
+                    ));
+                }
             }
             Event::ChildStarted { arch, .. } | Event::CandidateStarted { arch, .. } => {
                 let text = arch.to_string();
@@ -127,12 +134,15 @@ impl Observer for Watcher {
                     ),
                 };
                 let (text, images) = (record.arch.to_string(), record.images);
-                self.with_meter(|meter| meter.finish(&result, &text, record.estimate, images));
+                let macs = record.training_macs();
+                self.with_meter(|meter| {
+                    meter.finish(&result, &text, record.estimate, images, macs);
+                });
             }
             Event::CandidateFinished { arch, accuracy, .. } => {
                 let result = accuracy.map_or_else(|| "failed".to_owned(), percent);
                 let text = arch.to_string();
-                self.with_meter(|meter| meter.finish(&result, &text, accuracy, 0));
+                self.with_meter(|meter| meter.finish(&result, &text, accuracy, 0, 0));
             }
             Event::Epoch { loss, accuracy, .. } => {
                 let images = self.seen_images.saturating_sub(self.epoch_images);
@@ -145,6 +155,7 @@ impl Observer for Watcher {
                         "",
                         accuracy,
                         images,
+                        0,
                     );
                     meter.begin("");
                 });

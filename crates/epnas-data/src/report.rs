@@ -124,6 +124,45 @@ impl CheckReport {
     }
 }
 
+impl CheckReport {
+    /// A few sizes each; of many, the extremes and the commonest.
+    fn write_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FEW: usize = 5;
+        let line = |f: &mut fmt::Formatter<'_>, what: &str, size: &SizeCount| {
+            let SizeCount {
+                width,
+                height,
+                images,
+            } = size;
+            writeln!(f, "  {what}{width} x {height}: {images}")
+        };
+        let mut sizes: Vec<&SizeCount> = self.sizes.iter().collect();
+        if sizes.len() <= FEW {
+            sizes.sort_by_key(|size| (std::cmp::Reverse(size.images), size.width, size.height));
+            return sizes.iter().try_for_each(|size| line(f, "", size));
+        }
+        sizes.sort_by_key(|size| u64::from(size.width) * u64::from(size.height));
+        let common = sizes.iter().max_by_key(|size| size.images);
+        let middle = self.images.div_ceil(2);
+        let mut before = 0;
+        let median = sizes.iter().find(|size| {
+            before += size.images;
+            before >= middle
+        });
+        for (what, size) in [
+            ("smallest    ", sizes.first()),
+            ("median      ", median),
+            ("largest     ", sizes.last()),
+            ("most common ", common),
+        ] {
+            if let Some(size) = size {
+                line(f, what, size)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Lists longer than this are cut; the JSON form has all.
@@ -156,13 +195,14 @@ impl fmt::Display for CheckReport {
                 class.name, class.train, class.test
             )?;
         }
-        writeln!(f, "\nsizes (width x height): {}", self.sizes.len())?;
-        let mut sizes: Vec<&SizeCount> = self.sizes.iter().collect();
-        sizes.sort_by_key(|size| (std::cmp::Reverse(size.images), size.width, size.height));
-        for size in sizes.iter().take(SHOWN) {
-            writeln!(f, "  {} x {}: {}", size.width, size.height, size.images)?;
+        if self.source == Source::Folder && self.classes.iter().all(|class| class.test == 0) {
+            writeln!(
+                f,
+                "no test part: data.test_fraction (default 0.2) of each class is set apart when the images are used"
+            )?;
         }
-        rest(f, sizes.len())?;
+        writeln!(f, "\nsizes (width x height): {}", self.sizes.len())?;
+        self.write_sizes(f)?;
         if !self.class_findings.is_empty() {
             writeln!(f, "classes to look at: {}", self.class_findings.len())?;
             for finding in self.class_findings.iter().take(SHOWN) {

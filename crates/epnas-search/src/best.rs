@@ -174,13 +174,12 @@ impl Best {
     /// # Errors
     /// [`SearchError`] when there is none or it is not understood.
     pub fn read(path: &Path) -> Result<Self, SearchError> {
-        let bytes = disk::read_if_present(path)?.ok_or_else(|| SearchError::Result {
+        let bytes = disk::read_if_present(path)?.ok_or_else(|| SearchError::NoResult {
             path: path.to_owned(),
-            message: "there is no result yet".into(),
         })?;
         serde_json::from_slice(&bytes).map_err(|error| SearchError::Result {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: format!("damaged, or of another version: {error}"),
         })
     }
 

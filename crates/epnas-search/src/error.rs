@@ -93,6 +93,12 @@ pub enum SearchError {
         /// Epochs of the whole training.
         total: usize,
     },
+    /// A run that has no result yet.
+    #[error("{}: there is no result yet", path.display())]
+    NoResult {
+        /// The file that would hold it.
+        path: PathBuf,
+    },
     /// A result file is not what this version writes.
     #[error("{}: {message}", path.display())]
     Result {

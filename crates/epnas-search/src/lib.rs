@@ -54,7 +54,7 @@ pub use disk::DiskError;
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use error::{ConfigFileError, SearchError};
 pub use history::{History, HistoryError, Record, Status, read_history};
-pub use observer::{Event, Observer, Phase, Silent};
+pub use observer::{Event, Observer, Phase, Silent, Total};
 pub use progressive::Progressive;
 pub use random::{RandomBudget, RandomSearch};
 pub use run::{Run, RunError, RunFolder, Start};

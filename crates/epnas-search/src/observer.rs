@@ -17,6 +17,15 @@ pub enum Phase {
     Training,
 }
 
+/// How long a part of a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// Children, candidates or epochs.
+    Pieces(u64),
+    /// Training multiply-accumulates, of however many children: a budget.
+    TrainingMacs(u128),
+}
+
 /// Something that happened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -25,13 +34,15 @@ pub enum Event<'a> {
     Phase {
         /// Which part.
         phase: Phase,
-        /// Children or epochs it takes in all, when known.
-        total: Option<u64>,
+        /// What it takes in all.
+        total: Total,
     },
     /// An interrupted part goes on.
     Resumed {
         /// Children or epochs already done.
         done: u64,
+        /// Training multiply-accumulates they took, for a part that is measured in them ([`Total::TrainingMacs`]).
+        training_macs: u128,
         /// Wall time they took, in seconds.
         seconds: f64,
     },

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::history::{History, Status};
-use crate::observer::Observer;
+use crate::observer::{Observer, Total};
 use crate::strategy::{Batch, Proposal, Strategy, StrategyError};
 
 /// Random search gives up after this many failed children in a row.
@@ -40,6 +40,15 @@ impl RandomBudget {
                 children: children.saturating_mul(100),
             },
         }
+    }
+}
+
+impl RandomBudget {
+    /// The limit that is expected to be reached.
+    #[must_use]
+    pub fn total(&self) -> Total {
+        self.training_macs
+            .map_or(Total::Pieces(self.children), Total::TrainingMacs)
     }
 }
 

@@ -173,10 +173,17 @@ fn other_images_are_noticed_and_a_moved_folder_is_not_minded() {
     );
     write_mnist(Path::new(&images("darker")), 100, 1);
     for error in [
-        on("darker").search(&dir, Start::Resume, &mut Silent),
-        on("darker").select(&dir, &mut Silent),
+        on("darker")
+            .search(&dir, Start::Resume, &mut Silent)
+            .expect_err("other pixels"),
+        on("darker")
+            .select(&dir, &mut Silent)
+            .expect_err("other pixels"),
+        on("darker")
+            .train(&dir, Which::Found, Start::New, &mut Silent)
+            .expect_err("other pixels"),
     ] {
-        let error = error.expect_err("other pixels").to_string();
+        let error = error.to_string();
         assert!(
             error.contains("content of the training images (stored CRC-32 "),
             "{error}"

@@ -18,6 +18,7 @@ mod learning_rate;
 mod model;
 mod optimizer;
 mod plan;
+mod profile;
 mod session;
 mod supernet;
 mod trainer;
@@ -39,6 +40,7 @@ pub use plan::{
     Arena, BufferReuse, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions,
     StepDescription, StepTiming, network_params,
 };
+pub use profile::{MachineLimits, StepProfile};
 pub use supernet::{Supernet, SupernetConfig};
 pub use trainer::{Trainer, TrainerConfig, TrainerProgress, TrainerReport, TrainingPart};
 pub use weights::{WeightBytesError, WeightStore};

@@ -27,6 +27,7 @@ mod compile;
 mod describe;
 mod liveness;
 mod step;
+mod traffic;
 
 use std::time::Instant;
 

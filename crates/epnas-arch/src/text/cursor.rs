@@ -94,8 +94,8 @@ impl<'a> Cursor<'a> {
         self.take_while(|c| c.is_alphanumeric() || c == '_')
     }
 
-    /// The code or name of an operation. Any is read; the error of something else names those of `hint`.
-    pub(crate) fn op(&mut self, hint: &[Op]) -> Result<Op, ParseArchError> {
+    /// The code or name of an operation. Which of them a space has, the space says.
+    pub(crate) fn op(&mut self) -> Result<Op, ParseArchError> {
         let (at, word) = self.word();
         Op::parse(word).ok_or_else(|| {
             let found = if word.is_empty() {
@@ -103,7 +103,7 @@ impl<'a> Cursor<'a> {
             } else {
                 format!("{word:?}")
             };
-            let codes: Vec<&str> = hint.iter().copied().map(Op::code).collect();
+            let codes = Op::MICRO_WIDE.map(Op::code);
             let expected = codes.join(", ");
             self.error(
                 at,

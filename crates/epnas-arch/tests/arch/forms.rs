@@ -30,7 +30,7 @@ fn text_errors_point_at_the_character() {
         (
             "macro:c4.0",
             6,
-            "found \"c4\", expected an operation: one of mp, ap, c3, c5, d3, d5, or its full name",
+            "found \"c4\", expected an operation: one of mp, ap, c3, c5, d3, d5, id, d7, or its full name",
         ),
         (
             "micro:c4.-1+c3.-1",

@@ -120,8 +120,12 @@ fn presets(name: Option<&str>, format: Format) -> anyhow::Result<()> {
     match name {
         Some(name) => {
             let found = inputs::PRESETS.iter().find(|(preset, _)| *preset == name);
-            let (_, text) =
-                found.ok_or_else(|| usage(format_args!("no preset is called `{name}`")))?;
+            let (_, text) = found.ok_or_else(|| {
+                usage(format_args!(
+                    "no preset is called `{name}`; the presets are {}",
+                    inputs::preset_names()
+                ))
+            })?;
             output::print_source(format, "preset", name, text)
         }
         None => {

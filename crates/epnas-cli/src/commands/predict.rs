@@ -38,7 +38,7 @@ pub(crate) struct PredictArgs {
         long,
         value_name = "K",
         default_value_t = 3,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000)
     )]
     top: usize,
 }

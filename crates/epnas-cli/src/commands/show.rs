@@ -1,13 +1,15 @@
 //! `epnas show`: what an architecture is, as text, JSON, genotype or a drawing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Network, NetworkConfig, Shape, Space, genotype};
 use epnas_report::{Part, dot, parts, text};
 use epnas_search::{Config, RunFolder, run_images};
-use epnas_supernet::MODEL_FILE;
+use epnas_supernet::{MODEL_FILE, StepProfile, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::{Global, SettingsArgs};
@@ -31,6 +33,7 @@ use crate::output;
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --channels 200
 ///   epnas show runs/demo --format dot | dot -Tsvg > best.svg
 ///   epnas show micro:c3.-2+mp.-1/d5.-1+id.0 --format genotype
+///   epnas show macro:c3.0/c5.1/d3.1+2 --plan --threads 1
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ShowArgs {
@@ -41,6 +44,16 @@ pub(crate) struct ShowArgs {
     /// How to show it [default: text, or json with --json].
     #[arg(short, long, value_enum)]
     format: Option<ShowFormat>,
+
+    /// Train the network on noise for a few seconds and print the plan of a training step: every operator with the
+    /// bytes it moves, its multiply-accumulates, its time, and how near that is to what this machine can do.
+    #[arg(long, conflicts_with = "format")]
+    plan: bool,
+
+    /// Images in a batch, for --plan [default: `training.batch`, 64].
+    #[arg(long, value_name = "N", requires = "plan",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    batch: Option<usize>,
 
     /// Channels [default: `network.channels`, 24].
     #[arg(long, value_name = "N")]
@@ -66,6 +79,9 @@ pub(crate) struct ShowArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 }
+
+/// How long `--plan` trains.
+const MEASURED: Duration = Duration::from_secs(4);
 
 /// A form of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -108,7 +124,13 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
             ))),
         };
     }
+    let recipe = place.recipe.clone();
     let network = build(args, &arch, place)?;
+    if args.plan {
+        let batch = args.batch.unwrap_or(recipe.batch);
+        let profile = StepProfile::measure(&network, batch, &recipe, MEASURED)?;
+        return output::print_as(global.format(), &profile, ToString::to_string);
+    }
     match format {
         ShowFormat::Text | ShowFormat::Genotype => {
             print_source("text", &text::describe(&arch, &network))
@@ -157,6 +179,8 @@ struct Place {
     classes: usize,
     /// Layers of a full-length macro network, if the architecture may be shorter.
     layers: Option<usize>,
+    /// How children are trained.
+    recipe: TrainConfig,
 }
 
 impl Place {
@@ -170,6 +194,7 @@ impl Place {
                 Space::Macro(space) => Some(space.layers),
                 Space::Micro(_) => None,
             },
+            recipe: config.training.recipe.clone(),
         }
     }
 
@@ -191,6 +216,7 @@ impl Place {
                 input: model.network().input,
                 classes: info.classes.len(),
                 layers: Some(info.space_len),
+                recipe: TrainConfig::fast(),
             }));
         }
         let Some(config) = inputs::run_config(dir)? else {

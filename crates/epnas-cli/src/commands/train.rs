@@ -110,7 +110,12 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     } else {
         (Which::Found, folder.train(), folder.model())
     };
-    if args.random && Best::read(&folder.best()).or_usage()?.random.is_none() {
+    if args.random
+        && Best::read(&folder.best())
+            .map_err(failure::of_search)?
+            .random
+            .is_none()
+    {
         return Err(usage(format_args!(
             "{} has no random baseline; search with baseline.kind = \"random\"",
             run.display()

@@ -10,7 +10,7 @@ use crate::budget::TimeBudget;
 use crate::driver::elapsed_seconds;
 use crate::error::SearchError;
 use crate::history::{History, Status, read_history};
-use crate::observer::{Event, Observer, Phase};
+use crate::observer::{Event, Observer, Phase, Total};
 use crate::run::{Run, RunFolder};
 use crate::select::{Candidate, Selection, SelectionRecord, Shortlist, read_selection, shortlist};
 use crate::settings::SettingsError;
@@ -182,7 +182,7 @@ impl Session {
         let mut evaluator = self.supernet(&network, &recipe, 0)?;
         observer.event(Event::Phase {
             phase: Phase::Selection,
-            total: Some(candidates.len() as u64),
+            total: Total::Pieces(candidates.len() as u64),
         });
         let used = used + selection_seconds(folder)?;
         let mut stop = |seconds: f64| {

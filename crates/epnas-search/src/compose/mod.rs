@@ -29,7 +29,7 @@ use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind};
 use crate::driver::{Driver, Ended, Outcome, elapsed_seconds};
 use crate::error::SearchError;
 use crate::history::History;
-use crate::observer::{Event, Observer, Phase};
+use crate::observer::{Event, Observer, Phase, Total};
 use crate::progressive::Progressive;
 use crate::random::{RandomBudget, RandomSearch};
 use crate::run::{Run, RunFolder, Start};
@@ -256,7 +256,7 @@ impl Session {
         let total = Schedule::new(space, search).children();
         observer.event(Event::Phase {
             phase: Phase::Search,
-            total: Some(total),
+            total: Total::Pieces(total),
         });
         let others = elapsed_seconds(&folder.random())? + selection_seconds(folder)?;
         let mut stop = |history: &History, seconds: f64| {
@@ -303,7 +303,7 @@ impl Session {
         let mut strategy = RandomSearch::new(self.config.space.clone(), equal, seed);
         observer.event(Event::Phase {
             phase: Phase::Baseline,
-            total: None,
+            total: equal.total(),
         });
         let before = search.seconds + selection_seconds(folder)?;
         let reserve = budget.map_or(0.0, |budget| {

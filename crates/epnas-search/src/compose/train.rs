@@ -11,12 +11,12 @@ use epnas_supernet::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ModelImages, Session};
+use super::{Fingerprint, ModelImages, Session};
 use crate::best::Best;
 use crate::config::TrainOn;
 use crate::disk;
 use crate::error::SearchError;
-use crate::observer::{Event, Observer, Phase};
+use crate::observer::{Event, Observer, Phase, Total};
 use crate::run::{Run, RunError, Start};
 
 /// Whose architecture is trained.
@@ -66,6 +66,7 @@ impl Session {
     ) -> Result<TrainReport, SearchError> {
         let run = Run::open(dir)?;
         let folder = run.folder();
+        self.same_images(folder, Fingerprint::Compare)?;
         let best = Best::read(&folder.best())?;
         let (arch, work, model) = match which {
             Which::Found => (best.architecture, folder.train(), folder.model()),
@@ -121,7 +122,7 @@ impl Session {
         let epochs = config.training.epochs;
         observer.event(Event::Phase {
             phase: Phase::Training,
-            total: Some(epochs as u64),
+            total: Total::Pieces(epochs as u64),
         });
         let mut trainer = match disk::read_if_present(&checkpoint)? {
             Some(bytes) => {
@@ -133,6 +134,7 @@ impl Session {
                 })?;
                 observer.event(Event::Resumed {
                     done: trainer.epoch() as u64,
+                    training_macs: 0,
                     seconds: seconds(trainer.reports()),
                 });
                 trainer

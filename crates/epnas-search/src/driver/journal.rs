@@ -62,6 +62,7 @@ impl Journal {
         self.before = loaded.seconds;
         observer.event(Event::Resumed {
             done: loaded.children as u64,
+            training_macs: self.history.training_macs(),
             seconds: loaded.seconds,
         });
         Ok(())

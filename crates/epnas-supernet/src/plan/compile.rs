@@ -15,6 +15,7 @@ use super::{
     buffers::{Assignment, assign},
     liveness::Liveness,
     step::{Backward, Forward, Statistics},
+    traffic::Traffic,
 };
 use crate::{error::SupernetError, weights::WeightStore};
 
@@ -173,12 +174,15 @@ impl<'a> Compiler<'a> {
         let labels = Tensor::zeros(self.batch, DType::U32, &self.device)?;
         let training = self.options.mode == Mode::Train;
         let mut steps = self.steps;
+        for (step, operator) in steps.iter_mut().zip(&self.forward) {
+            step.bytes = Traffic::of_forward(operator);
+        }
         steps.push(StepDescription {
             phase: Phase::Loss,
             label: "loss".to_owned(),
             operator: "softmax cross-entropy".to_owned(),
             shape: vec![self.batch, self.classes],
-            bytes: 4 * (self.batch * self.classes) as u64,
+            bytes: 4 * (self.batch * self.classes) as u64 * if training { 2 } else { 1 },
             buffer: None,
             macs: 0,
         });
@@ -347,7 +351,7 @@ impl<'a> Compiler<'a> {
             phase,
             label: self.nodes[node].label.clone(),
             operator: label::operator(&self.nodes[node]),
-            bytes: 4 * shape.iter().product::<usize>() as u64,
+            bytes: 0,
             shape,
             buffer,
             macs: macs * self.batch as u64,

@@ -37,7 +37,7 @@ pub struct StepDescription {
     pub operator: String,
     /// Shape of the node's output, batch included.
     pub shape: Vec<usize>,
-    /// Size of the node's output in bytes.
+    /// Bytes that the step has to move: every tensor of activations, gradients and weights that it reads or writes, once.
     pub bytes: u64,
     /// Which shared buffer holds the output (forward) or its gradient (backward), if one does.
     pub buffer: Option<usize>,
@@ -119,14 +119,9 @@ fn mebibytes(bytes: u64) -> f64 {
 /// Time spent in one step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTiming {
-    /// Its part of the training step.
-    pub phase: Phase,
-    /// The node's label.
-    pub label: String,
-    /// The operator.
-    pub operator: String,
-    /// Multiply-accumulates of one call.
-    pub macs: u64,
+    /// The step.
+    #[serde(flatten)]
+    pub step: StepDescription,
     /// Calls since profiling began.
     pub calls: u64,
     /// Wall-clock time of all calls, in seconds.
@@ -136,25 +131,14 @@ pub struct StepTiming {
 impl StepTiming {
     pub(super) fn new(step: &StepDescription) -> StepTiming {
         StepTiming {
-            phase: step.phase,
-            label: step.label.clone(),
-            operator: step.operator.clone(),
-            macs: step.macs,
+            step: step.clone(),
             calls: 0,
             seconds: 0.0,
         }
     }
 
-    /// Mean time of a call, in milliseconds.
-    pub fn milliseconds(&self) -> f64 {
-        1e3 * self.seconds / self.calls.max(1) as f64
-    }
-
-    /// Floating-point operations a second, in billions (two for a multiply-accumulate).
-    pub fn gflops(&self) -> f64 {
-        match self.seconds > 0.0 {
-            true => 2e-9 * self.macs as f64 * self.calls as f64 / self.seconds,
-            false => 0.0,
-        }
+    /// Mean time of a call, in seconds; 0 before the first.
+    pub fn mean(&self) -> f64 {
+        self.seconds / self.calls.max(1) as f64
     }
 }

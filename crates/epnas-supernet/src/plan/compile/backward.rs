@@ -6,7 +6,7 @@ use epnas_ops::{AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, Max
 use super::{Compiler, label::forward_macs};
 use crate::{
     error::SupernetError,
-    plan::{Phase, liveness::GradientFlow, step::Backward},
+    plan::{Phase, StepDescription, liveness::GradientFlow, step::Backward, traffic::Traffic},
 };
 
 impl Compiler<'_> {
@@ -128,13 +128,16 @@ impl Compiler<'_> {
                 }
             }
         };
+        let bytes = Traffic::of_backward(&step);
         self.backward.push(step);
         let buffer = self.liveness.gradient[node].map(|value| self.slots[value]);
         // Each source of a convolution costs its weight gradient and, if wanted, its input gradient.
         let macs = forward_macs(entry) * (entry.inputs.len() + written) as u64
             / entry.inputs.len().max(1) as u64;
-        let step = self.describe(node, Phase::Backward, buffer, macs);
-        self.backward_steps.push(step);
+        self.backward_steps.push(StepDescription {
+            bytes,
+            ..self.describe(node, Phase::Backward, buffer, macs)
+        });
         Ok(())
     }
 

@@ -12,8 +12,9 @@ use std::hint::black_box;
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use epnas_ops::{
-    Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
-    Head, MaxPool2d, Running, Sgd, Slot, SoftmaxCrossEntropy, accumulate, sum,
+    Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, ConvGradient, DepthwiseConv2d,
+    FactorizedConv, Head, MaxPool2d, Running, SeparableConv2d, Sgd, Slot, SoftmaxCrossEntropy,
+    Target, accumulate, sum,
 };
 
 const BATCH: usize = 64;
@@ -131,6 +132,73 @@ fn depthwise(c: &mut Criterion) {
             &format!("{name}/backward_weight"),
             moved,
             || op.backward_weight(&x, &y, &dw),
+        );
+    }
+}
+
+/// Depthwise and pointwise as one step, and as the two that it stands for.
+fn separable(c: &mut Criterion) {
+    let mut group = c.benchmark_group("separable");
+    for kernel in [3, 5] {
+        let op = SeparableConv2d { kernel, stride: 1 };
+        let (first, second) = (
+            DepthwiseConv2d { kernel, stride: 1 },
+            Conv2d {
+                kernel: 1,
+                stride: 1,
+            },
+        );
+        let [x, y, dx, between, dbetween] = [(); 5].map(|()| image(SIZE, CHANNELS));
+        let weights = [
+            &random(&[kernel, kernel, CHANNELS]),
+            &random(&[1, 1, CHANNELS, CHANNELS]),
+        ];
+        let [depthwise, pointwise] = weights.map(|w| random(w.dims()));
+        let (source, dy) = ((&x).into(), (&y).into());
+        let target = Target::new(&dx, Accumulate::Overwrite);
+        let moved = bytes(&[&x, &y]);
+        measure(
+            &mut group,
+            &format!("{kernel}x{kernel}/one/forward"),
+            moved.clone(),
+            || op.forward_fused(&source, weights, (&y).into()),
+        );
+        measure(
+            &mut group,
+            &format!("{kernel}x{kernel}/two/forward"),
+            moved.clone(),
+            || {
+                first.forward(&x, weights[0], &between)?;
+                second.forward(&[(&between, weights[1])], &y)
+            },
+        );
+        measure(
+            &mut group,
+            &format!("{kernel}x{kernel}/one/backward"),
+            moved.clone(),
+            || op.backward_fused(&dy, &source, weights, [&depthwise, &pointwise], &target),
+        );
+        let inner = Target::new(&dbetween, Accumulate::Overwrite);
+        let dense = ConvGradient {
+            x: (&between).into(),
+            w: weights[1].clone(),
+            dw: Some(pointwise.clone()),
+            dx: Some(inner),
+        };
+        measure(
+            &mut group,
+            &format!("{kernel}x{kernel}/two/backward"),
+            moved,
+            || {
+                second.backward_fused(&dy, std::slice::from_ref(&dense))?;
+                first.backward_fused(
+                    &(&dbetween).into(),
+                    &source,
+                    weights[0],
+                    &depthwise,
+                    Some(&target),
+                )
+            },
         );
     }
 }
@@ -286,5 +354,13 @@ fn others(c: &mut Criterion) {
     });
 }
 
-criterion::criterion_group!(benches, convolutions, depthwise, batch_norm, pools, others);
+criterion::criterion_group!(
+    benches,
+    convolutions,
+    depthwise,
+    separable,
+    batch_norm,
+    pools,
+    others
+);
 criterion::criterion_main!(benches);

@@ -10,6 +10,7 @@
 //! | dense convolution, also over several sources | [`Conv2d`] |
 //! | stride-2 halving by two shifted 1x1 | [`FactorizedConv`] |
 //! | depthwise convolution | [`DepthwiseConv2d`] |
+//! | depthwise, then 1x1, in one | [`SeparableConv2d`] |
 //! | batch normalization, with ReLU fused | [`BatchNorm`] |
 //! | 3x3 pooling | [`MaxPool2d`], [`AvgPool2d`] |
 //! | sums and copies | [`sum`], [`accumulate`] |
@@ -40,6 +41,7 @@ mod operand;
 mod optimizer;
 mod pool;
 mod scratch;
+mod separable;
 mod shape;
 mod simd;
 mod storage;
@@ -56,4 +58,5 @@ pub use loss::{LossReport, SoftmaxCrossEntropy};
 pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
 pub use optimizer::{Adam, Nesterov, Sgd, Slot};
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use separable::SeparableConv2d;
 pub use simd::{SimdLevel, simd_level};

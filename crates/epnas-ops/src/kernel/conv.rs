@@ -57,7 +57,7 @@ impl Geometry {
     }
 
     /// An output image with `border`.
-    fn outputs(&self, border: usize) -> Frame {
+    pub(super) fn outputs(&self, border: usize) -> Frame {
         Frame {
             extent: self.extent(self.ho(), self.wo(), self.co),
             border: Border::all(border),
@@ -73,30 +73,28 @@ pub(crate) struct Source<'a> {
     pub(crate) ci: usize,
 }
 
-/// `y = sum over sources of conv(x, w)`.
-pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &mut Finish) {
+/// The convolution of sources with so many channels each. The rows of weights are those of all sources in turn; the
+/// weight tensor of a source is a matrix of `kernel kernel ci` rows already.
+pub(super) fn forward_correlation(g: &Geometry, channels: &[usize]) -> Correlation {
     let k = g.kernel;
-    let mut inputs = Vec::with_capacity(sources.len());
-    let mut taps = Vec::with_capacity(sources.len() * k);
-    // First row of weights of every source: its weight tensor is a matrix of k k ci rows already.
-    let mut firsts = Vec::with_capacity(sources.len());
+    let mut inputs = Vec::with_capacity(channels.len());
+    let mut taps = Vec::with_capacity(channels.len() * k);
     let mut weight_rows = 0;
-    for (index, source) in sources.iter().enumerate() {
-        inputs.push(g.input(source.ci));
-        firsts.push(weight_rows);
+    for (index, &ci) in channels.iter().enumerate() {
+        inputs.push(g.input(ci));
         for row in 0..k {
             taps.push(Tap {
                 input: index,
                 row,
                 column: 0,
                 channel: 0,
-                len: k * source.ci,
+                len: k * ci,
                 weights: weight_rows,
             });
-            weight_rows += k * source.ci;
+            weight_rows += k * ci;
         }
     }
-    let correlation = Correlation {
+    Correlation {
         inputs,
         stride: g.stride,
         passes: vec![Pass {
@@ -106,7 +104,22 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &
         }],
         weight_rows,
         output: g.outputs(0).extent,
-    };
+    }
+}
+
+/// `y = sum over sources of conv(x, w)`.
+pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &mut Finish) {
+    let channels: Vec<usize> = sources.iter().map(|source| source.ci).collect();
+    let correlation = forward_correlation(g, &channels);
+    // First row of weights of every source.
+    let firsts: Vec<usize> = channels
+        .iter()
+        .scan(0, |next, ci| {
+            let first = *next;
+            *next += g.kernel * g.kernel * ci;
+            Some(first)
+        })
+        .collect();
     let images: Vec<Images> = sources.iter().map(|source| source.x).collect();
     let weights = |row: usize, first: usize, out: &mut [f32]| {
         let index = firsts.partition_point(|&start| start <= row) - 1;
@@ -174,7 +187,7 @@ pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<(usize, Wanted<1>)
     });
 }
 
-fn weight_gradient(g: &Geometry, ci: usize, dy: Frame) -> WeightGradient {
+pub(super) fn weight_gradient(g: &Geometry, ci: usize, dy: Frame) -> WeightGradient {
     let tap = |row| WeightTap {
         row,
         column: 0,
@@ -234,14 +247,14 @@ impl backward::Branch for Branch<'_> {
 ///
 /// `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps `u` for which the division is exact: with
 /// stride 2 those of one parity, so even and odd rows and columns are passes of their own.
-struct InputCorrelation {
-    correlation: Correlation,
+pub(super) struct InputCorrelation {
+    pub(super) correlation: Correlation,
     /// Tap `u k + v` of every `co` rows of the weights.
     order: Vec<usize>,
 }
 
 impl InputCorrelation {
-    fn new(g: &Geometry, ci: usize, dy: Frame) -> Self {
+    pub(super) fn new(g: &Geometry, ci: usize, dy: Frame) -> Self {
         let (k, s, pad, border) = (g.kernel, g.stride, g.kernel / 2, dy.border.top);
         let mut order = Vec::with_capacity(k * k);
         let mut passes = Vec::with_capacity(s * s);
@@ -284,7 +297,7 @@ impl InputCorrelation {
         InputCorrelation { correlation, order }
     }
 
-    fn prepare<'a>(
+    pub(super) fn prepare<'a>(
         &'a self,
         g: &Geometry,
         ci: usize,

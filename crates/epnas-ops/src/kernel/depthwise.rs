@@ -27,7 +27,7 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     /// An input image, with the border that the taps reach into.
-    fn input(&self) -> Frame {
+    pub(super) fn input(&self) -> Frame {
         Frame {
             extent: Extent {
                 h: self.h,
@@ -44,7 +44,7 @@ impl Geometry {
         [self.n, h, w, c]
     }
 
-    fn output(&self) -> Extent {
+    pub(super) fn output(&self) -> Extent {
         Extent {
             h: self.h.div_ceil(self.stride),
             w: self.w.div_ceil(self.stride),
@@ -53,7 +53,7 @@ impl Geometry {
     }
 
     /// The gradient of an output image, with the border that the taps of its inputs reach into.
-    fn gradient(&self) -> Frame {
+    pub(super) fn gradient(&self) -> Frame {
         Frame {
             extent: self.output(),
             border: Border::all((self.kernel / 2).div_ceil(self.stride)),
@@ -98,7 +98,7 @@ fn tap_rows(taps: &[Tap], first: usize, outer: Extent) -> Vec<TapRow> {
 }
 
 /// What slides over what. All images are read as whole vectors of channels.
-struct Sliding {
+pub(super) struct Sliding {
     from: Frame,
     /// Distance in the input of neighboring lattice points.
     stride: usize,
@@ -107,7 +107,7 @@ struct Sliding {
 }
 
 /// A sliding with its weights laid out.
-struct Prepared<'a> {
+pub(super) struct Prepared<'a> {
     of: &'a Sliding,
     /// Bordered extent of the input, whole vectors.
     outer: Extent,
@@ -118,12 +118,12 @@ struct Prepared<'a> {
 
 impl Sliding {
     /// Floats that [`Sliding::prepare`] lays the weights out in.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let taps = self.lattices.iter().map(|lattice| lattice.taps.len());
         taps.sum::<usize>() * whole_vectors(self.to.c)
     }
 
-    fn prepare<'a>(&'a self, w: &[f32], room: &'a mut [f32]) -> Prepared<'a> {
+    pub(super) fn prepare<'a>(&'a self, w: &[f32], room: &'a mut [f32]) -> Prepared<'a> {
         let c = self.to.c;
         let lanes = whole_vectors(c);
         let outer = self.from.outer().widened(lanes);
@@ -148,7 +148,7 @@ impl Sliding {
 
 impl Prepared<'_> {
     /// Fills the lattices of one image from one image with its border.
-    fn image(&self, x: &[f32], acc: Accumulate, to: &mut [f32]) {
+    pub(super) fn image(&self, x: &[f32], acc: Accumulate, to: &mut [f32]) {
         for (lattice, taps) in self.of.lattices.iter().zip(&self.taps) {
             self.fill(lattice, taps, x, acc, to);
         }
@@ -199,7 +199,7 @@ pub(crate) fn forward(g: &Geometry, x: Images, w: &[f32], y: &mut [f32], finish:
     });
 }
 
-fn forward_sliding(g: &Geometry) -> Sliding {
+pub(super) fn forward_sliding(g: &Geometry) -> Sliding {
     let k = g.kernel;
     let tap = |weight| Tap {
         row: weight / k,
@@ -220,7 +220,7 @@ fn forward_sliding(g: &Geometry) -> Sliding {
 
 /// The gradient with respect to the input: `dx[i] = sum over u of dy[(i + k/2 - u) / s] w[u]` over the taps for
 /// which the division is exact; with stride 2 each parity of the pixel has its own.
-fn backward_sliding(g: &Geometry) -> Sliding {
+pub(super) fn backward_sliding(g: &Geometry) -> Sliding {
     let (k, s, pad) = (g.kernel, g.stride, g.kernel / 2);
     let border = g.gradient().border.top;
     // Exact taps of a parity and the (bordered) outputs they lead to, ascending.
@@ -255,6 +255,33 @@ fn backward_sliding(g: &Geometry) -> Sliding {
     }
 }
 
+/// Floats of the gradient of the weights, in whole vectors.
+pub(super) fn sums_len(g: &Geometry) -> usize {
+    g.kernel * g.kernel * whole_vectors(g.c)
+}
+
+/// Takes the gradient of the weights out of whole vectors.
+pub(super) fn unpack(g: &Geometry, sums: &[f32], dw: &mut [f32]) {
+    let lanes = whole_vectors(g.c);
+    for (dw, sums) in dw.chunks_exact_mut(g.c).zip(sums.chunks_exact(lanes)) {
+        dw.copy_from_slice(&sums[..g.c]);
+    }
+}
+
+/// Adds the gradient of the weights for one image, or writes it. Both images have borders and whole vectors.
+pub(super) fn sum_weights(g: &Geometry, x: &[f32], dy: &[f32], start: Start, sums: &mut [f32]) {
+    if start == Start::Zero {
+        sums.fill(0.0);
+    }
+    let outer = g.input().outer().widened(whole_vectors(g.c));
+    dispatch(Sums::new(
+        (x, outer),
+        (dy, g.gradient()),
+        (g.kernel, g.stride),
+        sums,
+    ));
+}
+
 /// Gradients with respect to input and weights.
 pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<1>) {
     let (w, input) = wanted.input.unzip();
@@ -274,10 +301,7 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<1>) {
         };
         backward::run(outputs, &[branch], vec![input], |_, sums| {
             if let Some([dw]) = &mut dw {
-                let lanes = whole_vectors(g.c);
-                for (dw, sums) in dw.chunks_exact_mut(g.c).zip(sums.chunks_exact(lanes)) {
-                    dw.copy_from_slice(&sums[..g.c]);
-                }
+                unpack(g, sums, dw);
             }
         });
     });
@@ -292,7 +316,7 @@ struct Branch<'a> {
 impl backward::Branch for Branch<'_> {
     fn sums_len(&self) -> usize {
         match self.x {
-            Some(_) => self.g.kernel * self.g.kernel * whole_vectors(self.g.c),
+            Some(_) => sums_len(self.g),
             None => 0,
         }
     }
@@ -307,18 +331,10 @@ impl backward::Branch for Branch<'_> {
     ) {
         let (g, lanes) = (self.g, whole_vectors(self.g.c));
         if let Some(x) = self.x {
-            if start == Start::Zero {
-                sums.fill(0.0);
-            }
             let Frame { extent, border } = g.input();
             scratch::with(x.room(extent, border, lanes), |room| {
                 let x = x.read(n, extent, border, lanes, room);
-                dispatch(Sums::new(
-                    (x, g.input().outer().widened(lanes)),
-                    (dy.wide, g.gradient()),
-                    (g.kernel, g.stride),
-                    sums,
-                ));
+                sum_weights(g, x, dy.wide, start, sums);
             });
         }
         if let (Some(input), Some((dx, acc))) = (&self.input, dx) {

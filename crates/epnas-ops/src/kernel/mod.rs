@@ -21,6 +21,7 @@ mod packed;
 pub(crate) mod padded;
 pub(crate) mod peak;
 pub(crate) mod pool;
+pub(crate) mod separable;
 pub(crate) mod statistics;
 mod weight_gradient;
 mod window;

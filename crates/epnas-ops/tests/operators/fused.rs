@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Activation, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Output, Running,
-    Target, sum,
+    SeparableConv2d, Target, sum,
 };
 
 use crate::harness::{Case, blank, floats, tensor};
@@ -127,13 +127,14 @@ fn same(what: &str, case: &Case, found: &Tensor, expected: &Tensor) {
 enum Op {
     Conv(usize, usize),
     Depthwise(usize, usize),
+    Separable(usize, usize),
     Factorized,
 }
 
 impl Op {
     fn stride(self) -> usize {
         match self {
-            Op::Conv(_, stride) | Op::Depthwise(_, stride) => stride,
+            Op::Conv(_, stride) | Op::Depthwise(_, stride) | Op::Separable(_, stride) => stride,
             Op::Factorized => 2,
         }
     }
@@ -142,6 +143,7 @@ impl Op {
         let shapes = match self {
             Op::Conv(k, _) => vec![vec![k, k, ci, co]],
             Op::Depthwise(k, _) => vec![vec![k, k, ci]],
+            Op::Separable(k, _) => vec![vec![k, k, ci], vec![1, 1, ci, co]],
             Op::Factorized => vec![vec![1, 1, ci, co.div_ceil(2)], vec![1, 1, ci, co / 2]],
         };
         let random = |shape: &Vec<usize>| tensor(&case.numbers(shape.iter().product()), shape);
@@ -155,6 +157,9 @@ impl Op {
             }
             Op::Depthwise(kernel, stride) => {
                 DepthwiseConv2d { kernel, stride }.forward_fused(x, &w[0], output)
+            }
+            Op::Separable(kernel, stride) => {
+                SeparableConv2d { kernel, stride }.forward_fused(x, [&w[0], &w[1]], output)
             }
             Op::Factorized => FactorizedConv.forward_fused(x, [&w[0], &w[1]], output),
         }
@@ -175,6 +180,13 @@ impl Op {
             Op::Depthwise(kernel, stride) => {
                 DepthwiseConv2d { kernel, stride }.backward_fused(dy, x, &w[0], &dw[0], Some(dx))
             }
+            Op::Separable(kernel, stride) => SeparableConv2d { kernel, stride }.backward_fused(
+                dy,
+                x,
+                [&w[0], &w[1]],
+                [&dw[0], &dw[1]],
+                dx,
+            ),
             Op::Factorized => {
                 FactorizedConv.backward_fused(dy, x, [&w[0], &w[1]], [&dw[0], &dw[1]], Some(dx))
             }
@@ -195,13 +207,16 @@ fn products_between_batch_norms() {
         Op::Depthwise(3, 1),
         Op::Depthwise(5, 2),
         Op::Depthwise(7, 1),
+        Op::Separable(3, 1),
+        Op::Separable(5, 2),
+        Op::Separable(7, 1),
         Op::Factorized,
     ] {
         for [n, h, w] in SIZES {
             let ci = case.pick(&CHANNELS);
             let co = match op {
                 Op::Depthwise(..) => ci,
-                Op::Conv(..) => case.pick(&CHANNELS),
+                Op::Conv(..) | Op::Separable(..) => case.pick(&CHANNELS),
                 Op::Factorized => case.pick(&[2, 5, 8, 24]),
             };
             check(op, [n, h, w, ci], co, &mut case);

@@ -15,3 +15,4 @@ mod linear_operators;
 mod max_pool;
 mod optimizers;
 mod reproducible;
+mod separable;

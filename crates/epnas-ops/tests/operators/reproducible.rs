@@ -6,8 +6,8 @@ use std::process::Command;
 use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
-    Head, MaxPool2d, Running, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, accumulate, simd_level,
-    sum,
+    Head, MaxPool2d, Running, SeparableConv2d, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, Target,
+    accumulate, simd_level, sum,
 };
 
 use crate::bilinear::Images;
@@ -58,6 +58,27 @@ fn everything(case: &mut Case, channels: usize) -> Results {
         op.backward_weight(&x, &y, &dw).unwrap();
         keep(&name("dx"), &dx);
         keep(&name("dw"), &dw);
+        let name = |part: &str| format!("separable{kernel}s{stride}.{part}");
+        let op = SeparableConv2d { kernel, stride };
+        let weights = [&w, &random(&[1, 1, c, 24])];
+        let y = blank(&images.strided(stride, 24).shape());
+        op.forward_fused(&(&x).into(), weights, (&y).into())
+            .unwrap();
+        keep(&name("y"), &y);
+        let (dx, dweights) = (random(&shape), weights.map(|w| blank(w.dims())));
+        let [depthwise, pointwise] = &dweights;
+        let target = Target::new(&dx, acc);
+        op.backward_fused(
+            &(&y).into(),
+            &(&x).into(),
+            weights,
+            [depthwise, pointwise],
+            &target,
+        )
+        .unwrap();
+        keep(&name("dx"), &dx);
+        keep(&name("depthwise"), depthwise);
+        keep(&name("pointwise"), pointwise);
     }
 
     let (w0, w1) = (random(&[1, 1, c, 7]), random(&[1, 1, c, 6]));

@@ -339,6 +339,15 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// Multiply-accumulates of a node's forward step for one image.
+    fn forward_macs(&self, node: NodeId) -> u64 {
+        let taken_along = self.liveness.separable.get(&node);
+        let nodes = std::iter::once(&node).chain(taken_along);
+        nodes
+            .map(|node| label::forward_macs(&self.nodes[*node]))
+            .sum()
+    }
+
     fn describe(
         &self,
         node: NodeId,
@@ -350,7 +359,13 @@ impl<'a> Compiler<'a> {
         StepDescription {
             phase,
             label: self.nodes[node].label.clone(),
-            operator: label::operator(&self.nodes[node]),
+            operator: match self.liveness.separable.get(&node) {
+                Some(depthwise) => {
+                    let depthwise = label::operator(&self.nodes[*depthwise]);
+                    format!("{depthwise}, {}", label::operator(&self.nodes[node]))
+                }
+                None => label::operator(&self.nodes[node]),
+            },
             bytes: 0,
             shape,
             buffer,

@@ -3,10 +3,13 @@
 //!
 //! A batch norm is no step: the convolution before it takes its statistics, and whatever reads its result applies it.
 //! So it has no activation of its own, and the gradient of its result is all that its convolution needs.
+//!
+//! A depthwise convolution that only a pointwise one reads is no step either: the two are one, and what lies between
+//! them is no value.
 
 use std::collections::BTreeMap;
 
-use epnas_arch::{Network, NodeId, NodeKind};
+use epnas_arch::{Network, Node, NodeId, NodeKind};
 use epnas_ops::Accumulate;
 
 use super::{Mode, buffers::Span};
@@ -33,6 +36,8 @@ pub(super) struct Liveness {
     pub(super) activation: Vec<Option<usize>>,
     /// For every node, the number of its gradient among the values.
     pub(super) gradient: Vec<Option<usize>>,
+    /// For every pointwise convolution that takes along the depthwise one before it, that one.
+    pub(super) separable: BTreeMap<NodeId, NodeId>,
     /// The lifetime of every value.
     pub(super) spans: Vec<Span>,
     /// For a node and the place of one of its inputs, the batch norms whose result has the gradient that this node
@@ -69,8 +74,10 @@ impl Liveness {
                 consumers[*input] += 1;
             }
         }
+        let separable = separable(network, &consumers);
         for (node, entry) in nodes.iter().enumerate() {
             match entry.kind {
+                _ if is_taken_along(&separable, node) => continue,
                 NodeKind::Input | NodeKind::Head { .. } => {}
                 // What is read is the convolution's result.
                 NodeKind::BatchNorm { .. } => match *entry.inputs.as_slice() {
@@ -92,7 +99,7 @@ impl Liveness {
                     });
                 }
             }
-            for input in &entry.inputs {
+            for input in inputs(nodes, &separable, node) {
                 if let Some(value) = activation[*input] {
                     let span: &mut Span = &mut spans[value];
                     span.last = span.last.max(match (mode, &entry.kind) {
@@ -108,6 +115,7 @@ impl Liveness {
             flow: Vec::new(),
             activation,
             gradient: vec![None; nodes.len()],
+            separable,
             spans,
             sums: BTreeMap::new(),
         };
@@ -135,8 +143,12 @@ impl Liveness {
         self.flow = vec![Vec::new(); nodes.len()];
         for (node, entry) in nodes.iter().enumerate().rev() {
             let is_head = matches!(entry.kind, NodeKind::Head { .. });
+            if is_taken_along(&self.separable, node) {
+                continue;
+            }
+            let inputs = inputs(nodes, &self.separable, node);
             if !trained[node] {
-                self.flow[node] = vec![GradientFlow::NotNeeded; entry.inputs.len()];
+                self.flow[node] = vec![GradientFlow::NotNeeded; inputs.len()];
                 continue;
             }
             let now = backward_time(node);
@@ -150,7 +162,7 @@ impl Liveness {
                     });
                 }
             }
-            for (place, input) in entry.inputs.iter().enumerate() {
+            for (place, input) in inputs.iter().enumerate() {
                 let flow = if !trained[*input] {
                     GradientFlow::NotNeeded
                 } else if matches!(entry.kind, NodeKind::BatchNorm { .. }) {
@@ -189,6 +201,54 @@ impl Liveness {
             }
         }
         Ok(())
+    }
+}
+
+/// The pointwise convolutions of one source that alone read a depthwise one, and that one.
+fn separable(network: &Network, consumers: &[usize]) -> BTreeMap<NodeId, NodeId> {
+    let reads_depthwise = |entry: &Node| match (&entry.kind, entry.inputs.as_slice()) {
+        (
+            NodeKind::Conv {
+                kernel: 1,
+                stride: 1,
+                weights,
+            },
+            &[input],
+        ) if weights.len() == 1 && consumers[input] == 1 => {
+            matches!(network.nodes[input].kind, NodeKind::Depthwise { .. }).then_some(input)
+        }
+        _ => None,
+    };
+    let nodes = network.nodes.iter().enumerate();
+    nodes
+        .filter_map(|(node, entry)| Some((node, reads_depthwise(entry)?)))
+        .collect()
+}
+
+/// Whether a depthwise convolution is part of the step of the pointwise one after it.
+fn is_taken_along(separable: &BTreeMap<NodeId, NodeId>, node: NodeId) -> bool {
+    separable.values().any(|depthwise| *depthwise == node)
+}
+
+/// What the step of a node reads.
+fn inputs<'a>(
+    nodes: &'a [Node],
+    separable: &BTreeMap<NodeId, NodeId>,
+    node: NodeId,
+) -> &'a [NodeId] {
+    let reader = separable.get(&node).copied().unwrap_or(node);
+    &nodes[reader].inputs
+}
+
+impl Liveness {
+    /// Whether a node has no step of its own because another's takes it along.
+    pub(super) fn is_taken_along(&self, node: NodeId) -> bool {
+        is_taken_along(&self.separable, node)
+    }
+
+    /// What the step of a node reads.
+    pub(super) fn inputs<'a>(&self, nodes: &'a [Node], node: NodeId) -> &'a [NodeId] {
+        inputs(nodes, &self.separable, node)
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use epnas_ops::{
     Accumulate, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, NormGradient, Operand, Output, Running,
-    Target, accumulate, sum,
+    SeparableConv2d, Target, accumulate, sum,
 };
 
 use crate::error::SupernetError;
@@ -69,6 +69,13 @@ pub(super) enum Forward {
         weight: Tensor,
         y: Produced,
     },
+    /// Depthwise, then pointwise.
+    Separable {
+        op: SeparableConv2d,
+        x: Operand,
+        weights: [Tensor; 2],
+        y: Produced,
+    },
     Factorized {
         x: Operand,
         weights: [Tensor; 2],
@@ -118,6 +125,15 @@ impl Forward {
             }
             Forward::Depthwise { op, x, weight, y } => {
                 op.forward_fused(x, weight, y.output(statistics, momentum))?;
+            }
+            Forward::Separable {
+                op,
+                x,
+                weights: [depthwise, pointwise],
+                y,
+            } => {
+                let y = y.output(statistics, momentum);
+                op.forward_fused(x, [depthwise, pointwise], y)?;
             }
             Forward::Factorized {
                 x,
@@ -169,6 +185,14 @@ pub(super) enum Backward {
         dweight: Tensor,
         dx: Option<Target>,
     },
+    Separable {
+        op: SeparableConv2d,
+        dy: Cotangent,
+        x: Operand,
+        weights: [Tensor; 2],
+        dweights: [Tensor; 2],
+        dx: Target,
+    },
     Factorized {
         dy: Cotangent,
         x: Operand,
@@ -216,6 +240,17 @@ impl Backward {
                 dweight,
                 dx,
             } => op.backward_fused(dy, x, weight, dweight, dx.as_ref())?,
+            Backward::Separable {
+                op,
+                dy,
+                x,
+                weights: [depthwise, pointwise],
+                dweights: [ddepthwise, dpointwise],
+                dx,
+            } => {
+                let weights = [depthwise, pointwise];
+                op.backward_fused(dy, x, weights, [ddepthwise, dpointwise], dx)?;
+            }
             Backward::Factorized {
                 dy,
                 x,

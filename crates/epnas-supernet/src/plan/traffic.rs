@@ -30,7 +30,7 @@ impl Traffic {
                 traffic.read(weight);
                 traffic.produced(y);
             }
-            Forward::Factorized { x, weights, y } => {
+            Forward::Separable { x, weights, y, .. } | Forward::Factorized { x, weights, y } => {
                 traffic.operand(x);
                 weights.iter().for_each(|weight| traffic.read(weight));
                 traffic.produced(y);
@@ -86,6 +86,20 @@ impl Traffic {
                 traffic.read(weight);
                 traffic.write(dweight);
                 dx.iter().for_each(|dx| traffic.target(dx));
+            }
+            Backward::Separable {
+                dy,
+                x,
+                weights,
+                dweights,
+                dx,
+                ..
+            } => {
+                traffic.cotangent(dy);
+                traffic.operand(x);
+                weights.iter().for_each(|weight| traffic.read(weight));
+                dweights.iter().for_each(|dweight| traffic.write(dweight));
+                traffic.target(dx);
             }
             Backward::Factorized {
                 dy,

@@ -1,9 +1,11 @@
 //! The backward step of every kind of node.
 
 use epnas_arch::{Node, NodeId, NodeKind, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, MaxPool2d, Target};
+use epnas_ops::{
+    AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, MaxPool2d, SeparableConv2d, Target,
+};
 
-use super::{Compiler, label::forward_macs};
+use super::{Compiler, inputs_error};
 use crate::{
     error::SupernetError,
     plan::{Phase, StepDescription, liveness::GradientFlow, step::Backward, traffic::Traffic},
@@ -34,6 +36,9 @@ impl Compiler<'_> {
         let written = targets.iter().flatten().count();
         let step = match &entry.kind {
             NodeKind::Input => return Ok(()),
+            NodeKind::Conv { .. } if self.liveness.separable.contains_key(&node) => {
+                self.separable_backward(node, targets.pop().flatten())?
+            }
             NodeKind::Conv { kernel, stride, .. } => {
                 let mut inputs = Vec::with_capacity(targets.len());
                 for (place, dx) in targets.into_iter().enumerate() {
@@ -132,13 +137,39 @@ impl Compiler<'_> {
         self.backward.push(step);
         let buffer = self.liveness.gradient[node].map(|value| self.slots[value]);
         // Each source of a convolution costs its weight gradient and, if wanted, its input gradient.
-        let macs = forward_macs(entry) * (entry.inputs.len() + written) as u64
+        let macs = self.forward_macs(node) * (entry.inputs.len() + written) as u64
             / entry.inputs.len().max(1) as u64;
         self.backward_steps.push(StepDescription {
             bytes,
             ..self.describe(node, Phase::Backward, buffer, macs)
         });
         Ok(())
+    }
+
+    /// The step of a pointwise convolution that takes the depthwise one before it along.
+    fn separable_backward(
+        &self,
+        node: NodeId,
+        target: Option<Target>,
+    ) -> Result<Backward, SupernetError> {
+        let entry = &self.nodes[node];
+        let depthwise = self.liveness.separable[&node];
+        let NodeKind::Depthwise { kernel, stride, .. } = self.nodes[depthwise].kind else {
+            return Err(inputs_error(entry, 1));
+        };
+        let [first, second] = [0, 1].map(|place| self.parameter(node, place));
+        let (first, second) = (first?, second?);
+        Ok(Backward::Separable {
+            op: SeparableConv2d { kernel, stride },
+            dy: self.cotangent(node)?,
+            x: self.only_input(depthwise)?,
+            weights: [first.value, second.value],
+            dweights: [first.gradient, second.gradient],
+            // The stem is a dense convolution, so there are trained weights before any other.
+            dx: target.ok_or_else(|| SupernetError::NoWeightsBefore {
+                node: entry.label.clone(),
+            })?,
+        })
     }
 
     /// Where the gradient of an input goes, with the batch norms whose sums are taken along.
@@ -149,7 +180,7 @@ impl Compiler<'_> {
         let norms = self.liveness.sums.get(&(node, place));
         let norms = norms.into_iter().flatten();
         Ok(Some(Target {
-            dx: self.gradient(self.nodes[node].inputs[place])?,
+            dx: self.gradient(self.liveness.inputs(self.nodes, node)[place])?,
             acc,
             norms: norms
                 .map(|norm| self.norm_gradient(*norm))

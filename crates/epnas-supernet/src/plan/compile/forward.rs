@@ -1,10 +1,10 @@
 //! The forward step of every kind of node.
 
 use candle_core::DType;
-use epnas_arch::{NodeId, NodeKind, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d, Norm};
+use epnas_arch::{NodeId, NodeKind, Param, PoolKind};
+use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d, Norm, SeparableConv2d};
 
-use super::{Compiler, batch_norm, inputs_error, label::forward_macs, output_shape};
+use super::{Compiler, batch_norm, inputs_error, output_shape};
 use crate::{
     error::SupernetError,
     plan::{
@@ -18,6 +18,9 @@ impl Compiler<'_> {
     pub(super) fn forward(&mut self, node: NodeId) -> Result<(), SupernetError> {
         let entry = &self.nodes[node];
         let training = self.options.mode == Mode::Train;
+        if self.liveness.is_taken_along(node) {
+            return Ok(());
+        }
         let step = match &entry.kind {
             NodeKind::Input => {
                 let input = self.allocate(output_shape(entry, self.batch), DType::F32)?;
@@ -29,6 +32,9 @@ impl Compiler<'_> {
                 stride,
                 weights,
             } => {
+                if let Some(&depthwise) = self.liveness.separable.get(&node) {
+                    return self.separable(node, depthwise, &weights[0]);
+                }
                 if weights.len() != entry.inputs.len() || weights.is_empty() {
                     return Err(inputs_error(entry, weights.len().max(1)));
                 }
@@ -163,13 +169,48 @@ impl Compiler<'_> {
                 }
             }
         };
+        self.push_forward(node, step);
+        Ok(())
+    }
+
+    fn push_forward(&mut self, node: NodeId, step: Forward) {
         self.kept[node].step = Some(self.forward.len());
         self.forward.push(step);
         let buffer = self.liveness.activation[node].map(|value| self.slots[value]);
-        let step = self.describe(node, Phase::Forward, buffer, forward_macs(entry));
+        let macs = self.forward_macs(node);
+        let step = self.describe(node, Phase::Forward, buffer, macs);
         self.steps.push(step);
+    }
+
+    /// The step of a pointwise convolution that takes the depthwise one before it along.
+    fn separable(
+        &mut self,
+        node: NodeId,
+        depthwise: NodeId,
+        pointwise: &Param,
+    ) -> Result<(), SupernetError> {
+        let NodeKind::Depthwise {
+            kernel,
+            stride,
+            weight,
+        } = &self.nodes[depthwise].kind
+        else {
+            return Err(inputs_error(&self.nodes[node], 1));
+        };
+        let op = SeparableConv2d {
+            kernel: *kernel,
+            stride: *stride,
+        };
+        let step = Forward::Separable {
+            op,
+            x: self.only_input(depthwise)?,
+            weights: [self.weight(node, weight)?, self.weight(node, pointwise)?],
+            y: self.produced(node)?,
+        };
+        self.push_forward(node, step);
         Ok(())
     }
+
     fn produced(&self, node: NodeId) -> Result<Produced, SupernetError> {
         Ok(Produced {
             y: self.activation(node)?,
@@ -188,6 +229,7 @@ impl Compiler<'_> {
         match &mut self.forward[index] {
             Forward::Conv { y, .. }
             | Forward::Depthwise { y, .. }
+            | Forward::Separable { y, .. }
             | Forward::Factorized { y, .. } => {
                 y.norm = Some(norm);
             }

@@ -341,6 +341,32 @@ fn descriptions_count_what_the_network_counts() {
     }
 }
 
+#[test]
+fn depthwise_and_pointwise_are_one_step_with_nothing_between() {
+    let network = build("macro:d3.0", 1, &tiny(), 8);
+    let plan = Plan::compile(&network, &mut WeightStore::new(1), BATCH, Mode::Train).unwrap();
+    let steps = &plan.describe().steps;
+    let of = |phase: Phase| {
+        let mut found = steps
+            .iter()
+            .filter(|step| step.phase == phase && step.operator.starts_with("depthwise"));
+        (found.next().unwrap(), found.count())
+    };
+    let ((forward, others), (backward, more)) = (of(Phase::Forward), of(Phase::Backward));
+    assert_eq!((others, more), (0, 0));
+    assert!(
+        forward.operator.contains("conv 1x1"),
+        "{}",
+        forward.operator
+    );
+    // Both gradients of both: twice the work.
+    assert_eq!(backward.macs, 2 * forward.macs);
+    // Input and output of the forward step and two small weights; the image between them is not there.
+    let c = tiny().channels;
+    let images = 2 * BATCH * 8 * 8 * c;
+    assert_eq!(forward.bytes, 4 * (images + 9 * c + c * c) as u64);
+}
+
 /// 12 layers on 32x32: without sharing, an inference plan would hold every activation at once.
 #[test]
 fn inference_of_a_deep_chain_needs_few_buffers() {

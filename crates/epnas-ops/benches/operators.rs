@@ -57,7 +57,7 @@ fn convolutions(c: &mut Criterion) {
         ("conv3x3_stride2", SIZE, CHANNELS, CHANNELS, 3, 2),
         ("conv3x3_stem", SIZE, 3, CHANNELS, 3, 1),
     ] {
-        let op = Conv2d { kernel, stride };
+        let op = Conv2d::new(kernel, stride);
         let (x, w) = (image(size, ci), random(&[kernel, kernel, ci, co]));
         let (y, dx, dw) = (
             image(size.div_ceil(stride), co),
@@ -78,10 +78,7 @@ fn convolutions(c: &mut Criterion) {
             op.backward_weight(&x, &y, &dw)
         });
     }
-    let op = Conv2d {
-        kernel: 1,
-        stride: 1,
-    };
+    let op = Conv2d::new(1, 1);
     let sources: Vec<(Tensor, Tensor)> = (0..4)
         .map(|_| (image(SIZE, CHANNELS), random(&[1, 1, CHANNELS, CHANNELS])))
         .collect();
@@ -98,7 +95,7 @@ fn convolutions(c: &mut Criterion) {
         Throughput::Elements((2 * y.elem_count() * CHANNELS) as u64),
     );
     measure(&mut group, "factorized/forward", flop, || {
-        FactorizedConv.forward(x, &w0, &w1, &y)
+        FactorizedConv::default().forward(x, &w0, &w1, &y)
     });
 }
 

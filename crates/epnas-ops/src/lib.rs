@@ -17,6 +17,8 @@
 //! | loss | [`SoftmaxCrossEntropy`] |
 //! | update | [`Sgd`], [`Adam`] |
 //!
+//! Dense convolutions multiply in `f32`, or in bfloat16 where they are told to: [`Precision`].
+//!
 //! # Guarantees
 //! - Results do not depend on the number of threads: work is cut by shape alone and partial sums are added
 //!   in a fixed order.
@@ -39,6 +41,7 @@ mod loss;
 mod operand;
 mod optimizer;
 mod pool;
+mod precision;
 mod scratch;
 mod shape;
 mod simd;
@@ -56,4 +59,5 @@ pub use loss::{LossReport, SoftmaxCrossEntropy};
 pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
 pub use optimizer::{Adam, Nesterov, Sgd, Slot};
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use precision::Precision;
 pub use simd::{SimdLevel, simd_level};

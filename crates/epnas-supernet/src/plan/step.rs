@@ -70,6 +70,7 @@ pub(super) enum Forward {
         y: Produced,
     },
     Factorized {
+        op: FactorizedConv,
         x: Operand,
         weights: [Tensor; 2],
         y: Produced,
@@ -120,12 +121,13 @@ impl Forward {
                 op.forward_fused(x, weight, y.output(statistics, momentum))?;
             }
             Forward::Factorized {
+                op,
                 x,
                 weights: [first, second],
                 y,
             } => {
                 let y = y.output(statistics, momentum);
-                FactorizedConv.forward_fused(x, [first, second], y)?;
+                op.forward_fused(x, [first, second], y)?;
             }
             Forward::NormRunning {
                 op,
@@ -170,6 +172,7 @@ pub(super) enum Backward {
         dx: Option<Target>,
     },
     Factorized {
+        op: FactorizedConv,
         dy: Cotangent,
         x: Operand,
         weights: [Tensor; 2],
@@ -217,6 +220,7 @@ impl Backward {
                 dx,
             } => op.backward_fused(dy, x, weight, dweight, dx.as_ref())?,
             Backward::Factorized {
+                op,
                 dy,
                 x,
                 weights: [first, second],
@@ -224,7 +228,7 @@ impl Backward {
                 dx,
             } => {
                 let (weights, dweights) = ([first, second], [dfirst, dsecond]);
-                FactorizedConv.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
+                op.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
             }
             Backward::NormParameters { dy, norm } => BatchNorm::backward_parameters(dy, norm)?,
             Backward::MaxPool { op, dy, argmax, dx } => op.backward_fused(dy, argmax, dx)?,

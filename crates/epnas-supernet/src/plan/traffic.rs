@@ -30,7 +30,7 @@ impl Traffic {
                 traffic.read(weight);
                 traffic.produced(y);
             }
-            Forward::Factorized { x, weights, y } => {
+            Forward::Factorized { x, weights, y, .. } => {
                 traffic.operand(x);
                 weights.iter().for_each(|weight| traffic.read(weight));
                 traffic.produced(y);
@@ -88,6 +88,7 @@ impl Traffic {
                 dx.iter().for_each(|dx| traffic.target(dx));
             }
             Backward::Factorized {
+                op: _,
                 dy,
                 x,
                 weights,

@@ -1,7 +1,9 @@
 //! The backward step of every kind of node.
 
 use epnas_arch::{Node, NodeId, NodeKind, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, MaxPool2d, Target};
+use epnas_ops::{
+    AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, FactorizedConv, MaxPool2d, Target,
+};
 
 use super::{Compiler, label::forward_macs};
 use crate::{
@@ -49,6 +51,7 @@ impl Compiler<'_> {
                     op: Conv2d {
                         kernel: *kernel,
                         stride: *stride,
+                        precision: self.options.precision,
                     },
                     dy: self.cotangent(node)?,
                     inputs,
@@ -71,6 +74,9 @@ impl Compiler<'_> {
             NodeKind::FactorizedConv { .. } => {
                 let (first, second) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
                 Backward::Factorized {
+                    op: FactorizedConv {
+                        precision: self.options.precision,
+                    },
                     dy: self.cotangent(node)?,
                     x: self.only_input(node)?,
                     weights: [first.value, second.value],

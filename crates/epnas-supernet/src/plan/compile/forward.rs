@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 use epnas_arch::{NodeId, NodeKind, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d, Norm};
+use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, FactorizedConv, MaxPool2d, Norm};
 
 use super::{Compiler, batch_norm, inputs_error, label::forward_macs, output_shape};
 use crate::{
@@ -39,6 +39,7 @@ impl Compiler<'_> {
                 let op = Conv2d {
                     kernel: *kernel,
                     stride: *stride,
+                    precision: self.options.precision,
                 };
                 Forward::Conv {
                     op,
@@ -68,6 +69,9 @@ impl Compiler<'_> {
             } => {
                 let weights = [self.weight(node, first)?, self.weight(node, second)?];
                 Forward::Factorized {
+                    op: FactorizedConv {
+                        precision: self.options.precision,
+                    },
                     x: self.only_input(node)?,
                     weights,
                     y: self.produced(node)?,

@@ -11,6 +11,7 @@
 //! - [`resume`]: runs killed at random moments, numbers of threads;
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
+//! - [`precision`]: training in bfloat16, and on a CPU that cannot;
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
 //! - [`memory`]: that hundreds of children do not add up.
 
@@ -24,6 +25,7 @@ mod golden;
 mod interrupt;
 mod limits;
 mod memory;
+mod precision;
 mod restart;
 mod resume;
 mod search;

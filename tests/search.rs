@@ -19,6 +19,7 @@ fn search_select_train_eval_predict() {
         "cost",
         "seed",
         "machine",
+        "precision",
         "versions",
     ] {
         assert!(!best[field].is_null(), "best.json has no {field}: {best:#}");

@@ -119,6 +119,31 @@ pub(crate) struct ConfigArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
+/// What convolutions multiply in.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PrecisionArgs {
+    /// Train with the convolutions' products in this precision: sets `training.precision` and `train.precision`. bf16
+    /// needs a CPU with AVX512-BF16 [default: that of the configuration, f32].
+    #[arg(long, value_name = "f32|bf16", value_parser = ["f32", "bf16"])]
+    precision: Option<String>,
+}
+
+impl PrecisionArgs {
+    /// The same as assignments of `--set`.
+    pub(crate) fn assignments(&self) -> Vec<String> {
+        let recipes = ["training", "train"];
+        let of = |word: &String| recipes.map(|recipe| format!("{recipe}.precision={word}"));
+        self.precision.iter().flat_map(of).collect()
+    }
+
+    /// `config` with these assignments after its own.
+    pub(crate) fn over(&self, config: &ConfigArgs) -> ConfigArgs {
+        let mut config = config.clone();
+        config.settings.set.extend(self.assignments());
+        config
+    }
+}
+
 /// Ends a command line that clap did not take: help and version as they are, an error in one line as all other errors.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -13,8 +13,8 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, ConvGradient, DepthwiseConv2d,
-    FactorizedConv, Head, MaxPool2d, Running, SeparableConv2d, Sgd, Slot, SoftmaxCrossEntropy,
-    Target, accumulate, sum,
+    FactorizedConv, Head, MaxPool2d, Precision, Running, SeparableConv2d, Sgd, Slot,
+    SoftmaxCrossEntropy, Target, accumulate, sum,
 };
 
 const BATCH: usize = 64;
@@ -58,7 +58,7 @@ fn convolutions(c: &mut Criterion) {
         ("conv3x3_stride2", SIZE, CHANNELS, CHANNELS, 3, 2),
         ("conv3x3_stem", SIZE, 3, CHANNELS, 3, 1),
     ] {
-        let op = Conv2d { kernel, stride };
+        let op = Conv2d::new(kernel, stride);
         let (x, w) = (image(size, ci), random(&[kernel, kernel, ci, co]));
         let (y, dx, dw) = (
             image(size.div_ceil(stride), co),
@@ -79,10 +79,7 @@ fn convolutions(c: &mut Criterion) {
             op.backward_weight(&x, &y, &dw)
         });
     }
-    let op = Conv2d {
-        kernel: 1,
-        stride: 1,
-    };
+    let op = Conv2d::new(1, 1);
     let sources: Vec<(Tensor, Tensor)> = (0..4)
         .map(|_| (image(SIZE, CHANNELS), random(&[1, 1, CHANNELS, CHANNELS])))
         .collect();
@@ -99,7 +96,7 @@ fn convolutions(c: &mut Criterion) {
         Throughput::Elements((2 * y.elem_count() * CHANNELS) as u64),
     );
     measure(&mut group, "factorized/forward", flop, || {
-        FactorizedConv.forward(x, &w0, &w1, &y)
+        FactorizedConv::default().forward(x, &w0, &w1, &y)
     });
 }
 
@@ -140,14 +137,12 @@ fn depthwise(c: &mut Criterion) {
 fn separable(c: &mut Criterion) {
     let mut group = c.benchmark_group("separable");
     for kernel in [3, 5] {
-        let op = SeparableConv2d { kernel, stride: 1 };
-        let (first, second) = (
-            DepthwiseConv2d { kernel, stride: 1 },
-            Conv2d {
-                kernel: 1,
-                stride: 1,
-            },
-        );
+        let op = SeparableConv2d {
+            kernel,
+            stride: 1,
+            precision: Precision::F32,
+        };
+        let (first, second) = (DepthwiseConv2d { kernel, stride: 1 }, Conv2d::new(1, 1));
         let [x, y, dx, between, dbetween] = [(); 5].map(|()| image(SIZE, CHANNELS));
         let weights = [
             &random(&[kernel, kernel, CHANNELS]),

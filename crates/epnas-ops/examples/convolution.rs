@@ -11,10 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weight = Tensor::full(0.5f32, (3, 3, 3, 4), &device)?;
     let y = Tensor::zeros((2, 8, 8, 4), DType::F32, &device)?;
 
-    let conv = Conv2d {
-        kernel: 3,
-        stride: 1,
-    };
+    let conv = Conv2d::new(3, 1);
     conv.forward(&[(&x, &weight)], &y)?;
     println!(
         "an inner output sums 27 products: {}",

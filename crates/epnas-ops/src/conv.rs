@@ -7,6 +7,7 @@ use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::conv::{self, Geometry, Source};
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
+use crate::precision::Precision;
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -29,6 +30,8 @@ pub struct Conv2d {
     pub kernel: usize,
     /// Step of the window: 1 or 2.
     pub stride: usize,
+    /// What products are computed in.
+    pub precision: Precision,
 }
 
 /// One source of a convolution in the backward pass, and where its gradients go.
@@ -45,6 +48,15 @@ pub struct ConvGradient {
 }
 
 impl Conv2d {
+    /// A convolution in single precision.
+    pub const fn new(kernel: usize, stride: usize) -> Self {
+        Conv2d {
+            kernel,
+            stride,
+            precision: Precision::F32,
+        }
+    }
+
     /// Convolves every `(x, w)` of `inputs` and writes the sum into `y`.
     ///
     /// # Errors
@@ -221,6 +233,7 @@ impl Conv2d {
             co,
             kernel: self.kernel,
             stride: self.stride,
+            precision: self.precision,
         })
     }
 }

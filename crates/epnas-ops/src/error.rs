@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The environment variable `EPNAS_SIMD` asks for instructions this machine does not have.
     #[error(
-        "EPNAS_SIMD is `{found}`, expected one of portable, avx2, avx512 that this machine has (best: {best}); \
+        "EPNAS_SIMD is `{found}`, expected one of portable, avx2, avx512, avx512bf16 that this machine has (best: {best}); \
          unset it to choose automatically"
     )]
     Simd {

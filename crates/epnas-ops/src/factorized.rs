@@ -7,6 +7,7 @@ use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::factorized::{self, Geometry};
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
+use crate::precision::Precision;
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -19,7 +20,10 @@ use crate::storage::{self, Reads};
 /// - `w0`: `[1, 1, ci, ceil(co / 2)]`, `w1`: `[1, 1, ci, floor(co / 2)]`
 /// - `y`, `dy`: `[n, ceil(h / 2), ceil(w / 2), co]`; channels of `w0` first. `co` is at least 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct FactorizedConv;
+pub struct FactorizedConv {
+    /// What products are computed in.
+    pub precision: Precision,
+}
 
 impl FactorizedConv {
     /// Writes the concatenation of both halves into `y`.
@@ -36,7 +40,7 @@ impl FactorizedConv {
     /// As for [`FactorizedConv::forward`].
     pub fn forward_fused(&self, x: &Operand, [w0, w1]: [&Tensor; 2], output: Output) -> Result<()> {
         const OP: &str = "factorized_conv.forward";
-        let geometry = geometry(OP, ("x", &x.x), ("y", output.y), ("w0", w0), ("w1", w1))?;
+        let geometry = self.geometry(OP, ("x", &x.x), ("y", output.y), ("w0", w0), ("w1", w1))?;
         let (mut reads, mut writes) = (Vec::new(), Vec::new());
         x.list(OP, "x", &mut reads)?;
         reads.extend([("w0", w0), ("w1", w1)]);
@@ -67,9 +71,9 @@ impl FactorizedConv {
         acc: Accumulate,
     ) -> Result<()> {
         const OP: &str = "factorized_conv.backward_input";
-        geometry(OP, ("dx", dx), ("dy", dy), ("w0", w0), ("w1", w1))?;
+        self.geometry(OP, ("dx", dx), ("dy", dy), ("w0", w0), ("w1", w1))?;
         let target = Target::new(dx, acc);
-        backward(OP, &dy.into(), &dx.into(), [w0, w1], None, Some(&target))
+        self.backward(OP, &dy.into(), &dx.into(), [w0, w1], None, Some(&target))
     }
 
     /// Gradients with respect to the weights, which are overwritten.
@@ -84,9 +88,9 @@ impl FactorizedConv {
         dw1: &Tensor,
     ) -> Result<()> {
         const OP: &str = "factorized_conv.backward_weight";
-        geometry(OP, ("x", x), ("dy", dy), ("dw0", dw0), ("dw1", dw1))?;
+        self.geometry(OP, ("x", x), ("dy", dy), ("dw0", dw0), ("dw1", dw1))?;
         let dw = [dw0, dw1];
-        backward(OP, &dy.into(), &x.into(), dw, Some(dw), None)
+        self.backward(OP, &dy.into(), &x.into(), dw, Some(dw), None)
     }
 
     /// All gradients of [`FactorizedConv::forward_fused`] in one pass over the gradient of the output.
@@ -101,7 +105,7 @@ impl FactorizedConv {
         dweights: [&Tensor; 2],
         dx: Option<&Target>,
     ) -> Result<()> {
-        backward(
+        self.backward(
             "factorized_conv.backward",
             dy,
             x,
@@ -110,47 +114,56 @@ impl FactorizedConv {
             dx,
         )
     }
-}
 
-fn backward(
-    op: &'static str,
-    dy: &Cotangent,
-    x: &Operand,
-    [w0, w1]: [&Tensor; 2],
-    dw: Option<[&Tensor; 2]>,
-    dx: Option<&Target>,
-) -> Result<()> {
-    let geometry = geometry(op, ("x", &x.x), ("dy", &dy.dy), ("w0", w0), ("w1", w1))?;
-    let branch = Branch {
-        x,
-        w: [("w0", w0), ("w1", w1)],
-        dw: dw.map(|[dw0, dw1]| [("dw0", dw0), ("dw1", dw1)]),
-        dx,
-    };
-    operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
-        for wanted in wanted {
-            factorized::backward(&geometry, dy, wanted);
-        }
-    })
-}
-
-/// Checks all four shapes.
-fn geometry(
-    op: &'static str,
-    (x_name, x): storage::Arg,
-    (y_name, y): storage::Arg,
-    (w0_name, w0): storage::Arg,
-    (w1_name, w1): storage::Arg,
-) -> Result<Geometry> {
-    let [n, h, w, ci] = shape::nhwc(op, x_name, x)?;
-    let co = shape::nhwc(op, y_name, y)?[3];
-    let (ho, wo) = (shape::strided(h, 2), shape::strided(w, 2));
-    if co < 2 {
-        let expected = format!("[{n}, {ho}, {wo}, at least 2 channels]");
-        return Err(shape::mismatch(op, y_name, y, expected));
+    fn backward(
+        &self,
+        op: &'static str,
+        dy: &Cotangent,
+        x: &Operand,
+        [w0, w1]: [&Tensor; 2],
+        dw: Option<[&Tensor; 2]>,
+        dx: Option<&Target>,
+    ) -> Result<()> {
+        let geometry = self.geometry(op, ("x", &x.x), ("dy", &dy.dy), ("w0", w0), ("w1", w1))?;
+        let branch = Branch {
+            x,
+            w: [("w0", w0), ("w1", w1)],
+            dw: dw.map(|[dw0, dw1]| [("dw0", dw0), ("dw1", dw1)]),
+            dx,
+        };
+        operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
+            for wanted in wanted {
+                factorized::backward(&geometry, dy, wanted);
+            }
+        })
     }
-    shape::expect(op, y_name, y, &[n, ho, wo, co])?;
-    shape::expect(op, w0_name, w0, &[1, 1, ci, co.div_ceil(2)])?;
-    shape::expect(op, w1_name, w1, &[1, 1, ci, co / 2])?;
-    Ok(Geometry { n, h, w, ci, co })
+
+    /// Checks all four shapes.
+    fn geometry(
+        &self,
+        op: &'static str,
+        (x_name, x): storage::Arg,
+        (y_name, y): storage::Arg,
+        (w0_name, w0): storage::Arg,
+        (w1_name, w1): storage::Arg,
+    ) -> Result<Geometry> {
+        let [n, h, w, ci] = shape::nhwc(op, x_name, x)?;
+        let co = shape::nhwc(op, y_name, y)?[3];
+        let (ho, wo) = (shape::strided(h, 2), shape::strided(w, 2));
+        if co < 2 {
+            let expected = format!("[{n}, {ho}, {wo}, at least 2 channels]");
+            return Err(shape::mismatch(op, y_name, y, expected));
+        }
+        shape::expect(op, y_name, y, &[n, ho, wo, co])?;
+        shape::expect(op, w0_name, w0, &[1, 1, ci, co.div_ceil(2)])?;
+        shape::expect(op, w1_name, w1, &[1, 1, ci, co / 2])?;
+        Ok(Geometry {
+            n,
+            h,
+            w,
+            ci,
+            co,
+            precision: self.precision,
+        })
+    }
 }

@@ -18,6 +18,8 @@
 //! | loss | [`SoftmaxCrossEntropy`] |
 //! | update | [`Sgd`], [`Adam`] |
 //!
+//! Dense convolutions multiply in `f32`, or in bfloat16 where they are told to: [`Precision`].
+//!
 //! # Guarantees
 //! - Results do not depend on the number of threads: work is cut by shape alone and partial sums are added
 //!   in a fixed order.
@@ -40,6 +42,7 @@ mod loss;
 mod operand;
 mod optimizer;
 mod pool;
+mod precision;
 mod scratch;
 mod separable;
 mod shape;
@@ -58,5 +61,6 @@ pub use loss::{LossReport, SoftmaxCrossEntropy};
 pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
 pub use optimizer::{Adam, Nesterov, Sgd, Slot};
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use precision::Precision;
 pub use separable::SeparableConv2d;
 pub use simd::{SimdLevel, simd_level};

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use crate::depthwise::DepthwiseConv2d;
 use crate::device::Backend;
 use crate::error::Result;
-use crate::kernel::depthwise::Geometry;
-use crate::kernel::separable;
+use crate::kernel::separable::{self, Geometry};
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
+use crate::precision::Precision;
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -24,6 +24,8 @@ pub struct SeparableConv2d {
     pub kernel: usize,
     /// Step of the window: 1 or 2.
     pub stride: usize,
+    /// What the pointwise products are computed in; the depthwise ones are single precision always.
+    pub precision: Precision,
 }
 
 impl SeparableConv2d {
@@ -34,7 +36,7 @@ impl SeparableConv2d {
     /// Shapes that do not fit (see the type); wrong type or layout; aliasing; unsupported device.
     pub fn forward_fused(&self, x: &Operand, weights: [&Tensor; 2], output: Output) -> Result<()> {
         const OP: &str = "separable_conv2d.forward";
-        let (geometry, co) = self.geometry(OP, &x.x, weights, ("y", output.y))?;
+        let geometry = self.geometry(OP, &x.x, weights, ("y", output.y))?;
         let [depthwise, pointwise] = weights;
         let (mut reads, mut writes) = (Vec::new(), Vec::new());
         x.list(OP, "x", &mut reads)?;
@@ -47,7 +49,7 @@ impl SeparableConv2d {
                 let x = x.hold(&mut cursor)?;
                 let weights = [cursor.take()?, cursor.take()?];
                 output.write(OP, |y, finish| {
-                    separable::forward(&geometry, co, x.images(), weights, y, finish);
+                    separable::forward(&geometry, x.images(), weights, y, finish);
                 })
             }
         }
@@ -66,7 +68,7 @@ impl SeparableConv2d {
         dx: &Target,
     ) -> Result<()> {
         const OP: &str = "separable_conv2d.backward";
-        let (geometry, co) = self.geometry(OP, &x.x, weights, ("dy", &dy.dy))?;
+        let geometry = self.geometry(OP, &x.x, weights, ("dy", &dy.dy))?;
         let [depthwise, pointwise] = weights;
         let [ddepthwise, dpointwise] = dweights;
         let branch = Branch {
@@ -75,21 +77,21 @@ impl SeparableConv2d {
             dw: Some([("ddepthwise", ddepthwise), ("dpointwise", dpointwise)]),
             dx: Some(dx),
         };
-        operand::backward(OP, geometry.n, dy, &[branch], |dy, wanted| {
+        operand::backward(OP, geometry.depthwise.n, dy, &[branch], |dy, wanted| {
             for wanted in wanted {
-                separable::backward(&geometry, co, dy, wanted);
+                separable::backward(&geometry, dy, wanted);
             }
         })
     }
 
-    /// The depthwise part and the channels of the result, all shapes checked.
+    /// The geometry, all shapes checked.
     fn geometry(
         &self,
         op: &'static str,
         x: &Tensor,
         [depthwise, pointwise]: [&Tensor; 2],
         (y_name, y): Arg,
-    ) -> Result<(Geometry, usize)> {
+    ) -> Result<Geometry> {
         let first = DepthwiseConv2d {
             kernel: self.kernel,
             stride: self.stride,
@@ -99,6 +101,6 @@ impl SeparableConv2d {
         let co = shape::nhwc(op, y_name, y)?[3];
         shape::expect(op, y_name, y, &[n, h, w, co])?;
         shape::expect(op, "pointwise", pointwise, &[1, 1, c, co])?;
-        Ok((geometry, co))
+        Ok(Geometry::new(geometry, co, self.precision))
     }
 }

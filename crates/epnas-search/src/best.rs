@@ -89,6 +89,25 @@ pub struct BestRandom {
     pub top: Vec<RankedCandidate>,
 }
 
+/// What convolutions were computed in during training: `f32` or `bf16`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precisions {
+    /// For the children of the search and the baseline.
+    pub children: String,
+    /// For the brief retraining.
+    pub retrained: String,
+}
+
+impl Default for Precisions {
+    fn default() -> Self {
+        let single = String::from("f32");
+        Self {
+            children: single.clone(),
+            retrained: single,
+        }
+    }
+}
+
 /// The machine of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
@@ -162,6 +181,9 @@ pub struct Best {
     pub seed: u64,
     /// The machine.
     pub machine: Machine,
+    /// What convolutions were computed in.
+    #[serde(default)]
+    pub precision: Precisions,
     /// What wrote this.
     pub versions: Versions,
     /// The best few, best first: by retrained accuracy, those without one after them by estimate.

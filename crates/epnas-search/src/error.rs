@@ -125,6 +125,19 @@ pub enum SearchError {
         /// Each as `what (stored, given)`.
         differences: String,
     },
+    /// Children would be trained in another precision than those that the run has.
+    #[error(
+        "{} was begun with children trained in {stored}, here they would be trained in {given}; continue it on a CPU \
+         like the first, or begin another", dir.display()
+    )]
+    OtherPrecision {
+        /// The run folder.
+        dir: PathBuf,
+        /// That of the run.
+        stored: String,
+        /// That of this CPU.
+        given: String,
+    },
     /// The checkpoint of a final training cannot be taken up.
     #[cfg(feature = "supernet")]
     #[error("{}: {source}; --restart replaces it", path.display())]

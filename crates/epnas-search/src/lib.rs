@@ -37,7 +37,7 @@ mod fakes;
 #[cfg(test)]
 mod resume_tests;
 
-pub use best::{Best, BestRandom, Machine, RankedCandidate, TotalCost, Versions};
+pub use best::{Best, BestRandom, Machine, Precisions, RankedCandidate, TotalCost, Versions};
 pub use checkpoint::CheckpointError;
 #[cfg(feature = "supernet")]
 pub use compose::{

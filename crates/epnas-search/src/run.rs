@@ -110,6 +110,12 @@ impl RunFolder {
         self.dir.join("data.json")
     }
 
+    /// What the convolutions of the children are computed in.
+    #[must_use]
+    pub fn precision(&self) -> PathBuf {
+        self.dir.join("precision.json")
+    }
+
     /// The result.
     #[must_use]
     pub fn best(&self) -> PathBuf {
@@ -168,7 +174,7 @@ impl RunFolder {
             return Ok(());
         }
         // What a run that never began leaves.
-        let own = [self.dir.join("lock"), self.data()];
+        let own = [self.dir.join("lock"), self.data(), self.precision()];
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let foreign = entries
             .filter(|entry| !own.contains(&entry.path()))

@@ -7,8 +7,8 @@ use epnas_search::best::{ESTIMATE_NOTE, rank};
 use epnas_search::budget::{Baseline, TimeBudget};
 use epnas_search::select::{Selection, read_selection, shortlist};
 use epnas_search::{
-    Best, Driver, History, HistoryPolicy, Machine, Progressive, SearchConfig, Silent, Status,
-    TotalCost, Versions,
+    Best, Driver, History, HistoryPolicy, Machine, Precisions, Progressive, SearchConfig, Silent,
+    Status, TotalCost, Versions,
 };
 use fakes::{Landscape, Linear, Trouble};
 
@@ -209,6 +209,7 @@ fn the_result_file_round_trips_and_marks_the_estimate() {
         selection_cost: TotalCost::of_selection(&[]),
         seed: 3,
         machine: Machine::here(),
+        precision: Precisions::default(),
         versions: Versions::default(),
         top,
     };
@@ -224,6 +225,7 @@ fn the_result_file_round_trips_and_marks_the_estimate() {
         "cost",
         "seed",
         "machine",
+        "precision",
         "versions",
     ] {
         assert!(json.get(field).is_some(), "{field}");

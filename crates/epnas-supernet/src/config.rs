@@ -1,6 +1,10 @@
 //! How a network is trained: the recipes of Perez-Rua et al., 2018, sections 4.1 and 4.2, as values.
 
+use std::fmt;
+use std::sync::Once;
+
 use epnas_data::AugmentConfig;
+use epnas_ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +63,48 @@ pub enum Score {
     Last,
 }
 
+/// What convolutions multiply in while a network is trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionKind {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, where the CPU has instructions for it.
+    Bf16,
+}
+
+impl PrecisionKind {
+    /// What this CPU trains in when it is asked for this: the same, or [`PrecisionKind::F32`] where it has no
+    /// instructions for it.
+    #[must_use]
+    pub fn available(self) -> PrecisionKind {
+        match Precision::from(self).is_native() {
+            true => self,
+            false => PrecisionKind::F32,
+        }
+    }
+}
+
+impl From<PrecisionKind> for Precision {
+    fn from(kind: PrecisionKind) -> Precision {
+        match kind {
+            PrecisionKind::F32 => Precision::F32,
+            PrecisionKind::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+/// As in a configuration.
+impl fmt::Display for PrecisionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PrecisionKind::F32 => "f32",
+            PrecisionKind::Bf16 => "bf16",
+        })
+    }
+}
+
 /// A training recipe. The default is [`TrainConfig::fast`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -96,6 +142,10 @@ pub struct TrainConfig {
     pub score: Score,
     /// Images in an evaluation step. 250 in `fast`; at least 1. It changes results only for `bn_eval = "batch"`.
     pub eval_batch: usize,
+    /// What dense convolutions multiply in during training: `f32` (`fast`) or `bf16`, which rounds their factors to
+    /// bfloat16; weights, sums and all else stay in single precision, and so does evaluation. `bf16` needs a CPU with
+    /// AVX512-BF16 and is `f32` on others, with a warning.
+    pub precision: PrecisionKind,
 }
 
 impl Default for TrainConfig {
@@ -124,6 +174,7 @@ impl TrainConfig {
             recalibration_batches: 16,
             score: Score::BestEpoch,
             eval_batch: 250,
+            precision: PrecisionKind::F32,
         }
     }
 
@@ -213,6 +264,21 @@ impl TrainConfig {
             );
         }
         Ok(())
+    }
+
+    /// The same with a precision that this CPU has, and a warning, once per process, where that is another one.
+    pub(crate) fn on_this_cpu(mut self) -> TrainConfig {
+        static WARNING: Once = Once::new();
+        let available = self.precision.available();
+        if available != self.precision {
+            WARNING.call_once(|| {
+                tracing::warn!(
+                    "this CPU has no bfloat16 dot products (AVX512-BF16); training in {available}"
+                );
+            });
+        }
+        self.precision = available;
+        self
     }
 
     /// The clip as the optimizers take it.

@@ -25,7 +25,8 @@ mod trainer;
 mod weights;
 
 pub use config::{
-    BnEval, MomentumKind, OptimizerKind, Schedule, Score, TrainConfig, TrainConfigError,
+    BnEval, MomentumKind, OptimizerKind, PrecisionKind, Schedule, Score, TrainConfig,
+    TrainConfigError,
 };
 pub use data::TrainingData;
 pub use error::SupernetError;

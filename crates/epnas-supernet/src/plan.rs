@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use epnas_arch::{Network, Param, Shape};
-use epnas_ops::{LossReport, SoftmaxCrossEntropy};
+use epnas_ops::{LossReport, Precision, SoftmaxCrossEntropy};
 
 pub use buffers::{Arena, BufferReuse};
 pub use describe::{Phase, PlanDescription, StepDescription, StepTiming};
@@ -63,6 +63,9 @@ pub struct PlanOptions {
     pub reuse: BufferReuse,
     /// Share of the target probability that the training loss spreads over all classes, from 0 to below 1.
     pub label_smoothing: f64,
+    /// What the products of dense convolutions are computed in, forward and backward, whether or not this CPU has
+    /// instructions for it.
+    pub precision: Precision,
 }
 
 /// A trainable tensor and its gradient.

@@ -221,6 +221,7 @@ impl<'a> Bench<'a> {
         let options = PlanOptions {
             mode: Mode::Train,
             label_smoothing: recipe.label_smoothing,
+            precision: recipe.precision.available().into(),
             ..PlanOptions::default()
         };
         let (mut weights, mut arena) = (WeightStore::new(1), Arena::new());

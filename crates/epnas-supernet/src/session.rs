@@ -48,6 +48,7 @@ impl Session {
         let options = PlanOptions {
             mode: Mode::Train,
             label_smoothing: config.label_smoothing,
+            precision: config.precision.into(),
             ..PlanOptions::default()
         };
         let plan = Plan::compile_with(network, weights, batch, options, &mut arena)?;
@@ -247,5 +248,53 @@ impl Session {
             self.plan.forward_averaging(1.0 / (index + 1) as f64)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use epnas_arch::{Arch, NetworkConfig};
+    use epnas_data::{DataConfig, Split};
+
+    use super::*;
+    use crate::config::PrecisionKind;
+
+    #[test]
+    fn training_takes_the_precision_of_the_recipe_and_evaluation_takes_single() {
+        let mut images = DataConfig {
+            image_size: 8,
+            ..DataConfig::default()
+        };
+        (images.synthetic.train, images.synthetic.test) = (60, 10);
+        let dataset = epnas_data::load(&images).expect("images");
+        let split = Split {
+            train: (0..40).collect(),
+            validation: (40..60).collect(),
+        };
+        let data = Arc::new(TrainingData::from_dataset(&dataset, &split).expect("a division"));
+        let arch: Arch = "macro:c3.0".parse().expect("an architecture");
+        let config = NetworkConfig {
+            channels: 5,
+            ..NetworkConfig::default()
+        };
+        let (shape, classes) = (data.image_shape(), data.classes.len());
+        let network = Network::build(&arch, 2, &config, shape, classes).expect("a network");
+        // Emulated where this CPU has no instructions: a session does as it is told.
+        let [single, bf16] = [PrecisionKind::F32, PrecisionKind::Bf16].map(|precision| {
+            let recipe = TrainConfig {
+                batch: 20,
+                precision,
+                ..TrainConfig::fast()
+            };
+            let (mut weights, train) = (WeightStore::new(1), data.train.clone());
+            let session = Session::new(&network, &mut weights, &recipe, data.clone(), train, 2);
+            let mut session = session.expect("a session");
+            let evaluated = session.validate(&mut weights, 0).expect("an evaluation");
+            let order = session.order(0);
+            let trained = session.train_step(0, 0, &order).expect("a step");
+            (evaluated.loss(), trained.loss())
+        });
+        assert_eq!(single.0.to_bits(), bf16.0.to_bits());
+        assert_ne!(single.1.to_bits(), bf16.1.to_bits());
     }
 }

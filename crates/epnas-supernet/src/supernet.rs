@@ -46,11 +46,12 @@ impl Supernet {
     /// # Errors
     /// A training recipe out of range.
     pub fn new(
-        config: SupernetConfig,
+        mut config: SupernetConfig,
         data: Arc<TrainingData>,
         seed: u64,
     ) -> Result<Supernet, SupernetError> {
         config.training.check()?;
+        config.training = config.training.on_this_cpu();
         Ok(Supernet {
             config,
             data,
@@ -58,7 +59,7 @@ impl Supernet {
         })
     }
 
-    /// What the supernet is made of.
+    /// What the supernet is made of; the recipe's precision is one that this CPU has.
     pub fn config(&self) -> &SupernetConfig {
         &self.config
     }

@@ -115,10 +115,11 @@ impl Trainer {
     /// # Errors
     /// A network that cannot be built or a recipe out of range.
     pub fn new(
-        config: TrainerConfig,
+        mut config: TrainerConfig,
         data: Arc<TrainingData>,
         seed: u64,
     ) -> Result<Trainer, SupernetError> {
+        config.training = config.training.on_this_cpu();
         let shape = data.image_shape();
         let network = Network::build(
             &config.arch,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use epnas_search::{Best, Config, RunFolder, SearchError, Session, Start};
 
-use crate::arguments::{ConfigArgs, Global};
+use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
@@ -45,6 +45,9 @@ pub(crate) struct SearchArgs {
     /// Stop after this much time with the best so far: 90s, 45m, "2h 30m" [default: `search.budget`, none].
     #[arg(long, value_name = "TIME")]
     budget: Option<String>,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 
     /// Print steps, candidates and children with a measured forecast of time and memory; write nothing.
     #[arg(long)]
@@ -120,21 +123,22 @@ fn out(args: &SearchArgs) -> anyhow::Result<PathBuf> {
 }
 
 fn config(args: &SearchArgs, global: &Global, out: &Path) -> anyhow::Result<Config> {
-    let is_given = args.config.settings.config.is_some();
+    let given = args.precision.over(&args.config);
+    let is_given = given.settings.config.is_some();
     let stored = if args.resume && !is_given {
         inputs::run_config(out)?
     } else {
         None
     };
     let mut config = match stored {
-        Some(stored) => inputs::adjusted(stored, &args.config, global)?,
+        Some(stored) => inputs::adjusted(stored, &given, global)?,
         None if args.resume && !is_given => {
             return Err(usage(format_args!(
                 "{} holds no run to resume",
                 out.display()
             )));
         }
-        None => inputs::config(&args.config, global)?,
+        None => inputs::config(&given, global)?,
     };
     if let Some(budget) = &args.budget {
         config.search.budget = Some(budget.clone());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use epnas_search::Session;
 
-use crate::arguments::{ConfigArgs, Global};
+use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
 use crate::commands::search::{finished, print_best, training_of};
 use crate::failure::{self, usage};
 use crate::inputs;
@@ -40,6 +40,9 @@ pub(crate) struct SelectArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
     /// Folder of the images, if they have moved since.
     #[arg(short, long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -62,6 +65,7 @@ pub(crate) fn run(args: &SelectArgs, global: &Global) -> anyhow::Result<()> {
         .settings
         .set
         .extend(args.epochs.map(|epochs| format!("select.epochs={epochs}")));
+    changes.settings.set.extend(args.precision.assignments());
     let config = inputs::adjusted(stored, &changes, global)?;
     let session = Session::new(config).map_err(failure::of_search)?;
     session.dataset().map_err(failure::of_search)?;

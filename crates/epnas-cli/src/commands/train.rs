@@ -7,7 +7,7 @@ use clap::Args;
 use epnas_search::{Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, Which};
 use serde::Serialize;
 
-use crate::arguments::{ConfigArgs, Global};
+use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
@@ -65,6 +65,9 @@ pub(crate) struct TrainArgs {
 
     #[command(flatten)]
     config: ConfigArgs,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 }
 
 /// What `epnas train --json` prints.
@@ -97,7 +100,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     }
     let stored = inputs::run_config(run)?;
     let stored = stored.ok_or_else(|| usage(format_args!("{} holds no run", run.display())))?;
-    let config = inputs::adjusted(stored, &args.config, global)?;
+    let config = inputs::adjusted(stored, &args.precision.over(&args.config), global)?;
     let folder = RunFolder::new(run);
     if !folder.best().is_file() {
         let run = run.display();
@@ -161,8 +164,8 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
         None => inputs::run_config(out)?,
     };
     let config = match stored {
-        Some(stored) => inputs::adjusted(stored, &args.config, global)?,
-        None => inputs::config(&args.config, global)?,
+        Some(stored) => inputs::adjusted(stored, &args.precision.over(&args.config), global)?,
+        None => inputs::config(&args.precision.over(&args.config), global)?,
     };
     config.space.check(&arch).or_usage()?;
     let places = Places {

@@ -17,10 +17,7 @@ use crate::{Accumulate, Conv2d, DepthwiseConv2d};
 /// As for [`Conv2d::forward`].
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize) -> Result<Tensor> {
     const OP: &str = "autograd.conv2d";
-    let op = Conv2d {
-        kernel: w.dims().first().copied().unwrap_or(0),
-        stride,
-    };
+    let op = Conv2d::new(w.dims().first().copied().unwrap_or(0), stride);
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let geometry = op.checked_geometry(OP, &x, &w)?;
     storage::check(OP, &[("x", &x), ("w", &w)], &[])?;

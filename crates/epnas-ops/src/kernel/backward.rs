@@ -10,10 +10,12 @@ use rayon::prelude::*;
 
 use super::block::Start;
 use super::epilogue::Finish;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::packed::padded;
 use super::padded::Frame;
+use super::pairs;
 use crate::elementwise::Accumulate;
+use crate::precision::Precision;
 use crate::scratch;
 
 /// Most chunks a batch is cut into.
@@ -48,9 +50,9 @@ pub(crate) trait Branch: Sync {
 /// The gradient of one output image, with its border.
 #[derive(Clone, Copy)]
 pub(crate) struct Gradient<'a> {
-    /// Pixels as wide as they have channels.
+    /// The channels of each pixel as numbers of the precision.
     pub(crate) narrow: &'a [f32],
-    /// Pixels of whole vectors. Empty for [`Widths::Narrow`].
+    /// Floats, the pixels of whole vectors. Empty for [`Widths::Narrow`].
     pub(crate) wide: &'a [f32],
 }
 
@@ -81,6 +83,7 @@ pub(crate) struct Wanted<'a, const N: usize> {
 pub(crate) struct Outputs<'a> {
     pub(crate) dy: Images<'a>,
     pub(crate) frame: Frame,
+    pub(crate) precision: Precision,
     pub(crate) widths: Widths,
     pub(crate) batch: usize,
 }
@@ -177,24 +180,39 @@ fn divide<'a>(
 impl Chunk<'_> {
     fn run<B: Branch>(mut self, outputs: Outputs, branches: &[B]) {
         let Outputs {
-            dy, frame, widths, ..
+            dy,
+            frame,
+            precision,
+            widths,
+            ..
         } = outputs;
         let Frame { extent, border } = frame;
         let lanes = padded(extent.c);
-        let narrow = dy.room(extent, border, extent.c);
-        let wide = match widths == Widths::Both && lanes != extent.c {
-            true => dy.room(extent, border, lanes),
+        let (narrow_form, wide_form) = (Form::of(precision, extent.c), Form::Floats(lanes));
+        let narrow = dy.room(extent, border, narrow_form);
+        let wide = match widths == Widths::Both && wide_form != narrow_form {
+            true => dy.room(extent, border, wide_form),
             false => 0,
         };
         scratch::with(narrow + wide, |room| {
             let (narrow_room, wide_room) = room.split_at_mut(narrow);
             let count = self.images.len();
             for (index, n) in self.images.enumerate() {
-                let narrow = dy.read(n, extent, border, extent.c, narrow_room);
-                let wide = match widths {
-                    Widths::Narrow => &[],
-                    Widths::Both if lanes == extent.c => narrow,
-                    Widths::Both => dy.read(n, extent, border, lanes, wide_room),
+                let read = |form, room| dy.read(n, extent, border, form, room);
+                let (narrow, wide): (&[f32], &[f32]) = match (widths, precision) {
+                    (Widths::Narrow, _) => (read(narrow_form, narrow_room), &[]),
+                    (Widths::Both, Precision::F32) => {
+                        let narrow = read(narrow_form, narrow_room);
+                        match wide_form == narrow_form {
+                            true => (narrow, narrow),
+                            false => (narrow, read(wide_form, wide_room)),
+                        }
+                    }
+                    (Widths::Both, Precision::Bf16) => {
+                        let wide = read(wide_form, wide_room);
+                        pairs::of_channels(wide, lanes, extent.c, narrow_room);
+                        (narrow_room, wide)
+                    }
                 };
                 let start = if index == 0 {
                     Start::Zero

@@ -11,10 +11,14 @@
 //! | input gradient | input pixels | taps and output channels | transposed weights |
 //! | weight gradient | taps and input channels | pixels | output gradients |
 //!
+//! For [`Precision::Bf16`] a number is two factors, and so is a lane of a vector: a step adds two products, and there
+//! are half as many. The pairs are neighboring channels of a pixel, or neighboring pixels for the weight gradient.
+//!
 //! A block of outputs (4 columns x 3 vectors with 16 registers, 8 x 3 with 32) stays in registers over all
 //! steps: 3 vector loads and 4 broadcasts feed 12 multiply-adds.
 
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::precision::Precision;
+use crate::simd::{Kernel, LANES, Simd, dispatch, dispatch_pairs};
 
 /// One contiguous run of steps.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,8 @@ pub(crate) enum Start {
 /// A matrix of outputs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grid<'a> {
+    /// What numbers and vectors are.
+    pub(crate) precision: Precision,
     /// What is summed.
     pub(crate) segments: &'a [Segment],
     /// Rows of outputs.
@@ -72,14 +78,43 @@ impl Grid<'_> {
     /// For every row, column and step the number at `a` and the vectors at `b` (whole vectors, also the last)
     /// can be read, the channels at `out` can be read and written, and nothing else touches them meanwhile.
     pub(crate) unsafe fn compute(self) {
-        dispatch(Sound(self));
+        match self.precision {
+            Precision::F32 => dispatch(Sound(self, Single)),
+            Precision::Bf16 => dispatch_pairs(Sound(self, Pairs)),
+        }
+    }
+}
+
+/// The step of the kernel.
+trait Product {
+    /// `sum` with the product of a number and a vector.
+    fn add<S: Simd>(simd: S, number: S::V, vector: S::V, sum: S::V) -> S::V;
+}
+
+/// Lanes are floats.
+struct Single;
+
+impl Product for Single {
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, number: S::V, vector: S::V, sum: S::V) -> S::V {
+        simd.fma(number, vector, sum)
+    }
+}
+
+/// Lanes are pairs of bfloat16.
+struct Pairs;
+
+impl Product for Pairs {
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, number: S::V, vector: S::V, sum: S::V) -> S::V {
+        simd.dot_pairs(number, vector, sum)
     }
 }
 
 /// A grid whose pointers the caller of [`Grid::compute`] vouched for.
-struct Sound<'a>(Grid<'a>);
+struct Sound<'a, P>(Grid<'a>, P);
 
-impl Kernel for Sound<'_> {
+impl<P: Product> Kernel for Sound<'_, P> {
     type Output = ();
 
     #[inline(always)]
@@ -92,7 +127,7 @@ impl Kernel for Sound<'_> {
     }
 }
 
-impl Sound<'_> {
+impl<P: Product> Sound<'_, P> {
     /// Cuts the columns into blocks of at most `largest`.
     #[inline(always)]
     fn columns<S: Simd, const V: usize>(&self, simd: S, largest: usize) {
@@ -112,16 +147,16 @@ impl Sound<'_> {
         }
     }
 
-    /// `P` columns of one row, `V` vectors each; returns `P`.
+    /// `Q` columns of one row, `V` vectors each; returns `Q`.
     #[inline(always)]
-    fn block<S: Simd, const P: usize, const V: usize>(
+    fn block<S: Simd, const Q: usize, const V: usize>(
         &self,
         simd: S,
         row: usize,
         column: usize,
     ) -> usize {
         let tail = self.0.channels - (V - 1) * LANES;
-        let mut sums = [[simd.splat(0.0); V]; P];
+        let mut sums = [[simd.splat(0.0); V]; Q];
         if self.0.start == Start::Output {
             for (p, sums) in sums.iter_mut().enumerate() {
                 let out = self.at(row, column + p);
@@ -150,7 +185,7 @@ impl Sound<'_> {
                     for (p, sums) in sums.iter_mut().enumerate() {
                         let number = simd.splat_at(a.wrapping_add(p * segment.a_column));
                         for (sum, vector) in sums.iter_mut().zip(vectors) {
-                            *sum = simd.fma(number, vector, *sum);
+                            *sum = P::add(simd, number, vector, *sum);
                         }
                     }
                     a = a.wrapping_add(segment.a_step);
@@ -171,7 +206,7 @@ impl Sound<'_> {
                 }
             }
         }
-        P
+        Q
     }
 
     /// The first channel of an output.

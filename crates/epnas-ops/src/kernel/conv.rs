@@ -4,10 +4,11 @@ use super::backward::{self, Gradient, Outputs, Wanted, Widths};
 use super::block::Start;
 use super::correlate::{Correlation, Pass, Prepared, Tap};
 use super::epilogue::Finish;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::padded::{Border, Extent, Frame};
 use super::weight_gradient::{WeightGradient, WeightTap};
 use crate::elementwise::Accumulate;
+use crate::precision::Precision;
 use crate::scratch;
 
 /// Extents of one convolution.
@@ -19,6 +20,7 @@ pub(crate) struct Geometry {
     pub(crate) co: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
+    pub(crate) precision: Precision,
 }
 
 impl Geometry {
@@ -49,7 +51,7 @@ impl Geometry {
     }
 
     /// An input image of `ci` channels, with the border that the taps reach into.
-    fn input(&self, ci: usize) -> Frame {
+    pub(super) fn input(&self, ci: usize) -> Frame {
         Frame {
             extent: self.extent(self.h, self.w, ci),
             border: Border::all(self.kernel / 2),
@@ -73,28 +75,30 @@ pub(crate) struct Source<'a> {
     pub(crate) ci: usize,
 }
 
-/// The convolution of sources with so many channels each. The rows of weights are those of all sources in turn; the
-/// weight tensor of a source is a matrix of `kernel kernel ci` rows already.
+/// The convolution of sources with so many channels each. The rows of weights are those of all sources in turn, one for
+/// every number of the taps.
 pub(super) fn forward_correlation(g: &Geometry, channels: &[usize]) -> Correlation {
     let k = g.kernel;
     let mut inputs = Vec::with_capacity(channels.len());
     let mut taps = Vec::with_capacity(channels.len() * k);
     let mut weight_rows = 0;
     for (index, &ci) in channels.iter().enumerate() {
+        let len = k * g.precision.numbers(ci);
         inputs.push(g.input(ci));
         for row in 0..k {
             taps.push(Tap {
                 input: index,
                 row,
                 column: 0,
-                channel: 0,
-                len: k * ci,
+                number: 0,
+                len,
                 weights: weight_rows,
             });
-            weight_rows += k * ci;
+            weight_rows += len;
         }
     }
     Correlation {
+        precision: g.precision,
         inputs,
         stride: g.stride,
         passes: vec![Pass {
@@ -116,17 +120,38 @@ pub(crate) fn forward(g: &Geometry, sources: &[Source], y: &mut [f32], finish: &
         .iter()
         .scan(0, |next, ci| {
             let first = *next;
-            *next += g.kernel * g.kernel * ci;
+            *next += g.kernel * g.kernel * g.precision.numbers(*ci);
             Some(first)
         })
         .collect();
     let images: Vec<Images> = sources.iter().map(|source| source.x).collect();
-    let weights = |row: usize, first: usize, out: &mut [f32]| {
+    let weights = |row: usize, half: usize, first: usize, out: &mut [f32]| {
         let index = firsts.partition_point(|&start| start <= row) - 1;
-        let at = (row - firsts[index]) * g.co + first;
-        out.copy_from_slice(&sources[index].w[at..at + out.len()]);
+        let Source { w, ci, .. } = sources[index];
+        weights_of(g, ci, w, row - firsts[index], half, first, out);
     };
     correlation.run(&images, weights, y, finish);
+}
+
+/// The weights, from output channel `first` on, that a half of a number of a source's taps meets. Its weight tensor is a
+/// matrix of `kernel kernel ci` rows already.
+pub(super) fn weights_of(
+    g: &Geometry,
+    ci: usize,
+    w: &[f32],
+    row: usize,
+    half: usize,
+    first: usize,
+    out: &mut [f32],
+) {
+    let numbers = g.precision.numbers(ci);
+    let channel = g.precision.factor(row % numbers, half);
+    if channel < ci {
+        let at = (row / numbers * ci + channel) * g.co + first;
+        out.copy_from_slice(&w[at..at + out.len()]);
+    } else {
+        out.fill(0.0);
+    }
 }
 
 /// Gradients with respect to inputs and weights of all sources, each with its number of channels.
@@ -173,6 +198,7 @@ pub(crate) fn backward(g: &Geometry, dy: Images, sources: Vec<(usize, Wanted<1>)
         let outputs = Outputs {
             dy,
             frame,
+            precision: g.precision,
             widths: Branch::widths(&branches),
             batch: g.n,
         };
@@ -194,7 +220,7 @@ pub(super) fn weight_gradient(g: &Geometry, ci: usize, dy: Frame) -> WeightGradi
         len: g.kernel * ci,
     };
     let taps = (0..g.kernel).map(tap).collect();
-    WeightGradient::new(g.input(ci), g.stride, taps, dy)
+    WeightGradient::new(g.precision, g.input(ci), g.stride, taps, dy)
 }
 
 /// One input of a dense product in the backward pass.
@@ -232,8 +258,9 @@ impl backward::Branch for Branch<'_> {
     ) {
         if let Some((weight, x)) = &self.weight {
             let Frame { extent, border } = weight.x;
-            scratch::with(x.room(extent, border, extent.c), |room| {
-                let x = x.read(n, extent, border, extent.c, room);
+            let form = Form::Floats(extent.c);
+            scratch::with(x.room(extent, border, form), |room| {
+                let x = x.read(n, extent, border, form, room);
                 weight.image(x, dy.wide, start, sums);
             });
         }
@@ -249,13 +276,14 @@ impl backward::Branch for Branch<'_> {
 /// stride 2 those of one parity, so even and odd rows and columns are passes of their own.
 pub(super) struct InputCorrelation {
     pub(super) correlation: Correlation,
-    /// Tap `u k + v` of every `co` rows of the weights.
+    /// Tap `u k + v` of the rows of weights for every pixel of `dy`.
     order: Vec<usize>,
 }
 
 impl InputCorrelation {
     pub(super) fn new(g: &Geometry, ci: usize, dy: Frame) -> Self {
         let (k, s, pad, border) = (g.kernel, g.stride, g.kernel / 2, dy.border.top);
+        let numbers = g.precision.numbers(g.co);
         let mut order = Vec::with_capacity(k * k);
         let mut passes = Vec::with_capacity(s * s);
         for parity in (0..s).flat_map(|i| (0..s).map(move |j| (i, j))) {
@@ -275,9 +303,9 @@ impl InputCorrelation {
                     input: 0,
                     row: offset(parity.0, u),
                     column: offset(parity.1, v),
-                    channel: 0,
-                    len: exact(parity.1).count() * g.co,
-                    weights: order.len() * g.co,
+                    number: 0,
+                    len: exact(parity.1).count() * numbers,
+                    weights: order.len() * numbers,
                 });
                 order.extend(exact(parity.1).map(|v| u * k + v));
             }
@@ -288,10 +316,11 @@ impl InputCorrelation {
             });
         }
         let correlation = Correlation {
+            precision: g.precision,
             inputs: vec![dy],
             stride: 1,
             passes,
-            weight_rows: order.len() * g.co,
+            weight_rows: order.len() * numbers,
             output: g.input(ci).extent,
         };
         InputCorrelation { correlation, order }
@@ -304,8 +333,13 @@ impl InputCorrelation {
         w: &[f32],
         packed: &'a mut [f32],
     ) -> Prepared<'a> {
-        self.correlation.prepare(packed, |row, first, out| {
-            let (tap, o) = (self.order[row / g.co], row % g.co);
+        let numbers = g.precision.numbers(g.co);
+        self.correlation.prepare(packed, |row, half, first, out| {
+            let tap = self.order[row / numbers];
+            let o = g.precision.factor(row % numbers, half);
+            if o >= g.co {
+                return out.fill(0.0);
+            }
             let w = &w[(tap * ci + first) * g.co + o..];
             for (out, w) in out.iter_mut().zip(w.iter().step_by(g.co)) {
                 *out = *w;

@@ -3,15 +3,19 @@
 //! A [`Correlation`] slides weights over images and writes (or adds to) an output image. Its [`Pass`]es each fill a
 //! lattice of output pixels: one pass with all pixels for most, four with every second row and column for
 //! the gradient of a strided convolution, where each parity of the pixel sees other taps.
+//!
+//! All is counted in numbers of the [`Precision`]: floats, or pairs of neighboring channels.
 
 use rayon::prelude::*;
 
 use super::block::{Grid, Segment, Start};
 use super::epilogue::Finish;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::packed::{ChannelBlock, channel_blocks, pack, packed_len};
 use super::padded::{Extent, Frame};
+use super::pairs;
 use crate::elementwise::Accumulate;
+use crate::precision::Precision;
 use crate::scratch;
 
 /// Bytes of weights that stay in the first-level cache next to the pixels they meet.
@@ -20,7 +24,7 @@ const WEIGHT_BYTES: usize = 24 << 10;
 /// Output pixels that meet one group of weights before the next: enough to pay for loading it.
 const TILE_PIXELS: usize = 64;
 
-/// A run of consecutive floats of the (bordered) input under an output pixel, and its rows of weights.
+/// A run of consecutive numbers of the (bordered) input under an output pixel, and its rows of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tap {
     /// Which input.
@@ -29,11 +33,11 @@ pub(crate) struct Tap {
     pub(crate) row: usize,
     /// Column right of the output pixel's first.
     pub(crate) column: usize,
-    /// First channel.
-    pub(crate) channel: usize,
-    /// Floats, perhaps over several columns.
+    /// First number of the pixel.
+    pub(crate) number: usize,
+    /// Numbers, perhaps over several columns.
     pub(crate) len: usize,
-    /// First row of the weights.
+    /// First row of the weights, of which there is one for every number.
     pub(crate) weights: usize,
 }
 
@@ -49,6 +53,7 @@ pub(crate) struct Pass {
 
 /// What is slid over what.
 pub(crate) struct Correlation {
+    pub(crate) precision: Precision,
     /// The images that are read, with their borders.
     pub(crate) inputs: Vec<Frame>,
     /// Distance in the input of neighboring output pixels of a pass.
@@ -65,14 +70,25 @@ impl Correlation {
         packed_len(self.weight_rows, self.output.c)
     }
 
-    /// Packs the weights. `weights(row, first, channels)` yields those of a row, from channel `first` on.
+    /// Packs the weights. `weights(row, half, first, channels)` yields those that meet this half of the row's number (0
+    /// where a number is a float), from channel `first` on.
     pub(crate) fn prepare<'a>(
         &'a self,
         packed: &'a mut [f32],
-        weights: impl Fn(usize, usize, &mut [f32]),
+        weights: impl Fn(usize, usize, usize, &mut [f32]),
     ) -> Prepared<'a> {
         let blocks = channel_blocks(self.output.c);
-        pack(self.weight_rows, &blocks, packed, weights);
+        pack(
+            self.weight_rows,
+            &blocks,
+            packed,
+            |row, first, out| match self.precision {
+                Precision::F32 => weights(row, 0, first, out),
+                Precision::Bf16 => {
+                    pairs::of_halves(out, |half, out| weights(row, half, first, out))
+                }
+            },
+        );
         let passes = self
             .passes
             .iter()
@@ -89,7 +105,7 @@ impl Correlation {
     pub(crate) fn run(
         &self,
         sources: &[Images],
-        weights: impl Fn(usize, usize, &mut [f32]),
+        weights: impl Fn(usize, usize, usize, &mut [f32]),
         out: &mut [f32],
         finish: &mut Finish,
     ) {
@@ -110,15 +126,16 @@ impl Correlation {
 
     /// Image `n` of every source, with its border.
     fn read(&self, sources: &[Images], n: usize, body: impl FnOnce(&[&[f32]])) {
+        let form = |frame: &Frame| Form::of(self.precision, frame.extent.c);
         let room = |(images, frame): (&Images, &Frame)| {
-            images.room(frame.extent, frame.border, frame.extent.c)
+            images.room(frame.extent, frame.border, form(frame))
         };
         let total = sources.iter().zip(&self.inputs).map(room).sum();
         scratch::with(total, |mut rest| {
             let mut images: Vec<&[f32]> = Vec::with_capacity(sources.len());
             for (source, frame) in sources.iter().zip(&self.inputs) {
                 let (own, after) = std::mem::take(&mut rest).split_at_mut(room((source, frame)));
-                images.push(source.read(n, frame.extent, frame.border, frame.extent.c, own));
+                images.push(source.read(n, frame.extent, frame.border, form(frame), own));
                 rest = after;
             }
             body(&images);
@@ -195,6 +212,7 @@ impl Prepared<'_> {
                             Start::Output
                         };
                         let grid = Grid {
+                            precision: self.of.precision,
                             segments,
                             rows: size.0,
                             columns: size.1,
@@ -224,11 +242,12 @@ impl Prepared<'_> {
         block: &ChannelBlock,
     ) -> Segment {
         let (stride, extent) = (self.of.stride, self.of.inputs[tap.input].outer());
+        let extent = extent.widened(self.of.precision.numbers(extent.c));
         let row = row * stride + tap.row;
         let column = column * stride + tap.column;
         let weights = self.of.weight_rows * block.first + tap.weights * block.lanes;
         let weights = &self.packed[weights..][..tap.len * block.lanes];
-        let numbers = &image[(row * extent.w + column) * extent.c + tap.channel..];
+        let numbers = &image[(row * extent.w + column) * extent.c + tap.number..];
         // The last output pixel of the grid, and the end of its tap.
         let last = (rows - 1) * stride * extent.row() + (columns - 1) * stride * extent.c;
         assert!(numbers.len() >= last + tap.len, "a tap leaves its image");
@@ -265,8 +284,8 @@ fn groups(taps: &[Tap], blocks: &[ChannelBlock]) -> Vec<Vec<Tap>> {
                 group.push(Tap { len, ..rest });
             }
             filled += len;
-            // Taps are runs of consecutive floats, so a run can go on in the middle.
-            rest.channel += len;
+            // Taps are runs of consecutive numbers, so a run can go on in the middle.
+            rest.number += len;
             rest.weights += len;
             rest.len -= len;
         }
@@ -283,7 +302,7 @@ mod tests {
             input: 0,
             row: 0,
             column: 0,
-            channel: 0,
+            number: 0,
             len,
             weights,
         }

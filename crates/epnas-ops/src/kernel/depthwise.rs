@@ -5,12 +5,13 @@ use rayon::prelude::*;
 use super::backward::{self, Gradient, Outputs, Wanted, Widths};
 use super::block::Start;
 use super::epilogue::Finish;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::packed::padded as whole_vectors;
 use super::padded::{Border, Extent, Frame, widen};
 use super::window::{Products, TapRow, WIDEST};
 use super::window_gradient::Sums;
 use crate::elementwise::Accumulate;
+use crate::precision::Precision;
 use crate::scratch;
 use crate::simd::dispatch;
 
@@ -190,8 +191,8 @@ pub(crate) fn forward(g: &Geometry, x: Images, w: &[f32], y: &mut [f32], finish:
             .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
             .enumerate()
             .for_each(|(n, (y, part))| {
-                scratch::with(x.room(extent, border, lanes), |room| {
-                    let x = x.read(n, extent, border, lanes, room);
+                scratch::with(x.room(extent, border, Form::Floats(lanes)), |room| {
+                    let x = x.read(n, extent, border, Form::Floats(lanes), room);
                     prepared.image(x, Accumulate::Overwrite, y);
                 });
                 epilogue.image(n, y, part);
@@ -296,6 +297,7 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<1>) {
         let outputs = Outputs {
             dy,
             frame: g.gradient(),
+            precision: Precision::F32,
             widths: Widths::Both,
             batch: g.n,
         };
@@ -332,8 +334,8 @@ impl backward::Branch for Branch<'_> {
         let (g, lanes) = (self.g, whole_vectors(self.g.c));
         if let Some(x) = self.x {
             let Frame { extent, border } = g.input();
-            scratch::with(x.room(extent, border, lanes), |room| {
-                let x = x.read(n, extent, border, lanes, room);
+            scratch::with(x.room(extent, border, Form::Floats(lanes)), |room| {
+                let x = x.read(n, extent, border, Form::Floats(lanes), room);
                 sum_weights(g, x, dy.wide, start, sums);
             });
         }

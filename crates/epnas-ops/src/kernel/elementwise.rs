@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::images::Images;
+use super::images::{Form, Images};
 use super::padded::{Border, Extent};
 use crate::elementwise::Accumulate;
 use crate::scratch;
@@ -13,14 +13,16 @@ const CHUNK: usize = 1 << 15;
 /// `y = sum of inputs`, image by image.
 pub(crate) fn sum(inputs: &[Images], extent: Extent, y: &mut [f32]) {
     let border = Border::default();
-    let room = inputs.iter().map(|x| x.room(extent, border, extent.c));
+    let room = inputs
+        .iter()
+        .map(|x| x.room(extent, border, Form::Floats(extent.c)));
     let room = room.max().unwrap_or(0);
     y.par_chunks_mut(extent.len())
         .enumerate()
         .for_each(|(n, y)| {
             scratch::with(room, |room| {
                 for (index, x) in inputs.iter().enumerate() {
-                    let x = x.read(n, extent, border, extent.c, room);
+                    let x = x.read(n, extent, border, Form::Floats(extent.c), room);
                     add_to(
                         x,
                         y,

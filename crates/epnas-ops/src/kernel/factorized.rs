@@ -1,5 +1,7 @@
 //! Factorized reduction as correlations and a weight gradient.
 
+use std::ops::Range;
+
 use super::backward::{self, Outputs, Wanted};
 use super::conv::Branch;
 use super::correlate::{Correlation, Pass, Tap};
@@ -7,6 +9,7 @@ use super::epilogue::Finish;
 use super::images::Images;
 use super::padded::{Border, Extent, Frame};
 use super::weight_gradient::{WeightGradient, WeightTap};
+use crate::precision::Precision;
 use crate::scratch;
 
 /// Extents of one factorized reduction.
@@ -17,12 +20,20 @@ pub(crate) struct Geometry {
     pub(crate) w: usize,
     pub(crate) ci: usize,
     pub(crate) co: usize,
+    pub(crate) precision: Precision,
 }
 
 impl Geometry {
     /// Output channels of the first half.
     fn half(&self) -> usize {
         self.co.div_ceil(2)
+    }
+
+    /// The numbers of an output pixel that hold channels of the first half, and of the second.
+    fn numbers_of_halves(&self) -> (Range<usize>, Range<usize>) {
+        let number = |channels: usize| self.precision.numbers(channels);
+        let whole_pairs = number(self.half() + 1) - 1;
+        (0..number(self.half()), whole_pairs..number(self.co))
     }
 
     /// The input, completed to even rows and columns by zeros.
@@ -62,16 +73,17 @@ pub(crate) fn forward(
     y: &mut [f32],
     finish: &mut Finish,
 ) {
-    let half = g.half();
+    let (split, numbers) = (g.half(), g.precision.numbers(g.ci));
     let tap = |odd: usize| Tap {
         input: 0,
         row: odd,
         column: odd,
-        channel: 0,
-        len: g.ci,
-        weights: odd * g.ci,
+        number: 0,
+        len: numbers,
+        weights: odd * numbers,
     };
     let correlation = Correlation {
+        precision: g.precision,
         inputs: vec![g.input()],
         stride: 2,
         passes: vec![Pass {
@@ -79,14 +91,16 @@ pub(crate) fn forward(
             first: (0, 0),
             spacing: 1,
         }],
-        weight_rows: 2 * g.ci,
+        weight_rows: 2 * numbers,
         output: g.output().extent,
     };
-    let weights = |row: usize, first: usize, out: &mut [f32]| {
+    let weights = |row: usize, half: usize, first: usize, out: &mut [f32]| {
+        let from = g.precision.factor(row % numbers, half);
         for (channel, out) in (first..).zip(out) {
-            *out = match (row < g.ci, channel < half) {
-                (true, true) => w0[row * half + channel],
-                (false, false) => w1[(row - g.ci) * (g.co - half) + channel - half],
+            *out = match (row < numbers, channel < split) {
+                _ if from >= g.ci => 0.0,
+                (true, true) => w0[from * split + channel],
+                (false, false) => w1[from * (g.co - split) + channel - split],
                 _ => 0.0,
             };
         }
@@ -96,7 +110,7 @@ pub(crate) fn forward(
 
 /// Gradients with respect to input and weights.
 pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
-    let (half, frame) = (g.half(), g.output());
+    let (split, frame) = (g.half(), g.output());
     let transposed = input_correlation(g);
     scratch::with(transposed.packed_len(), |packed| {
         let (weights, input) = wanted.input.unzip();
@@ -104,11 +118,19 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
         let branch = Branch {
             weight: x.map(|x| (weight_gradient(g), x)),
             input: weights.map(|[w0, w1]| {
-                transposed.prepare(packed, |row, first, out| {
+                let (even, odd) = g.numbers_of_halves();
+                transposed.prepare(packed, |row, half, first, out| {
+                    // A number across the split is read for both halves, with a weight of zero for the other's channel.
+                    let (number, own) = match row.checked_sub(even.len()) {
+                        None => (row, 0..split),
+                        Some(row) => (odd.start + row, split..g.co),
+                    };
+                    let from = g.precision.factor(number, half);
                     for (channel, out) in (first..).zip(out) {
-                        *out = match row.checked_sub(half) {
-                            None => w0[channel * half + row],
-                            Some(row) => w1[channel * (g.co - half) + row],
+                        *out = match own.contains(&from) {
+                            false => 0.0,
+                            true if from < split => w0[channel * split + from],
+                            true => w1[channel * (g.co - split) + from - split],
                         };
                     }
                 })
@@ -118,6 +140,7 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
         let outputs = Outputs {
             dy,
             frame,
+            precision: g.precision,
             widths: Branch::widths(&branches),
             batch: g.n,
         };
@@ -130,10 +153,12 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
             };
             // Both taps meet all output channels; each half is kept where it belongs.
             weight.unpack(sums, |row, from| {
-                let (first, second) = from.split_at(half);
+                let (first, second) = from.split_at(split);
                 match row.checked_sub(g.ci) {
-                    None => dw0[row * half..][..half].copy_from_slice(first),
-                    Some(row) => dw1[row * (g.co - half)..][..g.co - half].copy_from_slice(second),
+                    None => dw0[row * split..][..split].copy_from_slice(first),
+                    Some(row) => {
+                        dw1[row * (g.co - split)..][..g.co - split].copy_from_slice(second);
+                    }
                 }
             });
         });
@@ -142,19 +167,20 @@ pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
 
 /// Even pixels get their gradient from the first half, odd ones from the second, the others none.
 fn input_correlation(g: &Geometry) -> Correlation {
-    let half = g.half();
+    let (even, odd) = g.numbers_of_halves();
+    let weight_rows = even.len() + odd.len();
     let pass = |first: (usize, usize)| {
-        let tap = |channel: usize, len: usize| Tap {
+        let tap = |numbers: &Range<usize>, weights: usize| Tap {
             input: 0,
             row: 0,
             column: 0,
-            channel,
-            len,
-            weights: channel,
+            number: numbers.start,
+            len: numbers.len(),
+            weights,
         };
         let taps = match first {
-            (0, 0) => vec![tap(0, half)],
-            (1, 1) => vec![tap(half, g.co - half)],
+            (0, 0) => vec![tap(&even, 0)],
+            (1, 1) => vec![tap(&odd, even.len())],
             _ => Vec::new(),
         };
         Pass {
@@ -164,10 +190,11 @@ fn input_correlation(g: &Geometry) -> Correlation {
         }
     };
     Correlation {
+        precision: g.precision,
         inputs: vec![g.output()],
         stride: 1,
         passes: [(0, 0), (0, 1), (1, 0), (1, 1)].map(pass).to_vec(),
-        weight_rows: g.co,
+        weight_rows,
         output: g.input().extent,
     }
 }
@@ -178,5 +205,5 @@ fn weight_gradient(g: &Geometry) -> WeightGradient {
         column: odd,
         len: g.ci,
     };
-    WeightGradient::new(g.input(), 2, vec![tap(0), tap(1)], g.output())
+    WeightGradient::new(g.precision, g.input(), 2, vec![tap(0), tap(1)], g.output())
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::images::Images;
+use super::images::{Form, Images};
 use super::padded::{Border, Extent};
 use crate::elementwise::Accumulate;
 use crate::scratch;
@@ -28,9 +28,12 @@ pub(crate) fn average(g: &Geometry, x: Images, pooled: &mut [f32]) {
         .par_chunks_mut(g.c)
         .enumerate()
         .for_each(|(n, pooled)| {
-            scratch::with(x.room(extent, border, g.c), |room| {
+            scratch::with(x.room(extent, border, Form::Floats(g.c)), |room| {
                 pooled.fill(0.0);
-                for x in x.read(n, extent, border, g.c, room).chunks_exact(g.c) {
+                for x in x
+                    .read(n, extent, border, Form::Floats(g.c), room)
+                    .chunks_exact(g.c)
+                {
                     for (sum, x) in pooled.iter_mut().zip(x) {
                         *sum += x;
                     }

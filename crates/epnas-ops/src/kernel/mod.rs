@@ -19,6 +19,7 @@ pub(crate) mod norm_gradient;
 pub(crate) mod optimizer;
 mod packed;
 pub(crate) mod padded;
+mod pairs;
 pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod separable;

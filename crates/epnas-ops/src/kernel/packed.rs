@@ -5,6 +5,9 @@ use crate::simd::LANES;
 /// Vectors of the widest block of channels.
 const WIDEST: usize = 3;
 
+/// Channels of the widest block.
+pub(super) const WIDEST_LANES: usize = WIDEST * LANES;
+
 /// A block of consecutive output channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChannelBlock {
@@ -71,7 +74,7 @@ mod tests {
             let mut next = 0;
             for block in channel_blocks(channels) {
                 assert_eq!(block.first, next);
-                assert!(block.channels > 0 && block.lanes <= WIDEST * LANES);
+                assert!(block.channels > 0 && block.lanes <= WIDEST_LANES);
                 assert_eq!(block.lanes, block.channels.next_multiple_of(LANES));
                 next += block.channels;
             }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::avg_rows::{AvgRow, Ninth};
 use super::backward::InputGradient;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::max_rows::{MaxColumns, MaxGradient, MaxRow, MaxRows, Numbers};
 use super::padded::{Border, Extent};
 use crate::elementwise::Accumulate;
@@ -55,8 +55,8 @@ impl Geometry {
             },
             Border::default(),
         );
-        scratch::with(x.room(extent, border, self.c), |room| {
-            body(x.read(n, extent, border, self.c, room));
+        scratch::with(x.room(extent, border, Form::Floats(self.c)), |room| {
+            body(x.read(n, extent, border, Form::Floats(self.c), room));
         });
     }
 

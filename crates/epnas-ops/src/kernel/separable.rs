@@ -8,57 +8,95 @@ use super::backward::{self, Gradient, Outputs, Wanted, Widths};
 use super::block::Start;
 use super::conv::{self, InputCorrelation};
 use super::correlate;
-use super::depthwise::{self, Geometry};
+use super::depthwise;
 use super::epilogue::Finish;
-use super::images::Images;
+use super::images::{Form, Images};
 use super::packed::padded as whole_vectors;
 use super::padded::Frame;
 use super::weight_gradient::WeightGradient;
 use crate::elementwise::Accumulate;
+use crate::precision::Precision;
 use crate::scratch;
 
-/// The pointwise convolution to `co` channels that follows.
-fn pointwise(g: &Geometry, co: usize) -> conv::Geometry {
-    let output = g.output();
-    conv::Geometry {
-        n: g.n,
-        h: output.h,
-        w: output.w,
-        co,
-        kernel: 1,
-        stride: 1,
+/// Extents of one separable convolution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Geometry {
+    pub(crate) depthwise: depthwise::Geometry,
+    /// The convolution that follows.
+    pointwise: conv::Geometry,
+}
+
+impl Geometry {
+    /// A depthwise convolution, then a pointwise one to `co` channels.
+    pub(crate) fn new(depthwise: depthwise::Geometry, co: usize, precision: Precision) -> Self {
+        let output = depthwise.output();
+        let pointwise = conv::Geometry {
+            n: depthwise.n,
+            h: output.h,
+            w: output.w,
+            co,
+            kernel: 1,
+            stride: 1,
+            precision,
+        };
+        Geometry {
+            depthwise,
+            pointwise,
+        }
+    }
+
+    /// What lies between, as the pointwise convolution reads it: pixel after pixel.
+    fn between(&self) -> Frame {
+        self.pointwise.input(self.depthwise.c)
+    }
+
+    /// Floats that turning it into numbers of the precision takes.
+    fn numbers_room(&self) -> usize {
+        let Frame { extent, border } = self.between();
+        let form = Form::of(self.pointwise.precision, extent.c);
+        Images::Plain(&[]).room(extent, border, form)
+    }
+
+    /// It, as numbers of the precision.
+    fn numbers<'a>(&self, between: &'a [f32], room: &'a mut [f32]) -> &'a [f32] {
+        let Frame { extent, border } = self.between();
+        let form = Form::of(self.pointwise.precision, extent.c);
+        Images::Plain(between).read(0, extent, border, form, room)
     }
 }
 
 /// Forward.
 pub(crate) fn forward(
     g: &Geometry,
-    co: usize,
     x: Images,
-    [depthwise, pointwise_weight]: [&[f32]; 2],
+    [depthwise, pointwise]: [&[f32]; 2],
     y: &mut [f32],
     finish: &mut Finish,
 ) {
-    let sliding = depthwise::forward_sliding(g);
-    let correlation = conv::forward_correlation(&pointwise(g, co), &[g.c]);
-    let lanes = whole_vectors(g.c);
-    let Frame { extent, border } = g.input();
-    let between = g.output().len();
+    let c = g.depthwise.c;
+    let sliding = depthwise::forward_sliding(&g.depthwise);
+    let correlation = conv::forward_correlation(&g.pointwise, &[c]);
+    let form = Form::Floats(whole_vectors(c));
+    let Frame { extent, border } = g.depthwise.input();
+    let between = g.between().extent.len();
     let epilogue = finish.epilogue;
     scratch::with(sliding.room() + correlation.packed_len(), |room| {
         let (room, packed) = room.split_at_mut(sliding.room());
         let first = sliding.prepare(depthwise, room);
-        let second = correlation.prepare(packed, |row, first, out| {
-            out.copy_from_slice(&pointwise_weight[row * co + first..][..out.len()]);
+        let second = correlation.prepare(packed, |row, half, first, out| {
+            conv::weights_of(&g.pointwise, c, pointwise, row, half, first, out);
         });
         y.par_chunks_mut(correlation.output.len())
             .zip(finish.parts.par_chunks_mut(epilogue.part_len()))
             .enumerate()
             .for_each(|(n, (y, part))| {
-                scratch::with(between + x.room(extent, border, lanes), |room| {
-                    let (between, room) = room.split_at_mut(between);
-                    let x = x.read(n, extent, border, lanes, room);
+                let numbers = g.numbers_room();
+                scratch::with(between + numbers + x.room(extent, border, form), |room| {
+                    let (between, rest) = room.split_at_mut(between);
+                    let (numbers, room) = rest.split_at_mut(numbers);
+                    let x = x.read(n, extent, border, form, room);
                     first.image(x, Accumulate::Overwrite, between);
+                    let between = g.numbers(between, numbers);
                     second.image(&[between], Accumulate::Overwrite, y);
                 });
                 epilogue.image(n, y, part);
@@ -67,17 +105,17 @@ pub(crate) fn forward(
 }
 
 /// Gradients with respect to input and both weights. All of them are wanted.
-pub(crate) fn backward(g: &Geometry, co: usize, dy: Images, wanted: Wanted<2>) {
-    let (Some(([depthwise, pointwise_weight], input)), Some((x, [ddepthwise, dpointwise]))) =
+pub(crate) fn backward(g: &Geometry, dy: Images, wanted: Wanted<2>) {
+    let (Some(([depthwise, pointwise], input)), Some((x, [ddepthwise, dpointwise]))) =
         (wanted.input, wanted.weight)
     else {
         return;
     };
-    let dense = pointwise(g, co);
-    let frame = dense.outputs(0);
-    let again = depthwise::forward_sliding(g);
-    let transposed = InputCorrelation::new(&dense, g.c, frame);
-    let sliding = depthwise::backward_sliding(g);
+    let (c, co) = (g.depthwise.c, g.pointwise.co);
+    let frame = g.pointwise.outputs(0);
+    let again = depthwise::forward_sliding(&g.depthwise);
+    let transposed = InputCorrelation::new(&g.pointwise, c, frame);
+    let sliding = depthwise::backward_sliding(&g.depthwise);
     let packed = transposed.correlation.packed_len();
     scratch::with(again.room() + packed + sliding.room(), |room| {
         let (again_room, rest) = room.split_at_mut(again.room());
@@ -86,15 +124,16 @@ pub(crate) fn backward(g: &Geometry, co: usize, dy: Images, wanted: Wanted<2>) {
             g,
             x,
             again: again.prepare(depthwise, again_room),
-            weight: conv::weight_gradient(&dense, g.c, frame),
-            transposed: transposed.prepare(&dense, g.c, pointwise_weight, packed),
+            weight: conv::weight_gradient(&g.pointwise, c, frame),
+            transposed: transposed.prepare(&g.pointwise, c, pointwise, packed),
             input: sliding.prepare(depthwise, sliding_room),
         };
         let outputs = Outputs {
             dy,
             frame,
+            precision: g.pointwise.precision,
             widths: Widths::Both,
-            batch: g.n,
+            batch: g.depthwise.n,
         };
         let branches = [branch];
         backward::run(outputs, &branches, vec![Some(input)], |index, sums| {
@@ -103,7 +142,7 @@ pub(crate) fn backward(g: &Geometry, co: usize, dy: Images, wanted: Wanted<2>) {
             weight.unpack(dense, |row, from| {
                 dpointwise[row * co..][..co].copy_from_slice(from);
             });
-            depthwise::unpack(g, sliding, ddepthwise);
+            depthwise::unpack(&g.depthwise, sliding, ddepthwise);
         });
     });
 }
@@ -123,7 +162,7 @@ struct Branch<'a> {
 
 impl backward::Branch for Branch<'_> {
     fn sums_len(&self) -> usize {
-        self.weight.packed_len() + depthwise::sums_len(self.g)
+        self.weight.packed_len() + depthwise::sums_len(&self.g.depthwise)
     }
 
     fn image(
@@ -134,23 +173,24 @@ impl backward::Branch for Branch<'_> {
         sums: &mut [f32],
         dx: Option<(&mut [f32], Accumulate)>,
     ) {
-        let (g, lanes) = (self.g, whole_vectors(self.g.c));
+        let g = &self.g.depthwise;
+        let lanes = whole_vectors(g.c);
+        let form = Form::Floats(lanes);
         let (dense, sliding) = sums.split_at_mut(self.weight.packed_len());
         let (outer, inner) = (g.input(), g.gradient());
         let between = g.output().len();
-        let x_room = self.x.room(outer.extent, outer.border, lanes);
+        let x_room = self.x.room(outer.extent, outer.border, form);
         let framed = inner.outer().widened(lanes).len();
         scratch::with(between + x_room + framed, |room| {
             let (between, rest) = room.split_at_mut(between);
             let (x_room, framed) = rest.split_at_mut(x_room);
-            let x = self.x.read(n, outer.extent, outer.border, lanes, x_room);
+            let x = self.x.read(n, outer.extent, outer.border, form, x_room);
             self.again.image(x, Accumulate::Overwrite, between);
             self.weight.image(between, dy.wide, start, dense);
             // Its gradient takes the place of what lies between.
             self.transposed
                 .image(&[dy.narrow], Accumulate::Overwrite, between);
-            let gradient =
-                Images::Plain(between).read(0, inner.extent, inner.border, lanes, framed);
+            let gradient = Images::Plain(between).read(0, inner.extent, inner.border, form, framed);
             depthwise::sum_weights(g, x, gradient, start, sliding);
             if let Some((dx, acc)) = dx {
                 self.input.image(gradient, acc, dx);

@@ -3,10 +3,14 @@
 use super::block::{Grid, Segment, Start};
 use super::packed::{ChannelBlock, channel_blocks, packed_len, padded};
 use super::padded::Frame;
+use super::pairs;
+use crate::precision::Precision;
+use crate::scratch;
 
 /// Pixels that are summed in registers before the gradient's block is stored; they and their gradients stay
 /// in the first-level cache while all blocks of the gradient pass over them.
 const TILE_PIXELS: usize = 64;
+const _: () = assert!(TILE_PIXELS.is_multiple_of(2), "pairs of pixels");
 
 /// A run of consecutive floats of the (bordered) input under an output pixel: as many rows of the gradient.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +24,11 @@ pub(crate) struct WeightTap {
 }
 
 /// The gradient of the weights that meet one input.
+///
+/// Steps are pixels of a row. For [`Precision::Bf16`] they are pairs of neighboring output pixels: the even and the odd
+/// gradient, and, at every place of the input, the floats under both.
 pub(crate) struct WeightGradient {
+    precision: Precision,
     /// The input, with its border.
     pub(crate) x: Frame,
     /// Distance in the input of neighboring output pixels.
@@ -43,8 +51,15 @@ struct Stretch {
 }
 
 impl WeightGradient {
-    pub(crate) fn new(x: Frame, stride: usize, taps: Vec<WeightTap>, dy: Frame) -> Self {
+    pub(crate) fn new(
+        precision: Precision,
+        x: Frame,
+        stride: usize,
+        taps: Vec<WeightTap>,
+        dy: Frame,
+    ) -> Self {
         WeightGradient {
+            precision,
             x,
             stride,
             rows: taps.iter().map(|tap| tap.len).sum(),
@@ -63,6 +78,31 @@ impl WeightGradient {
     /// Adds the gradient of one image to `sums`, or writes it there. The images have their borders; the pixels of `dy`
     /// are whole vectors wide.
     pub(crate) fn image(&self, x: &[f32], dy: &[f32], start: Start, sums: &mut [f32]) {
+        if self.precision == Precision::F32 {
+            return self.numbers(x, dy, start, sums);
+        }
+        let gradients = self.dy.extent.h * self.gradient_row();
+        scratch::with(x.len() + gradients, |room| {
+            let (x_pairs, dy_pairs) = room.split_at_mut(x.len());
+            pairs::of_neighbors(x, self.stride * self.x.extent.c, x_pairs);
+            let lanes = padded(self.dy.extent.c);
+            let (outer, border) = (self.dy.outer().widened(lanes), self.dy.border);
+            let rows = dy.chunks_exact(outer.row()).skip(border.top);
+            for (row, to) in rows.zip(dy_pairs.chunks_exact_mut(self.gradient_row())) {
+                let inside = &row[border.left * lanes..][..self.dy.extent.w * lanes];
+                pairs::of_row(inside, lanes, to);
+            }
+            self.numbers(x_pairs, dy_pairs, start, sums);
+        });
+    }
+
+    /// Numbers in a row of the gradient of the output, where it is read in pairs.
+    fn gradient_row(&self) -> usize {
+        self.precision.numbers(self.dy.extent.w) * padded(self.dy.extent.c)
+    }
+
+    /// As [`WeightGradient::image`] for numbers of the precision.
+    fn numbers(&self, x: &[f32], dy: &[f32], start: Start, sums: &mut [f32]) {
         let rows = self.rows;
         let mut start = start;
         let mut segments = Vec::new();
@@ -78,6 +118,7 @@ impl WeightGradient {
                     let out = &mut sums[rows * block.first + row * block.lanes..]
                         [..tap.len * block.lanes];
                     let grid = Grid {
+                        precision: self.precision,
                         segments: &segments,
                         rows: 1,
                         columns: tap.len,
@@ -122,13 +163,27 @@ impl WeightGradient {
         let bordered = self.x.outer();
         let row = stretch.row * self.stride + tap.row;
         let column = stretch.column * self.stride + tap.column;
-        let a_step = self.stride * bordered.c;
         let a = &x[(row * bordered.w + column) * bordered.c..];
         let (border, lanes) = (self.dy.border, padded(self.dy.extent.c));
-        let pixel = (border.top + stretch.row) * self.dy.outer().w + border.left + stretch.column;
-        let b = &dy[pixel * lanes + block.first..];
-        assert!(a.len() >= (stretch.len - 1) * a_step + tap.len);
-        assert!(b.len() >= (stretch.len - 1) * lanes + block.lanes);
+        let steps = self.precision.numbers(stretch.len);
+        let (a_step, first) = match self.precision {
+            Precision::F32 => {
+                let row = (border.top + stretch.row) * self.dy.outer().w;
+                let pixel = row + border.left + stretch.column;
+                (self.stride * bordered.c, pixel * lanes)
+            }
+            // Stretches begin at even columns.
+            Precision::Bf16 => {
+                let pair = stretch.column / 2 * lanes;
+                (
+                    2 * self.stride * bordered.c,
+                    stretch.row * self.gradient_row() + pair,
+                )
+            }
+        };
+        let b = &dy[first + block.first..];
+        assert!(a.len() >= (steps - 1) * a_step + tap.len);
+        assert!(b.len() >= (steps - 1) * lanes + block.lanes);
         Segment {
             a: a.as_ptr(),
             a_row: 0,
@@ -136,7 +191,7 @@ impl WeightGradient {
             a_step,
             b: b.as_ptr(),
             b_step: lanes,
-            steps: stretch.len,
+            steps,
         }
     }
 }

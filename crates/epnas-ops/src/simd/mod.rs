@@ -28,11 +28,18 @@ pub enum SimdLevel {
     Avx2,
     /// The same width with AVX-512VL encodings: 32 registers.
     Avx512,
+    /// The same with dot products of bfloat16 pairs (AVX512-BF16).
+    Avx512Bf16,
 }
 
 impl SimdLevel {
     /// All levels, the plainest first.
-    pub const ALL: [SimdLevel; 3] = [SimdLevel::Portable, SimdLevel::Avx2, SimdLevel::Avx512];
+    pub const ALL: [SimdLevel; 4] = [
+        SimdLevel::Portable,
+        SimdLevel::Avx2,
+        SimdLevel::Avx512,
+        SimdLevel::Avx512Bf16,
+    ];
 
     /// The name `EPNAS_SIMD` takes.
     pub fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl SimdLevel {
             SimdLevel::Portable => "portable",
             SimdLevel::Avx2 => "avx2",
             SimdLevel::Avx512 => "avx512",
+            SimdLevel::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -54,6 +62,10 @@ impl SimdLevel {
                 SimdLevel::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx512Bf16 => {
+                SimdLevel::Avx512.is_available() && is_x86_feature_detected!("avx512bf16")
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
@@ -70,7 +82,7 @@ impl SimdLevel {
 }
 
 /// The level in use: the best available one, or the one the environment variable `EPNAS_SIMD` names
-/// (`portable`, `avx2`, `avx512`). Decided once per process, at the first operator.
+/// (`portable`, `avx2`, `avx512`, `avx512bf16`). Decided once per process, at the first operator.
 ///
 /// # Errors
 /// [`Error::Simd`] when the variable names no level or one this machine cannot run; every operator then
@@ -129,6 +141,11 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `sum` and, lane by lane, the dot product of two pairs of bfloat16, one in each half of the 32 bits. The product
+    /// of the upper halves is added first, then that of the lower ones, each rounded once, as Intel specifies
+    /// VDPBF16PS. Where that is two multiply-adds instead of the instruction, values agree but for subnormal ones
+    /// (below 1.2e-38), which the instruction takes and gives as zeros.
+    fn dot_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
     /// `a > b`, false for NaN.
     fn gt(self, a: Self::V, b: Self::V) -> Self::M;
     /// `a == b`, false for NaN.
@@ -183,7 +200,18 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         SimdLevel::Avx2 => x86::run_avx2(kernel),
         #[cfg(target_arch = "x86_64")]
-        SimdLevel::Avx512 => x86::run_avx512(kernel),
+        SimdLevel::Avx512 | SimdLevel::Avx512Bf16 => x86::run_avx512(kernel),
         _ => kernel.run(portable::Portable),
+    }
+}
+
+/// As [`dispatch`] for kernels that call [`Simd::dot_pairs`]. Others have no version for its level, which would be
+/// that of [`SimdLevel::Avx512`] once more.
+#[inline]
+pub(crate) fn dispatch_pairs<K: Kernel>(kernel: K) -> K::Output {
+    match simd_level() {
+        #[cfg(target_arch = "x86_64")]
+        Ok(SimdLevel::Avx512Bf16) => x86::run_avx512_bf16(kernel),
+        _ => dispatch(kernel),
     }
 }

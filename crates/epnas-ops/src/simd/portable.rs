@@ -90,6 +90,14 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn dot_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V {
+        let upper = |v: Self::V| each(|i| f32::from_bits(v[i].to_bits() & 0xffff_0000));
+        let lower = |v: Self::V| each(|i| f32::from_bits(v[i].to_bits() << 16));
+        // Products of two bfloat16 are exact, so that it does not matter whether multiply and add are fused.
+        self.fma(lower(a), lower(b), self.fma(upper(a), upper(b), sum))
+    }
+
+    #[inline(always)]
     fn gt(self, a: Self::V, b: Self::V) -> Self::M {
         compare(|i| a[i] > b[i])
     }

@@ -12,6 +12,10 @@ pub(crate) struct Avx2(());
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
+/// Proof that the machine has AVX2, FMA, AVX-512F, AVX-512VL and AVX512-BF16.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512Bf16(());
+
 /// Runs a kernel at [`super::SimdLevel::Avx2`], which must be available.
 pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     #[target_feature(enable = "avx2,fma")]
@@ -32,6 +36,46 @@ pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     unsafe { run(kernel) }
 }
 
+/// Runs a kernel at [`super::SimdLevel::Avx512Bf16`], which must be available.
+pub(super) fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bf16")]
+    fn run<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Avx512Bf16(()))
+    }
+    // SAFETY: `super::simd_level` returns this level only after `is_available` found all five features.
+    unsafe { run(kernel) }
+}
+
+/// [`Simd::dot_pairs`] by two multiply-adds.
+///
+/// # Safety
+/// The machine has AVX2 and FMA.
+#[inline(always)]
+unsafe fn two_multiply_adds(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    // SAFETY: the caller vouches for AVX2 and FMA.
+    unsafe {
+        let upper = _mm256_castsi256_ps(_mm256_set1_epi32(-1 << 16));
+        let (a_upper, b_upper) = (_mm256_and_ps(a, upper), _mm256_and_ps(b, upper));
+        let a_lower = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(a)));
+        let b_lower = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(b)));
+        _mm256_fmadd_ps(a_lower, b_lower, _mm256_fmadd_ps(a_upper, b_upper, sum))
+    }
+}
+
+/// [`Simd::dot_pairs`] by VDPBF16PS.
+///
+/// # Safety
+/// The machine has AVX-512VL and AVX512-BF16.
+#[inline(always)]
+unsafe fn dot_product(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    // SAFETY: the caller vouches for the instruction; both vector types are 256 bits without invalid values.
+    unsafe {
+        let a = std::mem::transmute::<__m256, __m256bh>(a);
+        let b = std::mem::transmute::<__m256, __m256bh>(b);
+        _mm256_dpbf16_ps(sum, a, b)
+    }
+}
+
 /// A value at any address. Reading through it, rather than by `read_unaligned`, keeps the inner loops free of
 /// checks in builds with debug assertions.
 #[derive(Clone, Copy)]
@@ -39,7 +83,7 @@ pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 struct Unaligned<T: Copy>(T);
 
 macro_rules! implement {
-    ($token:ty, $rows:expr) => {
+    ($token:ty, $rows:expr, $dot_pairs:path) => {
         impl Simd for $token {
             type V = __m256;
             type M = __m256;
@@ -97,6 +141,12 @@ macro_rules! implement {
             fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
                 // SAFETY: the token proves FMA.
                 unsafe { _mm256_fmadd_ps(a, b, c) }
+            }
+
+            #[inline(always)]
+            fn dot_pairs(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+                // SAFETY: the token proves what the function asks for.
+                unsafe { $dot_pairs(a, b, sum) }
             }
 
             #[inline(always)]
@@ -159,5 +209,6 @@ macro_rules! implement {
 // and 8 x 3 + 3 + 2 of 32. With 16 registers, 4 x 3 + 3 + 1 would fit exactly, but the compiler keeps two
 // broadcasts and puts an accumulator on the stack; nine accumulators already cover the latency of the two
 // multiply-add units.
-implement!(Avx2, [8, 4, 3]);
-implement!(Avx512, [8, 8, 8]);
+implement!(Avx2, [8, 4, 3], two_multiply_adds);
+implement!(Avx512, [8, 8, 8], two_multiply_adds);
+implement!(Avx512Bf16, [8, 8, 8], dot_product);

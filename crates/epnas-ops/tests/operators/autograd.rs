@@ -67,7 +67,7 @@ fn conv2d() {
             autograd::conv2d(&t[0], &t[1], stride)
         });
         let y = blank(&[2, 5usize.div_ceil(stride), 7usize.div_ceil(stride), 8]);
-        Conv2d { kernel, stride }
+        Conv2d::new(kernel, stride)
             .forward(&[(&inputs[0], &inputs[1])], &y)
             .unwrap();
         let again = autograd::conv2d(&inputs[0], &inputs[1], stride).unwrap();

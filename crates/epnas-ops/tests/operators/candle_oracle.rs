@@ -26,7 +26,7 @@ fn convolution() {
         for kernel in [1, 3, 5] {
             for stride in [1, 2] {
                 let images = Images { n: 2, h, w, c: 5 };
-                let op = Conv2d { kernel, stride };
+                let op = Conv2d::new(kernel, stride);
                 let what = format!("{op:?} on {images:?}");
                 let (x, weight) = (
                     var(&mut case, &images.shape()),

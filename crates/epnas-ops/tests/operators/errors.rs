@@ -17,10 +17,7 @@ fn text<T>(result: Result<T, Error>) -> String {
     }
 }
 
-const CONV: Conv2d = Conv2d {
-    kernel: 3,
-    stride: 1,
-};
+const CONV: Conv2d = Conv2d::new(3, 1);
 
 #[test]
 fn shapes_are_named() {
@@ -68,7 +65,7 @@ fn shapes_are_named() {
         "avg_pool2d.forward: `y` has shape [2, 4, 4, 8], expected [2, 2, 2, 3]"
     );
     assert_eq!(
-        text(FactorizedConv.forward(
+        text(FactorizedConv::default().forward(
             &x,
             &zeros(&[1, 1, 3, 4]),
             &zeros(&[1, 1, 3, 3]),
@@ -100,7 +97,7 @@ fn shapes_are_named() {
 fn settings_are_named() {
     let (x, y) = (zeros(&[1, 4, 4, 3]), zeros(&[1, 4, 4, 3]));
     let conv = |kernel, stride| {
-        text(Conv2d { kernel, stride }.forward(&[(&x, &zeros(&[kernel, kernel, 3, 3]))], &y))
+        text(Conv2d::new(kernel, stride).forward(&[(&x, &zeros(&[kernel, kernel, 3, 3]))], &y))
     };
     assert_eq!(
         conv(2, 1),

@@ -9,7 +9,7 @@ use epnas_ops::{
     SeparableConv2d, Target, sum,
 };
 
-use crate::harness::{Case, blank, floats, tensor};
+use crate::harness::{Case, PRECISIONS, blank, floats, tensor};
 
 /// Batch, height, width: single pixels, odd sizes, several images of several tiles.
 const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [3, 5, 7], [2, 8, 8], [17, 4, 3], [2, 13, 11]];
@@ -125,26 +125,30 @@ fn same(what: &str, case: &Case, found: &Tensor, expected: &Tensor) {
 /// An operator with weights.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Conv(usize, usize),
+    Conv(Conv2d),
     Depthwise(usize, usize),
-    Separable(usize, usize),
-    Factorized,
+    Separable(SeparableConv2d),
+    Factorized(FactorizedConv),
 }
 
 impl Op {
     fn stride(self) -> usize {
         match self {
-            Op::Conv(_, stride) | Op::Depthwise(_, stride) | Op::Separable(_, stride) => stride,
-            Op::Factorized => 2,
+            Op::Conv(Conv2d { stride, .. })
+            | Op::Depthwise(_, stride)
+            | Op::Separable(SeparableConv2d { stride, .. }) => stride,
+            Op::Factorized(_) => 2,
         }
     }
 
     fn weights(self, case: &mut Case, ci: usize, co: usize) -> Vec<Tensor> {
         let shapes = match self {
-            Op::Conv(k, _) => vec![vec![k, k, ci, co]],
+            Op::Conv(Conv2d { kernel: k, .. }) => vec![vec![k, k, ci, co]],
             Op::Depthwise(k, _) => vec![vec![k, k, ci]],
-            Op::Separable(k, _) => vec![vec![k, k, ci], vec![1, 1, ci, co]],
-            Op::Factorized => vec![vec![1, 1, ci, co.div_ceil(2)], vec![1, 1, ci, co / 2]],
+            Op::Separable(SeparableConv2d { kernel: k, .. }) => {
+                vec![vec![k, k, ci], vec![1, 1, ci, co]]
+            }
+            Op::Factorized(_) => vec![vec![1, 1, ci, co.div_ceil(2)], vec![1, 1, ci, co / 2]],
         };
         let random = |shape: &Vec<usize>| tensor(&case.numbers(shape.iter().product()), shape);
         shapes.iter().map(random).collect()
@@ -152,23 +156,19 @@ impl Op {
 
     fn forward(self, x: &Operand, w: &[Tensor], output: Output) {
         match self {
-            Op::Conv(kernel, stride) => {
-                Conv2d { kernel, stride }.forward_fused(&[(x, &w[0])], output)
-            }
+            Op::Conv(op) => op.forward_fused(&[(x, &w[0])], output),
             Op::Depthwise(kernel, stride) => {
                 DepthwiseConv2d { kernel, stride }.forward_fused(x, &w[0], output)
             }
-            Op::Separable(kernel, stride) => {
-                SeparableConv2d { kernel, stride }.forward_fused(x, [&w[0], &w[1]], output)
-            }
-            Op::Factorized => FactorizedConv.forward_fused(x, [&w[0], &w[1]], output),
+            Op::Separable(op) => op.forward_fused(x, [&w[0], &w[1]], output),
+            Op::Factorized(op) => op.forward_fused(x, [&w[0], &w[1]], output),
         }
         .unwrap();
     }
 
     fn backward(self, dy: &Cotangent, x: &Operand, w: &[Tensor], dw: &[Tensor], dx: &Target) {
         match self {
-            Op::Conv(kernel, stride) => Conv2d { kernel, stride }.backward_fused(
+            Op::Conv(op) => op.backward_fused(
                 dy,
                 &[ConvGradient {
                     x: x.clone(),
@@ -180,15 +180,9 @@ impl Op {
             Op::Depthwise(kernel, stride) => {
                 DepthwiseConv2d { kernel, stride }.backward_fused(dy, x, &w[0], &dw[0], Some(dx))
             }
-            Op::Separable(kernel, stride) => SeparableConv2d { kernel, stride }.backward_fused(
-                dy,
-                x,
-                [&w[0], &w[1]],
-                [&dw[0], &dw[1]],
-                dx,
-            ),
-            Op::Factorized => {
-                FactorizedConv.backward_fused(dy, x, [&w[0], &w[1]], [&dw[0], &dw[1]], Some(dx))
+            Op::Separable(op) => op.backward_fused(dy, x, [&w[0], &w[1]], [&dw[0], &dw[1]], dx),
+            Op::Factorized(op) => {
+                op.backward_fused(dy, x, [&w[0], &w[1]], [&dw[0], &dw[1]], Some(dx))
             }
         }
         .unwrap();
@@ -198,26 +192,35 @@ impl Op {
 #[test]
 fn products_between_batch_norms() {
     let mut case = Case::new();
-    for op in [
-        Op::Conv(1, 1),
-        Op::Conv(3, 1),
-        Op::Conv(5, 1),
-        Op::Conv(3, 2),
-        Op::Conv(5, 2),
+    let mut ops = vec![
         Op::Depthwise(3, 1),
         Op::Depthwise(5, 2),
         Op::Depthwise(7, 1),
-        Op::Separable(3, 1),
-        Op::Separable(5, 2),
-        Op::Separable(7, 1),
-        Op::Factorized,
-    ] {
+    ];
+    for precision in PRECISIONS {
+        for (kernel, stride) in [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)] {
+            ops.push(Op::Conv(Conv2d {
+                kernel,
+                stride,
+                precision,
+            }));
+        }
+        for (kernel, stride) in [(3, 1), (5, 2), (7, 1)] {
+            ops.push(Op::Separable(SeparableConv2d {
+                kernel,
+                stride,
+                precision,
+            }));
+        }
+        ops.push(Op::Factorized(FactorizedConv { precision }));
+    }
+    for op in ops {
         for [n, h, w] in SIZES {
             let ci = case.pick(&CHANNELS);
             let co = match op {
                 Op::Depthwise(..) => ci,
                 Op::Conv(..) | Op::Separable(..) => case.pick(&CHANNELS),
-                Op::Factorized => case.pick(&[2, 5, 8, 24]),
+                Op::Factorized(_) => case.pick(&[2, 5, 8, 24]),
             };
             check(op, [n, h, w, ci], co, &mut case);
         }
@@ -313,11 +316,11 @@ fn check(op: Op, shape: [usize; 4], co: usize, case: &mut Case) {
 #[test]
 fn a_convolution_of_several_normed_sources() {
     let mut case = Case::new();
-    let op = Conv2d {
-        kernel: 1,
-        stride: 1,
-    };
-    for [n, h, w] in SIZES {
+    for (precision, [n, h, w]) in PRECISIONS.into_iter().flat_map(|p| SIZES.map(|s| (p, s))) {
+        let op = Conv2d {
+            precision,
+            ..Conv2d::new(1, 1)
+        };
         let co = case.pick(&CHANNELS);
         let out = [n, h, w, co];
         let sources: Vec<(Normed, Tensor)> = (0..3)

@@ -1,6 +1,7 @@
 //! Random inputs, tensors and comparisons with bounds.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use epnas_ops::Precision;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -67,6 +68,23 @@ pub(crate) fn floats(tensor: &Tensor) -> Vec<f32> {
 /// As `f64`.
 pub(crate) fn wide(data: &[f32]) -> Vec<f64> {
     data.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Every precision, whether or not this CPU has instructions for it.
+pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+/// As bfloat16 and back, as candle rounds.
+pub(crate) fn bf16(data: &[f32]) -> Vec<f32> {
+    let rounded = tensor(data, &[data.len()]).to_dtype(DType::BF16).unwrap();
+    floats(&rounded.to_dtype(DType::F32).unwrap())
+}
+
+/// The factors that a product multiplies, as `f64`.
+pub(crate) fn factors(precision: Precision, data: &[f32]) -> Vec<f64> {
+    match precision {
+        Precision::F32 => wide(data),
+        Precision::Bf16 => wide(&bf16(data)),
+    }
 }
 
 /// A value computed in `f64` with the largest error a computation in `f32` may have.

@@ -1,11 +1,11 @@
 //! Convolutions and average pooling: values, gradients, accumulation.
 
 use candle_core::Tensor;
-use epnas_ops::{Accumulate, AvgPool2d, Conv2d, DepthwiseConv2d, FactorizedConv};
+use epnas_ops::{Accumulate, AvgPool2d, Conv2d, DepthwiseConv2d, FactorizedConv, Precision};
 
 use crate::bilinear::{self, Bilinear, Images};
 use crate::harness::{
-    Bounded, Case, assert_gradient, assert_within, blank, dot, floats, tensor, wide,
+    Bounded, Case, PRECISIONS, assert_gradient, assert_within, blank, dot, factors, floats, tensor,
 };
 
 /// Heights and widths: single pixels, less than a window, odd, whole blocks.
@@ -25,6 +25,9 @@ trait Linear {
     fn weight(&self, case: &mut Case, len: usize) -> Vec<f32> {
         case.numbers(len)
     }
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
 }
 
 /// The generic test: every output of the operator within the rounding bound of the reference, the
@@ -37,7 +40,9 @@ fn check(op: &impl Linear, case: &mut Case) {
     let x = case.numbers(reference.x);
     let w = op.weight(case, reference.w);
     let dy = case.numbers(reference.y);
-    let (x64, w64, dy64) = (wide(&x), wide(&w), wide(&dy));
+    // Products of two bfloat16 are exact in f32, so only sums are rounded, as in f32.
+    let factors = |values: &[f32]| factors(op.precision(), values);
+    let (x64, w64, dy64) = (factors(&x), factors(&w), factors(&dy));
     let (x, dy) = (tensor(&x, &xs.shape()), tensor(&dy, &ys.shape()));
     let what = |part: &str| format!("{} {part}", op.name());
 
@@ -132,6 +137,9 @@ impl Linear for Conv {
         self.op.backward_weight(x, dy, &dw).unwrap();
         Some(floats(&dw))
     }
+    fn precision(&self) -> Precision {
+        self.op.precision
+    }
 }
 
 struct Depthwise {
@@ -174,6 +182,7 @@ impl Linear for Depthwise {
 }
 
 struct Factorized {
+    op: FactorizedConv,
     x: Images,
     co: usize,
 }
@@ -191,7 +200,7 @@ impl Factorized {
 
 impl Linear for Factorized {
     fn name(&self) -> String {
-        format!("factorized on {:?} to {} channels", self.x, self.co)
+        format!("{:?} on {:?} to {} channels", self.op, self.x, self.co)
     }
     fn x(&self) -> Images {
         self.x
@@ -204,19 +213,20 @@ impl Linear for Factorized {
     }
     fn forward(&self, x: &Tensor, w: &[f32], y: &Tensor) {
         let (w0, w1) = self.halves(w);
-        FactorizedConv.forward(x, &w0, &w1, y).unwrap();
+        self.op.forward(x, &w0, &w1, y).unwrap();
     }
     fn backward_input(&self, dy: &Tensor, w: &[f32], dx: &Tensor, acc: Accumulate) {
         let (w0, w1) = self.halves(w);
-        FactorizedConv
-            .backward_input(dy, &w0, &w1, dx, acc)
-            .unwrap();
+        self.op.backward_input(dy, &w0, &w1, dx, acc).unwrap();
     }
     fn backward_weight(&self, x: &Tensor, dy: &Tensor) -> Option<Vec<f32>> {
         let (half, ci) = (self.co.div_ceil(2), self.x.c);
         let (dw0, dw1) = (blank(&[1, 1, ci, half]), blank(&[1, 1, ci, self.co - half]));
-        FactorizedConv.backward_weight(x, dy, &dw0, &dw1).unwrap();
+        self.op.backward_weight(x, dy, &dw0, &dw1).unwrap();
         Some([floats(&dw0), floats(&dw1)].concat())
+    }
+    fn precision(&self) -> Precision {
+        self.op.precision
     }
 }
 
@@ -277,10 +287,15 @@ fn shapes(
 
 #[test]
 fn conv2d() {
-    shapes(&[1, 3, 5, 7], &[1, 2], |case, x, co, kernel, stride| {
-        let op = Conv2d { kernel, stride };
-        check(&Conv { op, x, co }, case);
-    });
+    for precision in PRECISIONS {
+        shapes(&[1, 3, 5, 7], &[1, 2], |case, x, co, kernel, stride| {
+            let op = Conv2d {
+                precision,
+                ..Conv2d::new(kernel, stride)
+            };
+            check(&Conv { op, x, co }, case);
+        });
+    }
 }
 
 #[test]
@@ -294,11 +309,13 @@ fn conv2d_has_every_channel_count() {
                 w: 5,
                 c: ci,
             };
-            let op = Conv2d {
-                kernel: 3,
-                stride: 1,
-            };
-            check(&Conv { op, x, co }, &mut case);
+            for precision in PRECISIONS {
+                let op = Conv2d {
+                    precision,
+                    ..Conv2d::new(3, 1)
+                };
+                check(&Conv { op, x, co }, &mut case);
+            }
         }
     }
 }
@@ -314,16 +331,16 @@ fn conv2d_of_more_than_a_tile() {
         (18, 3, 3, 3, 8, 3, 1),
         (33, 2, 2, 8, 3, 1, 1),
         (1, 1, 300, 30, 24, 1, 1),
+        (1, 1, 301, 31, 24, 1, 1),
     ] {
-        let x = Images { n, h, w, c: ci };
-        check(
-            &Conv {
-                op: Conv2d { kernel, stride },
-                x,
-                co,
-            },
-            &mut case,
-        );
+        for precision in PRECISIONS {
+            let x = Images { n, h, w, c: ci };
+            let op = Conv2d {
+                precision,
+                ..Conv2d::new(kernel, stride)
+            };
+            check(&Conv { op, x, co }, &mut case);
+        }
     }
 }
 
@@ -354,10 +371,11 @@ fn depthwise_conv2d_of_more_than_a_tile() {
 
 #[test]
 fn factorized_conv() {
-    for _ in 0..3 {
+    for precision in PRECISIONS.repeat(3) {
         shapes(&[1], &[2], |case, x, co, _, _| {
             let co = co.max(2);
-            check(&Factorized { x, co }, case);
+            let op = FactorizedConv { precision };
+            check(&Factorized { op, x, co }, case);
         });
     }
 }
@@ -376,7 +394,9 @@ fn avg_pool2d() {
 #[test]
 fn conv2d_over_several_sources() {
     let mut case = Case::new();
-    for (kernel, stride) in [(1, 1), (1, 2), (3, 1), (3, 2)] {
+    let shapes = [(1, 1), (1, 2), (3, 1), (3, 2)];
+    for (precision, (kernel, stride)) in PRECISIONS.into_iter().flat_map(|p| shapes.map(|s| (p, s)))
+    {
         for sources in 1..=4 {
             let mut expected: Vec<Bounded> = Vec::new();
             let co = case.pick(&CHANNELS);
@@ -387,7 +407,7 @@ fn conv2d_over_several_sources() {
                 let images = Images { n, h, w, c };
                 let reference = bilinear::conv(images, co, kernel, stride);
                 let (x, w) = (case.numbers(reference.x), case.numbers(reference.w));
-                let part = reference.forward(&wide(&x), &wide(&w));
+                let part = reference.forward(&factors(precision, &x), &factors(precision, &w));
                 if expected.is_empty() {
                     expected = part;
                 } else {
@@ -404,7 +424,11 @@ fn conv2d_over_several_sources() {
             }
             let y = blank(&Images { n, h, w, c: 1 }.strided(stride, co).shape());
             let pairs: Vec<(&Tensor, &Tensor)> = inputs.iter().map(|(x, w)| (x, w)).collect();
-            Conv2d { kernel, stride }.forward(&pairs, &y).unwrap();
+            let op = Conv2d {
+                precision,
+                ..Conv2d::new(kernel, stride)
+            };
+            op.forward(&pairs, &y).unwrap();
             assert_within(&format!("{sources} sources"), &case, &floats(&y), &expected);
         }
     }

@@ -4,6 +4,7 @@
 
 mod autograd;
 mod batch_norm;
+mod bfloat16;
 mod bilinear;
 mod candle_oracle;
 mod elementwise;

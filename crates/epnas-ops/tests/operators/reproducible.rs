@@ -6,12 +6,12 @@ use std::process::Command;
 use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
-    Head, MaxPool2d, Running, SeparableConv2d, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, Target,
-    accumulate, simd_level, sum,
+    Head, MaxPool2d, Precision, Running, SeparableConv2d, Sgd, SimdLevel, Slot,
+    SoftmaxCrossEntropy, Target, accumulate, simd_level, sum,
 };
 
 use crate::bilinear::Images;
-use crate::harness::{Case, blank, floats, tensor};
+use crate::harness::{Case, PRECISIONS, blank, floats, tensor};
 
 /// Every output of every operator, by name.
 type Results = BTreeMap<String, Vec<f32>>;
@@ -36,17 +36,23 @@ fn everything(case: &mut Case, channels: usize) -> Results {
     let acc = Accumulate::Add;
 
     for (kernel, stride) in [(1, 1), (3, 1), (5, 1), (3, 2)] {
-        let name = |part: &str| format!("conv{kernel}s{stride}.{part}");
-        let op = Conv2d { kernel, stride };
         let w = random(&[kernel, kernel, c, 24]);
-        let y = blank(&images.strided(stride, 24).shape());
-        op.forward(&[(&x, &w), (&again, &w)], &y).unwrap();
-        keep(&name("y"), &y);
-        let (dx, dw) = (random(&shape), blank(w.dims()));
-        op.backward_input(&y, &w, &dx, acc).unwrap();
-        op.backward_weight(&x, &y, &dw).unwrap();
-        keep(&name("dx"), &dx);
-        keep(&name("dw"), &dw);
+        for precision in PRECISIONS {
+            let name = |part: &str| format!("conv{kernel}s{stride}{precision:?}.{part}");
+            let op = Conv2d {
+                kernel,
+                stride,
+                precision,
+            };
+            let y = blank(&images.strided(stride, 24).shape());
+            op.forward(&[(&x, &w), (&again, &w)], &y).unwrap();
+            keep(&name("y"), &y);
+            let (dx, dw) = (random(&shape), blank(w.dims()));
+            op.backward_input(&y, &w, &dx, acc).unwrap();
+            op.backward_weight(&x, &y, &dw).unwrap();
+            keep(&name("dx"), &dx);
+            keep(&name("dw"), &dw);
+        }
         let name = |part: &str| format!("depthwise{kernel}s{stride}.{part}");
         let op = DepthwiseConv2d { kernel, stride };
         let w = random(&[kernel, kernel, c]);
@@ -59,7 +65,11 @@ fn everything(case: &mut Case, channels: usize) -> Results {
         keep(&name("dx"), &dx);
         keep(&name("dw"), &dw);
         let name = |part: &str| format!("separable{kernel}s{stride}.{part}");
-        let op = SeparableConv2d { kernel, stride };
+        let op = SeparableConv2d {
+            kernel,
+            stride,
+            precision: Precision::F32,
+        };
         let weights = [&w, &random(&[1, 1, c, 24])];
         let y = blank(&images.strided(stride, 24).shape());
         op.forward_fused(&(&x).into(), weights, (&y).into())
@@ -82,20 +92,16 @@ fn everything(case: &mut Case, channels: usize) -> Results {
     }
 
     let (w0, w1) = (random(&[1, 1, c, 7]), random(&[1, 1, c, 6]));
-    let y = blank(&images.strided(2, 13).shape());
-    FactorizedConv.forward(&x, &w0, &w1, &y).unwrap();
-    keep("factorized.y", &y);
-    let (dx, dw0, dw1) = (random(&shape), blank(w0.dims()), blank(w1.dims()));
-    FactorizedConv
-        .backward_input(&y, &w0, &w1, &dx, acc)
-        .unwrap();
-    FactorizedConv.backward_weight(&x, &y, &dw0, &dw1).unwrap();
-    for (name, t) in [
-        ("factorized.dx", &dx),
-        ("factorized.dw0", &dw0),
-        ("factorized.dw1", &dw1),
-    ] {
-        keep(name, t);
+    for precision in PRECISIONS {
+        let op = FactorizedConv { precision };
+        let y = blank(&images.strided(2, 13).shape());
+        op.forward(&x, &w0, &w1, &y).unwrap();
+        let (dx, dw0, dw1) = (random(&shape), blank(w0.dims()), blank(w1.dims()));
+        op.backward_input(&y, &w0, &w1, &dx, acc).unwrap();
+        op.backward_weight(&x, &y, &dw0, &dw1).unwrap();
+        for (name, t) in [("y", &y), ("dx", &dx), ("dw0", &dw0), ("dw1", &dw1)] {
+            keep(&format!("factorized{precision:?}.{name}"), t);
+        }
     }
 
     let op = BatchNorm {

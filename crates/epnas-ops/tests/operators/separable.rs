@@ -2,9 +2,9 @@
 //! itself: the same arithmetic in the same order, so equal bit for bit.
 
 use candle_core::Tensor;
-use epnas_ops::{Accumulate, Conv2d, DepthwiseConv2d, Error, SeparableConv2d, Target};
+use epnas_ops::{Accumulate, Conv2d, DepthwiseConv2d, Error, Precision, SeparableConv2d, Target};
 
-use crate::harness::{Case, blank, floats, tensor};
+use crate::harness::{Case, PRECISIONS, blank, floats, tensor};
 
 const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [3, 5, 7], [2, 8, 8], [17, 4, 3], [2, 13, 11]];
 const CHANNELS: [usize; 5] = [1, 5, 8, 24, 33];
@@ -16,12 +16,16 @@ fn bits(t: &Tensor) -> Vec<u32> {
 #[test]
 fn one_step_equals_two() {
     let mut case = Case::new();
-    for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)] {
+    let windows = [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)];
+    let all = windows.iter().flat_map(|w| PRECISIONS.map(|p| (*w, p)));
+    for ((kernel, stride), precision) in all {
         for [n, h, w] in SIZES {
             let (c, co) = (case.pick(&CHANNELS), case.pick(&CHANNELS));
             let seed = case.seed;
             let what = |part: &str| {
-                format!("{kernel}/{stride} {n}x{h}x{w}x{c} to {co}: {part} (seed {seed})")
+                format!(
+                    "{kernel}/{stride} {precision:?} {n}x{h}x{w}x{c} to {co}: {part} (seed {seed})"
+                )
             };
             let (ho, wo) = (h.div_ceil(stride), w.div_ceil(stride));
             let mut random = |shape: &[usize]| tensor(&case.numbers(shape.iter().product()), shape);
@@ -33,8 +37,13 @@ fn one_step_equals_two() {
             let second = Conv2d {
                 kernel: 1,
                 stride: 1,
+                precision,
             };
-            let both = SeparableConv2d { kernel, stride };
+            let both = SeparableConv2d {
+                kernel,
+                stride,
+                precision,
+            };
 
             let (between, y, expected) = (
                 blank(&[n, ho, wo, c]),
@@ -84,6 +93,7 @@ fn weights_that_do_not_fit_are_named() {
     let op = SeparableConv2d {
         kernel: 3,
         stride: 1,
+        precision: Precision::F32,
     };
     let (x, y) = (blank(&[1, 4, 4, 3]), blank(&[1, 4, 4, 5]));
     let (depthwise, pointwise) = (blank(&[3, 3, 3]), blank(&[1, 1, 3, 5]));

@@ -122,6 +122,7 @@ impl Session {
             selection_cost: TotalCost::of_selection(&retrained),
             seed: self.config.seed,
             machine: Machine::here(),
+            precision: self.precisions(folder)?,
             versions: Versions::default(),
             top: ranked,
         };
@@ -138,7 +139,9 @@ impl Session {
 
     /// What the retraining depends on besides architecture and seed.
     fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
-        serde_json::to_string(&self.config.selection()).map_err(|error| SearchError::Result {
+        let (network, mut recipe) = self.config.selection();
+        recipe.precision = recipe.precision.available();
+        serde_json::to_string(&(network, recipe)).map_err(|error| SearchError::Result {
             path: folder.selection(),
             message: error.to_string(),
         })

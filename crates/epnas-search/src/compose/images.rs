@@ -54,7 +54,7 @@ pub fn run_images(folder: &RunFolder) -> Result<Option<DataFingerprint>, SearchE
     read_json(&folder.data())
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SearchError> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SearchError> {
     let bytes = disk::read_if_present(path)?;
     let value = bytes
         .map(|bytes| serde_json::from_slice(&bytes))
@@ -62,7 +62,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SearchError>
     value.map_err(|error| damaged(path, &error))
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SearchError> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SearchError> {
     let bytes = serde_json::to_vec_pretty(value).map_err(|error| damaged(path, &error))?;
     Ok(disk::write_atomic(path, &bytes)?)
 }

@@ -5,6 +5,7 @@
 mod finish;
 mod forecast;
 mod images;
+mod precision;
 mod train;
 
 use std::path::Path;
@@ -214,6 +215,7 @@ impl Session {
             false => Fingerprint::Store,
         };
         self.same_images(folder, fingerprint)?;
+        self.same_precision(folder, fingerprint)?;
         run.store_config(&config)?;
         let budget = self.budget(&training)?;
 

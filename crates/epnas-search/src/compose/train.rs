@@ -7,7 +7,8 @@ use std::time::Instant;
 use epnas_arch::seed::split;
 use epnas_arch::{Arch, Progress};
 use epnas_supernet::{
-    EvalReport, Model, SupernetError, Trainer, TrainerConfig, TrainerReport, TrainingPart,
+    EvalReport, Model, PrecisionKind, SupernetError, Trainer, TrainerConfig, TrainerReport,
+    TrainingPart,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub struct TrainReport {
     pub validation_accuracy: Option<f64>,
     /// The trained network on the test images; `None` when the data set has none.
     pub test: Option<EvalReport>,
+    /// What convolutions were computed in during training.
+    pub precision: PrecisionKind,
     /// Wall time of the training in seconds, resumed parts included.
     pub seconds: f64,
 }
@@ -204,6 +207,7 @@ impl Session {
                 .last()
                 .and_then(|report| report.validation_accuracy),
             test,
+            precision: self.config.train.recipe.precision.available(),
             seconds: seconds(trainer.reports()),
         })
     }

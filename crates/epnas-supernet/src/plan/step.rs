@@ -77,6 +77,7 @@ pub(super) enum Forward {
         y: Produced,
     },
     Factorized {
+        op: FactorizedConv,
         x: Operand,
         weights: [Tensor; 2],
         y: Produced,
@@ -136,12 +137,13 @@ impl Forward {
                 op.forward_fused(x, [depthwise, pointwise], y)?;
             }
             Forward::Factorized {
+                op,
                 x,
                 weights: [first, second],
                 y,
             } => {
                 let y = y.output(statistics, momentum);
-                FactorizedConv.forward_fused(x, [first, second], y)?;
+                op.forward_fused(x, [first, second], y)?;
             }
             Forward::NormRunning {
                 op,
@@ -194,6 +196,7 @@ pub(super) enum Backward {
         dx: Target,
     },
     Factorized {
+        op: FactorizedConv,
         dy: Cotangent,
         x: Operand,
         weights: [Tensor; 2],
@@ -252,6 +255,7 @@ impl Backward {
                 op.backward_fused(dy, x, weights, [ddepthwise, dpointwise], dx)?;
             }
             Backward::Factorized {
+                op,
                 dy,
                 x,
                 weights: [first, second],
@@ -259,7 +263,7 @@ impl Backward {
                 dx,
             } => {
                 let (weights, dweights) = ([first, second], [dfirst, dsecond]);
-                FactorizedConv.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
+                op.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
             }
             Backward::NormParameters { dy, norm } => BatchNorm::backward_parameters(dy, norm)?,
             Backward::MaxPool { op, dy, argmax, dx } => op.backward_fused(dy, argmax, dx)?,

@@ -30,7 +30,8 @@ impl Traffic {
                 traffic.read(weight);
                 traffic.produced(y);
             }
-            Forward::Separable { x, weights, y, .. } | Forward::Factorized { x, weights, y } => {
+            Forward::Separable { x, weights, y, .. }
+            | Forward::Factorized { x, weights, y, .. } => {
                 traffic.operand(x);
                 weights.iter().for_each(|weight| traffic.read(weight));
                 traffic.produced(y);
@@ -102,6 +103,7 @@ impl Traffic {
                 traffic.target(dx);
             }
             Backward::Factorized {
+                op: _,
                 dy,
                 x,
                 weights,

@@ -65,11 +65,13 @@ impl Trainer {
     /// with everything that differs; [`SupernetError::Checkpoint`] or [`SupernetError::WeightBytes`] when they are
     /// damaged.
     pub fn resume(
-        config: TrainerConfig,
+        mut config: TrainerConfig,
         data: Arc<TrainingData>,
         seed: u64,
         checkpoint: &[u8],
     ) -> Result<Trainer, SupernetError> {
+        // What was trained in bfloat16 does not go on in single precision.
+        config.training = config.training.on_this_cpu();
         let (saved, note) = WeightStore::read_bytes(checkpoint, &Device::Cpu)?;
         let note: Note = serde_json::from_str(&note).map_err(|error| {
             SupernetError::Checkpoint(format!("its description cannot be read: {error}"))

@@ -3,6 +3,7 @@
 mod children;
 mod models;
 mod plans;
+mod precision;
 mod reference;
 mod samples;
 mod trainers;

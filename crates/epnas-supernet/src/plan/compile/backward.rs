@@ -2,7 +2,8 @@
 
 use epnas_arch::{Node, NodeId, NodeKind, PoolKind};
 use epnas_ops::{
-    AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, MaxPool2d, SeparableConv2d, Target,
+    AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, FactorizedConv, MaxPool2d,
+    SeparableConv2d, Target,
 };
 
 use super::{Compiler, inputs_error};
@@ -54,6 +55,7 @@ impl Compiler<'_> {
                     op: Conv2d {
                         kernel: *kernel,
                         stride: *stride,
+                        precision: self.options.precision,
                     },
                     dy: self.cotangent(node)?,
                     inputs,
@@ -76,6 +78,9 @@ impl Compiler<'_> {
             NodeKind::FactorizedConv { .. } => {
                 let (first, second) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
                 Backward::Factorized {
+                    op: FactorizedConv {
+                        precision: self.options.precision,
+                    },
                     dy: self.cotangent(node)?,
                     x: self.only_input(node)?,
                     weights: [first.value, second.value],
@@ -160,7 +165,11 @@ impl Compiler<'_> {
         let [first, second] = [0, 1].map(|place| self.parameter(node, place));
         let (first, second) = (first?, second?);
         Ok(Backward::Separable {
-            op: SeparableConv2d { kernel, stride },
+            op: SeparableConv2d {
+                kernel,
+                stride,
+                precision: self.options.precision,
+            },
             dy: self.cotangent(node)?,
             x: self.only_input(depthwise)?,
             weights: [first.value, second.value],

@@ -2,7 +2,9 @@
 
 use candle_core::DType;
 use epnas_arch::{NodeId, NodeKind, Param, PoolKind};
-use epnas_ops::{AvgPool2d, Conv2d, DepthwiseConv2d, MaxPool2d, Norm, SeparableConv2d};
+use epnas_ops::{
+    AvgPool2d, Conv2d, DepthwiseConv2d, FactorizedConv, MaxPool2d, Norm, SeparableConv2d,
+};
 
 use super::{Compiler, batch_norm, inputs_error, output_shape};
 use crate::{
@@ -45,6 +47,7 @@ impl Compiler<'_> {
                 let op = Conv2d {
                     kernel: *kernel,
                     stride: *stride,
+                    precision: self.options.precision,
                 };
                 Forward::Conv {
                     op,
@@ -74,6 +77,9 @@ impl Compiler<'_> {
             } => {
                 let weights = [self.weight(node, first)?, self.weight(node, second)?];
                 Forward::Factorized {
+                    op: FactorizedConv {
+                        precision: self.options.precision,
+                    },
                     x: self.only_input(node)?,
                     weights,
                     y: self.produced(node)?,
@@ -200,6 +206,7 @@ impl Compiler<'_> {
         let op = SeparableConv2d {
             kernel: *kernel,
             stride: *stride,
+            precision: self.options.precision,
         };
         let step = Forward::Separable {
             op,

@@ -316,6 +316,8 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = 0.5 * self.lr * (1.0 + math.cos(math.pi * index / self.steps))
         self.optimizer.zero_grad(set_to_none=True)
+        if self.precision == "bf16w":
+            x = x.bfloat16()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.network(x)
         loss = F.cross_entropy(logits.float(), labels)
@@ -326,10 +328,10 @@ class Step:
 
 
 def mode(text):
-    """`fp32`, `fp32-cl`, `bf16-cl` -> (precision, memory format)."""
+    """`fp32`, `fp32-cl`, `bf16-cl` -> (precision, memory format). `bf16` is autocast, `bf16w` has bf16 weights."""
     precision, _, layout = text.partition("-")
-    if precision not in ("fp32", "bf16") or layout not in ("", "cl"):
-        raise ValueError(f"{text!r}: expected fp32, fp32-cl, bf16 or bf16-cl")
+    if precision not in ("fp32", "bf16", "bf16w") or layout not in ("", "cl"):
+        raise ValueError(f"{text!r}: expected fp32, bf16 (autocast) or bf16w (bf16 weights), alone or with -cl")
     return precision, torch.channels_last if layout else torch.contiguous_format
 
 
@@ -391,7 +393,9 @@ def bench(args):
         steps = {}
         for text in modes:
             precision, layout = mode(text)
-            steps[text] = (Step(build(args, arch, layout), args.lr, 10**6, precision), Pipeline(pixels, layout))
+            network = build(args, arch, layout)
+            network = network.bfloat16() if precision == "bf16w" else network
+            steps[text] = (Step(network, args.lr, 10**6, precision), Pipeline(pixels, layout))
         rates = {text: [] for text in modes}
         for window in range(args.windows + 1):  # the first window warms up
             for text, (step, pipeline) in steps.items():
@@ -432,7 +436,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: torch's own choice")
     parser.add_argument("--channels-last", action="store_true", help="train in the channels-last memory format")
-    parser.add_argument("--modes", default="fp32,fp32-cl", help="--bench: fp32, fp32-cl, bf16, bf16-cl; comma-separated")
+    parser.add_argument("--modes", default="fp32,fp32-cl", help="--bench: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last); comma-separated")
     parser.add_argument("--seconds", type=float, default=2.0, help="--bench: length of a timing window")
     parser.add_argument("--windows", type=int, default=5, help="--bench: windows per mode, whose median is reported")
     return parser, parser.parse_args()

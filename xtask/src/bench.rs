@@ -32,8 +32,15 @@ pub(crate) struct Flags {
     /// benches whose name does.
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
-    /// PyTorch's modes: fp32, fp32-cl (channels last), bf16, bf16-cl.
-    #[arg(long, value_name = "MODES", default_value = "fp32,fp32-cl,bf16-cl")]
+    /// Threads of either side [default: one per processor].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// PyTorch's modes: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last).
+    #[arg(
+        long,
+        value_name = "MODES",
+        default_value = "fp32,fp32-cl,bf16-cl,bf16w-cl"
+    )]
     modes: String,
     /// A Python with torch [default: a private environment under target/].
     #[arg(long, value_name = "PY")]
@@ -41,6 +48,13 @@ pub(crate) struct Flags {
     /// Where the figures of the comparison go.
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     out: PathBuf,
+}
+
+impl Flags {
+    fn threads(&self) -> usize {
+        self.threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
 }
 
 /// A network of the comparison.
@@ -89,7 +103,7 @@ impl Network {
         format!("{} C{} B{}", self.name, self.channels, self.batch)
     }
 
-    fn arguments(&self, flags: &Flags) -> [String; 10] {
+    fn arguments(&self, flags: &Flags) -> [String; 12] {
         [
             "--arch".into(),
             self.arch.into(),
@@ -101,6 +115,8 @@ impl Network {
             flags.seconds.to_string(),
             "--windows".into(),
             "3".into(),
+            "--threads".into(),
+            flags.threads().to_string(),
         ]
     }
 }
@@ -129,7 +145,12 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
     let ours = command::build_release(root, &["--workspace", "--example", "throughput"])?;
     let python = python::with_torch(root, flags.python.as_deref())?;
     let script = root.join("benches/peer/peer.py");
+    if let Some(folder) = flags.out.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
     let mut measured = Vec::new();
+    let mut report = Value::Null;
     for network in &chosen {
         let mut figures = Figures::default();
         for _ in 0..flags.repeats {
@@ -154,19 +175,16 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
             row["ratio_best"].as_f64().unwrap_or(0.0)
         );
         measured.push(row);
+        // After every network, so that a later one's failure loses nothing.
+        report = json!({
+            "threads": flags.threads(),
+            "repeats": flags.repeats,
+            "seconds": flags.seconds,
+            "networks": measured,
+        });
+        fs::write(&flags.out, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write {}", flags.out.display()))?;
     }
-    let report = json!({
-        "threads": std::thread::available_parallelism().map_or(1, usize::from),
-        "repeats": flags.repeats,
-        "seconds": flags.seconds,
-        "networks": measured,
-    });
-    if let Some(folder) = flags.out.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    fs::write(&flags.out, format!("{report:#}\n"))
-        .with_context(|| format!("cannot write {}", flags.out.display()))?;
     eprintln!("figures: {}", flags.out.display());
     match flags.json {
         true => println!("{report}"),

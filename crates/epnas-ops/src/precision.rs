@@ -9,8 +9,9 @@ pub enum Precision {
     #[default]
     F32,
     /// Factors are rounded to bfloat16 (8 bits of precision; nearest, ties to even), products are added in `f32`: what
-    /// VDPBF16PS does, and torch's autocast for convolutions. Where the CPU lacks the instruction the same values are
-    /// computed by others, more slowly than in [`Precision::F32`]; see [`Precision::is_native`].
+    /// VDPBF16PS does, and torch's autocast for convolutions. Where the CPU lacks the instruction the same values (but for
+    /// subnormal ones, which it takes as zeros) are computed by others, more slowly than in [`Precision::F32`]; see
+    /// [`Precision::is_native`].
     Bf16,
 }
 

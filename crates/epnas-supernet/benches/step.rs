@@ -1,6 +1,6 @@
 //! Whole training steps of the networks that searches train, without augmentation: images a second as elements.
 //!
-//! `cargo bench -p epnas-supernet`; `cargo xtask bench --peer` compares the same networks with PyTorch.
+//! `cargo bench -p epnas-supernet`; `cargo xtask bench --peer` compares these networks and others with PyTorch.
 
 // The macros of criterion make public functions without documentation.
 #![allow(missing_docs)]

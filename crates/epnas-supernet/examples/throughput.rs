@@ -15,7 +15,7 @@ use epnas_data::{AugmentConfig, Images, Normalization, SyntheticConfig, fill_bat
 use epnas_supernet::{Mode, Optimizer, Plan, TrainConfig, WeightStore};
 
 const USAGE: &str = "usage: throughput --arch ARCH [--arch ARCH ..] [--channels 24] [--batch 64] [--seconds 2] \
-                     [--windows 5] [--limit SECONDS]";
+                     [--windows 5] [--threads N] [--limit SECONDS]";
 
 struct Options {
     archs: Vec<String>,
@@ -23,6 +23,8 @@ struct Options {
     batch: usize,
     seconds: f64,
     windows: usize,
+    /// 0: one per processor.
+    threads: usize,
     /// Seconds to measure the machine's limit for, before anything else.
     limit: f64,
 }
@@ -34,6 +36,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         batch: 64,
         seconds: 2.0,
         windows: 5,
+        threads: 0,
         limit: 0.0,
     };
     let mut words = std::env::args().skip(1);
@@ -45,6 +48,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--batch" => options.batch = value.parse()?,
             "--seconds" => options.seconds = value.parse()?,
             "--windows" => options.windows = value.parse()?,
+            "--threads" => options.threads = value.parse()?,
             "--limit" => options.limit = value.parse()?,
             _ => return Err(USAGE.into()),
         }
@@ -57,6 +61,9 @@ fn options() -> Result<Options, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build_global()?;
     let data = SyntheticConfig {
         train: 1024,
         test: 1,

@@ -5,12 +5,11 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use epnas_arch::{Arch, Evaluator, Job, MacroSpace, NetworkConfig, Space};
 use epnas_data::DataConfig;
-use epnas_supernet::{
-    Mode, Plan, Supernet, SupernetConfig, TrainConfig, TrainingData, WeightStore,
-};
+use epnas_supernet::{StepProfile, Supernet, SupernetConfig, TrainConfig, TrainingData};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut data = DataConfig {
@@ -63,12 +62,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             );
         }
     }
-    let plan = Plan::compile(
-        &supernet.network(&second)?,
-        &mut WeightStore::new(0),
-        64,
-        Mode::Train,
-    )?;
-    println!("{}", plan.describe());
+    let network = supernet.network(&second)?;
+    let step = StepProfile::measure(&network, 64, &TrainConfig::fast(), Duration::from_secs(1))?;
+    println!("{step}");
     Ok(())
 }

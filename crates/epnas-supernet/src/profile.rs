@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::{
-    config::TrainConfig,
+    config::{PrecisionKind, TrainConfig},
     error::SupernetError,
     optimizer::Optimizer,
     plan::{Arena, Mode, Plan, PlanDescription, PlanOptions, StepTiming},
@@ -65,6 +65,8 @@ pub struct StepProfile {
     pub step_seconds: f64,
     /// What the machine can do.
     pub limits: MachineLimits,
+    /// What dense convolutions multiplied in.
+    pub precision: PrecisionKind,
 }
 
 impl StepProfile {
@@ -78,7 +80,8 @@ impl StepProfile {
         recipe: &TrainConfig,
         duration: Duration,
     ) -> Result<Self, SupernetError> {
-        let mut bench = Bench::new(network, batch, recipe)?;
+        let recipe = recipe.clone().on_this_cpu();
+        let mut bench = Bench::new(network, batch, &recipe)?;
         // The first step touches fresh memory.
         bench.step()?;
         let plain = bench.steps(duration / 2)?;
@@ -90,6 +93,7 @@ impl StepProfile {
             update_seconds,
             step_seconds: plain,
             limits: MachineLimits::measure(duration / 10),
+            precision: recipe.precision,
             plan: bench.plan.describe().clone(),
         })
     }
@@ -122,66 +126,106 @@ impl StepProfile {
     }
 
     /// Megabytes, millions of multiply-accumulates, milliseconds, their rates, and the share of the limit.
-    fn figures(&self, seconds: f64, macs: u64, bytes: u64) -> String {
-        let (macs_shown, gflops) = match macs {
-            0 => (String::new(), String::new()),
-            _ => (
-                format!("{:.1}", macs as f64 / 1e6),
-                format!("{:.1}", 2e-9 * macs as f64 / seconds),
-            ),
+    fn figures(&self, seconds: f64, macs: u64, bytes: u64) -> [String; 6] {
+        let of_macs = |figure: f64| match macs {
+            0 => String::new(),
+            _ => format!("{figure:.1}"),
         };
-        format!(
-            "{:>8.2} {macs_shown:>9} {:>9.3} {gflops:>8} {:>7.1} {:>6.0}%",
-            bytes as f64 / 1e6,
-            1e3 * seconds,
-            1e-9 * bytes as f64 / seconds,
-            1e2 * self.limits.seconds(macs, bytes) / seconds
-        )
+        [
+            format!("{:.2}", bytes as f64 / 1e6),
+            of_macs(macs as f64 / 1e6),
+            format!("{:.3}", 1e3 * seconds),
+            of_macs(2e-9 * macs as f64 / seconds),
+            format!("{:.1}", 1e-9 * bytes as f64 / seconds),
+            format!("{:.0}%", 1e2 * self.limits.seconds(macs, bytes) / seconds),
+        ]
     }
 }
 
 /// The columns of [`StepProfile::figures`].
-const FIGURES: &str = "      MB      MMAC        ms  GFLOP/s    GB/s   limit";
+const FIGURES: [&str; 6] = ["MB", "MMAC", "ms", "GFLOP/s", "GB/s", "limit"];
+
+/// Writes rows in columns as wide as they need: the first `texts` to the left, the others, figures, to the right.
+fn write_table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    texts: usize,
+    rows: &[[String; N]],
+) -> fmt::Result {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let widths = rows.iter().map(|row| row[column].len());
+        widths.max().unwrap_or(0)
+    });
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            line.push_str(&match column < texts {
+                true => format!("{cell:<width$}  "),
+                false => format!("{cell:>width$}  "),
+            });
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The cells of a row.
+fn row<const A: usize, const B: usize, const N: usize>(
+    texts: [String; A],
+    figures: [String; B],
+) -> [String; N] {
+    let mut cells = texts.into_iter().chain(figures);
+    std::array::from_fn(|_| cells.next().unwrap_or_default())
+}
 
 impl fmt::Display for StepProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<8} {:<32} {:<30} {:>15} {:>4} {FIGURES}",
-            "phase", "node", "operator", "output", "buf"
-        )?;
+        let head = ["phase", "node", "operator", "output", "buffer"];
+        let mut rows: Vec<[String; 11]> =
+            vec![row(head.map(String::from), FIGURES.map(String::from))];
         for (step, &seconds) in self.plan.steps.iter().zip(&self.seconds) {
             let shape: Vec<String> = step.shape.iter().map(usize::to_string).collect();
             let buffer = step
                 .buffer
                 .map_or_else(|| "-".to_owned(), |buffer| buffer.to_string());
-            writeln!(
-                f,
-                "{:<8} {:<32} {:<30} {:>15} {buffer:>4} {}",
-                step.phase.to_string(),
-                step.label,
-                step.operator,
-                shape.join("x"),
-                self.figures(seconds, step.macs, step.bytes)
-            )?;
+            rows.push(row(
+                [
+                    step.phase.to_string(),
+                    step.label.clone(),
+                    step.operator.clone(),
+                    shape.join("x"),
+                    buffer,
+                ],
+                self.figures(seconds, step.macs, step.bytes),
+            ));
         }
-        writeln!(f, "\n{:<48} {FIGURES}", "together")?;
+        write_table(f, 3, &rows)?;
+        let mut rows: Vec<[String; 7]> =
+            vec![row(["together".to_owned()], FIGURES.map(String::from))];
         for (kind, seconds, macs, bytes) in self.by_operator() {
-            writeln!(f, "{kind:<48} {}", self.figures(seconds, macs, bytes))?;
+            rows.push(row([kind], self.figures(seconds, macs, bytes)));
         }
         for (what, seconds) in [
             ("batch: draw, augment, normalize", self.batch_seconds),
             ("update of all weights", self.update_seconds),
             ("whole step", self.step_seconds),
         ] {
-            writeln!(f, "{what:<48} {:>8} {:>9} {:>9.3}", "", "", 1e3 * seconds)?;
+            let figures = [
+                String::new(),
+                String::new(),
+                format!("{:.3}", 1e3 * seconds),
+            ];
+            rows.push(row([what.to_owned()], figures));
         }
+        writeln!(f)?;
+        write_table(f, 1, &rows)?;
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         writeln!(
             f,
-            "\n{:.0} images/s at batch {}: {:.1} GFLOP/s, {:.0}% of the measured {:.0} GFLOP/s; copying moves {:.1} GB/s",
+            "\n{:.0} images/s at batch {} in {}: {:.1} GFLOP/s, {:.0}% of the measured {:.0} GFLOP/s (f32); copying moves \
+             {:.1} GB/s",
             self.images_per_second(),
             self.plan.batch,
+            self.precision,
             2e-9 * self.plan.macs() as f64 / self.step_seconds,
             1e2 * self.limit_share(),
             1e-9 * self.limits.flops,
@@ -196,7 +240,7 @@ impl fmt::Display for StepProfile {
             mebibytes(self.plan.weight_bytes)
         )?;
         f.write_str(
-            "MB: what a step must read and write; limit: the least time that this and its MMAC take, as a share of ms \
+            "MB: what a step must read and write; limit: the least time that this and its MMAC take in f32, as a share of ms \
              (above 100% where a cache holds it)",
         )
     }
@@ -221,7 +265,7 @@ impl<'a> Bench<'a> {
         let options = PlanOptions {
             mode: Mode::Train,
             label_smoothing: recipe.label_smoothing,
-            precision: recipe.precision.available().into(),
+            precision: recipe.precision.into(),
             ..PlanOptions::default()
         };
         let (mut weights, mut arena) = (WeightStore::new(1), Arena::new());

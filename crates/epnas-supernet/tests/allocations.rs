@@ -8,8 +8,8 @@ use epnas_supernet::{Mode, Optimizer, Plan, TrainConfig, WeightStore};
 #[global_allocator]
 static COUNTED: dhat::Alloc = dhat::Alloc;
 
-/// Bytes that a step may allocate for each image and operator, all added up however soon they are freed: a list of a few
-/// windows. The smallest activation of the networks below has 6,144 (8 x 8 x 24 floats).
+/// Bytes that a step may allocate for each image and operator on average, all added up however soon they are freed: lists
+/// of a few windows. A whole activation at full resolution would add a thousand or more.
 const MOST: u64 = 400;
 
 #[test]

@@ -50,7 +50,7 @@ pub(crate) struct ShowArgs {
     #[arg(long, conflicts_with = "format")]
     plan: bool,
 
-    /// Images in a batch, for --plan [default: `training.batch`, 64].
+    /// Images in a batch, for --plan [default: `training.batch`, 128].
     #[arg(long, value_name = "N", requires = "plan",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
     batch: Option<usize>,
@@ -106,6 +106,12 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
         (inputs::arch(&args.arch)?, None)
     };
     let place = match place {
+        Some(_) if args.settings.config.is_some() || !args.settings.set.is_empty() => {
+            return Err(usage(format_args!(
+                "{} has settings of its own; --config and --set are for architectures",
+                args.arch
+            )));
+        }
         Some(place) => place,
         None => Place::of_settings(&args.settings, global)?,
     };

@@ -74,48 +74,6 @@ impl PlanDescription {
     }
 }
 
-impl fmt::Display for PlanDescription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<8} {:<36} {:<22} {:>20} {:>10} {:>4} {:>10}",
-            "phase", "node", "operator", "shape", "KiB", "buf", "MMAC"
-        )?;
-        for step in &self.steps {
-            let shape: Vec<String> = step.shape.iter().map(usize::to_string).collect();
-            let buffer = step
-                .buffer
-                .map_or_else(|| "-".to_owned(), |buffer| buffer.to_string());
-            writeln!(
-                f,
-                "{:<8} {:<36} {:<22} {:>20} {:>10} {:>4} {:>10.2}",
-                step.phase.to_string(),
-                step.label,
-                step.operator,
-                shape.join("x"),
-                step.bytes / 1024,
-                buffer,
-                step.macs as f64 / 1e6
-            )?;
-        }
-        write!(
-            f,
-            "{} steps, batch {}: {:.1} MiB of buffers ({:.1} unshared), {:.1} MiB fixed, {:.1} MiB of weights, {:.1} MMAC",
-            self.steps.len(),
-            self.batch,
-            mebibytes(self.buffer_bytes),
-            mebibytes(self.unshared_bytes),
-            mebibytes(self.fixed_bytes),
-            mebibytes(self.weight_bytes),
-            self.macs() as f64 / 1e6
-        )
-    }
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
 /// Time spent in one step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTiming {

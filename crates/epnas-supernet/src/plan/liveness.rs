@@ -284,3 +284,84 @@ fn backward_reads_input(kind: &NodeKind) -> bool {
         | NodeKind::Head { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use epnas_arch::{Arch, NetworkConfig, Shape};
+
+    use super::*;
+
+    /// A network with one separable convolution, and its depthwise and pointwise node.
+    fn network() -> (Network, NodeId, NodeId) {
+        let arch: Arch = "macro:d3.0".parse().expect("an architecture");
+        let config = NetworkConfig::default();
+        let network = Network::build(&arch, 1, &config, Shape::new(8, 8, 3), 10);
+        let network = network.expect("a network");
+        let is_depthwise = |node: &Node| matches!(node.kind, NodeKind::Depthwise { .. });
+        let depthwise = network.nodes.iter().position(is_depthwise);
+        let depthwise = depthwise.expect("a depthwise convolution");
+        let reads = |node: &Node| node.inputs.contains(&depthwise);
+        let pointwise = network.nodes.iter().position(reads).expect("a reader");
+        (network, depthwise, pointwise)
+    }
+
+    fn found(network: &Network) -> Vec<(NodeId, NodeId)> {
+        let mut consumers = vec![0; network.nodes.len()];
+        for input in network.nodes.iter().flat_map(|node| &node.inputs) {
+            consumers[*input] += 1;
+        }
+        separable(network, &consumers).into_iter().collect()
+    }
+
+    #[test]
+    fn a_pointwise_convolution_takes_the_depthwise_one_before_it_along() {
+        let (network, depthwise, pointwise) = network();
+        assert_eq!(found(&network), [(pointwise, depthwise)]);
+        let liveness = Liveness::analyze(&network, 2, Mode::Train).expect("in order");
+        assert_eq!(liveness.activation[depthwise], None);
+        // What the depthwise convolution reads lives until the backward step of both.
+        let read = liveness.activation[network.nodes[depthwise].inputs[0]].expect("a value");
+        let backward = network.nodes.len() + (network.nodes.len() - pointwise);
+        assert!(liveness.spans[read].last >= backward);
+    }
+
+    #[test]
+    fn others_leave_it_alone() {
+        let (mut twice, depthwise, pointwise) = network();
+        let reader = Node {
+            label: "other".to_owned(),
+            kind: NodeKind::Add,
+            inputs: vec![depthwise, pointwise],
+            shape: twice.nodes[pointwise].shape,
+        };
+        twice.nodes.push(reader);
+        assert_eq!(found(&twice), [], "read twice");
+
+        let of = |change: &dyn Fn(&mut Node)| {
+            let (mut network, _, pointwise) = network();
+            change(&mut network.nodes[pointwise]);
+            found(&network)
+        };
+        let strided = of(&|node| {
+            if let NodeKind::Conv { stride, .. } = &mut node.kind {
+                *stride = 2;
+            }
+        });
+        assert_eq!(strided, [], "strided");
+        let wide = of(&|node| {
+            if let NodeKind::Conv { kernel, .. } = &mut node.kind {
+                *kernel = 3;
+            }
+        });
+        assert_eq!(wide, [], "not pointwise");
+        let joined = of(&|node| {
+            if let NodeKind::Conv { weights, .. } = &mut node.kind {
+                weights.push(weights[0].clone());
+            }
+            node.inputs.push(0);
+        });
+        assert_eq!(joined, [], "of two sources");
+        let other = of(&|node| node.inputs = vec![1]);
+        assert_eq!(other, [], "of something else");
+    }
+}

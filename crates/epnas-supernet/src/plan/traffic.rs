@@ -81,41 +81,23 @@ impl Traffic {
                 dweight,
                 dx,
                 ..
-            } => {
-                traffic.cotangent(dy);
-                traffic.operand(x);
-                traffic.read(weight);
-                traffic.write(dweight);
-                dx.iter().for_each(|dx| traffic.target(dx));
-            }
+            } => traffic.linear(dy, x, &[weight], &[dweight], dx.as_ref()),
             Backward::Separable {
                 dy,
                 x,
-                weights,
-                dweights,
+                weights: [w0, w1],
+                dweights: [dw0, dw1],
                 dx,
                 ..
-            } => {
-                traffic.cotangent(dy);
-                traffic.operand(x);
-                weights.iter().for_each(|weight| traffic.read(weight));
-                dweights.iter().for_each(|dweight| traffic.write(dweight));
-                traffic.target(dx);
-            }
+            } => traffic.linear(dy, x, &[w0, w1], &[dw0, dw1], Some(dx)),
             Backward::Factorized {
                 op: _,
                 dy,
                 x,
-                weights,
-                dweights,
+                weights: [w0, w1],
+                dweights: [dw0, dw1],
                 dx,
-            } => {
-                traffic.cotangent(dy);
-                traffic.operand(x);
-                weights.iter().for_each(|weight| traffic.read(weight));
-                dweights.iter().for_each(|dweight| traffic.write(dweight));
-                dx.iter().for_each(|dx| traffic.target(dx));
-            }
+            } => traffic.linear(dy, x, &[w0, w1], &[dw0, dw1], dx.as_ref()),
             Backward::NormParameters { dy, norm } => {
                 traffic.read(dy);
                 traffic.norm(norm);
@@ -147,6 +129,22 @@ impl Traffic {
             }
         }
         traffic.bytes
+    }
+
+    /// The backward pass of an operator with one source.
+    fn linear(
+        &mut self,
+        dy: &Cotangent,
+        x: &Operand,
+        weights: &[&Tensor],
+        dweights: &[&Tensor],
+        dx: Option<&Target>,
+    ) {
+        self.cotangent(dy);
+        self.operand(x);
+        weights.iter().for_each(|weight| self.read(weight));
+        dweights.iter().for_each(|dweight| self.write(dweight));
+        dx.into_iter().for_each(|dx| self.target(dx));
     }
 
     fn read(&mut self, tensor: &Tensor) {

@@ -35,7 +35,8 @@ pub(crate) struct Flags {
     /// Threads of either side [default: one per processor].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// PyTorch's modes: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last).
+    /// PyTorch's modes: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last); one under half
+    /// the speed of the fastest runs once.
     #[arg(
         long,
         value_name = "MODES",
@@ -153,6 +154,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
     let mut report = Value::Null;
     for network in &chosen {
         let mut figures = Figures::default();
+        let mut modes = flags.modes.clone();
         for _ in 0..flags.repeats {
             figures.add_ours(&lines(
                 Command::new(&ours)
@@ -164,8 +166,9 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
                     .arg(&script)
                     .arg("--bench")
                     .args(network.arguments(flags))
-                    .args(["--modes", &flags.modes]),
+                    .args(["--modes", &modes]),
             )?)?;
+            modes = figures.contenders();
         }
         let row = figures.row(network);
         eprintln!(
@@ -237,6 +240,16 @@ impl Figures {
             self.peer.entry(mode.to_owned()).or_default().push(rate);
         }
         Ok(())
+    }
+
+    /// The peer's modes that are worth another repeat: at half the speed of the fastest or more.
+    fn contenders(&self) -> String {
+        let best = self.peer.values().map(|rates| median(rates));
+        let least = 0.5 * best.fold(f64::NAN, f64::max);
+        let modes = self.peer.iter();
+        let modes = modes.filter(|(_, rates)| median(rates) >= least);
+        let names: Vec<&str> = modes.map(|(mode, _)| mode.as_str()).collect();
+        names.join(",")
     }
 
     fn row(&self, network: &Network) -> Value {
@@ -340,6 +353,10 @@ mod tests {
                 .add_peer(&[peer("fp32-cl", rate / 2.0), peer("bf16-cl", 160.0)])
                 .unwrap();
         }
+        figures
+            .add_peer(&[json!({ "mode": "bf16w", "images_per_second": 79.0 })])
+            .unwrap();
+        assert_eq!(figures.contenders(), "bf16-cl,fp32-cl");
         let row = figures.row(&networks()[0]);
         assert_eq!(row["ours_img_s"], 200.0);
         assert_eq!(row["ratio_fp32_cl"], 2.0);

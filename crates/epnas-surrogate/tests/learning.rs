@@ -79,8 +79,15 @@ struct Outcome {
     loss: f64,
 }
 
-/// A search's course: per level `n` architectures more and a fit on all so far, `rounds` times.
-fn learn(space: &Space, config: &LstmConfig, n: usize, rounds: usize, seed: u64) -> Outcome {
+/// A search's course: per level `n` architectures more, measured up to `noise` wrong, and a fit on all so far,
+/// `rounds` times.
+fn learn(
+    space: &Space,
+    config: &LstmConfig,
+    (n, noise): (usize, f64),
+    rounds: usize,
+    seed: u64,
+) -> Outcome {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut surrogate = Lstm::new(config, space, seed).unwrap();
     let test = archs(space, 200, space.levels(), &mut rng);
@@ -95,7 +102,7 @@ fn learn(space: &Space, config: &LstmConfig, n: usize, rounds: usize, seed: u64)
         for level in 1..=space.levels() {
             let new = archs(space, n, level, &mut rng);
             records.extend(new.into_iter().map(|arch| {
-                let accuracy = accuracy(&arch);
+                let accuracy = accuracy(&arch) + rng.random_range(-noise..=noise);
                 (arch, accuracy)
             }));
             let report = surrogate.fit(&records, rng.random()).unwrap();
@@ -123,7 +130,7 @@ fn ranks_unseen_networks() {
         layers: 6,
         ..MacroSpace::default()
     });
-    let outcome = learn(&space, &LstmConfig::default(), 25, 2, 7);
+    let outcome = learn(&space, &LstmConfig::default(), (25, 0.0), 2, 7);
     assert!(outcome.taus[1] > 0.8, "tau {:?}", outcome.taus);
     assert!(
         outcome.saturation < 0.05,
@@ -138,7 +145,7 @@ fn ranks_unseen_cells() {
         blocks: 3,
         ..MicroSpace::default()
     });
-    let outcome = learn(&space, &LstmConfig::default(), 25, 3, 7);
+    let outcome = learn(&space, &LstmConfig::default(), (25, 0.0), 3, 7);
     assert!(outcome.taus[2] > 0.8, "tau {:?}", outcome.taus);
 }
 
@@ -164,7 +171,7 @@ fn survey() {
             ..LstmConfig::default()
         };
         let start = std::time::Instant::now();
-        let outcome = learn(&space, &config, 25, 2, 7);
+        let outcome = learn(&space, &config, (25, 0.0), 2, 7);
         println!(
             "batch {batch} init {init} {loss:?}: tau {:.3?} saturation {:.3} loss {:.4} ({:.0} s)",
             outcome.taus,
@@ -172,5 +179,40 @@ fn survey() {
             outcome.loss,
             start.elapsed().as_secs_f64()
         );
+    }
+}
+
+/// As [`survey`], for a small search whose children are few and roughly measured. Not a check.
+#[test]
+#[ignore = "a survey of settings, minutes"]
+fn survey_of_few() {
+    const SEEDS: u64 = 8;
+    let space = Space::Macro(MacroSpace {
+        layers: 6,
+        ..MacroSpace::default()
+    });
+    for (epochs, batch) in [
+        (50, 16),
+        (100, 16),
+        (150, 16),
+        (300, 16),
+        (300, 64),
+        (600, 16),
+    ] {
+        let config = LstmConfig {
+            epochs,
+            batch,
+            ..LstmConfig::default()
+        };
+        let start = std::time::Instant::now();
+        let outcomes = (0..SEEDS).map(|seed| learn(&space, &config, (6, 0.03), 2, seed));
+        let mut taus = [0.0; 2];
+        for outcome in outcomes {
+            for (sum, tau) in taus.iter_mut().zip(outcome.taus) {
+                *sum += tau / SEEDS as f64;
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64() / SEEDS as f64;
+        println!("epochs {epochs} batch {batch}: tau {taus:.3?} ({seconds:.1} s a search)");
     }
 }

@@ -1,14 +1,15 @@
 //! Batch normalization over batch, height and width, with an optional fused ReLU.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use crate::cuda::{self, Call};
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
 use crate::kernel::norm_gradient::{self, Backflow};
 use crate::kernel::statistics::{Statistics, statistics};
-use crate::operand::{Cursor, NormGradient};
+use crate::operand::{Cotangent, Cursor, Norm, NormGradient, Operand};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
 
@@ -134,6 +135,11 @@ impl BatchNorm {
                     })
                 })
             }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("x", x))?;
+                cuda::batch_norm::statistics(&call, x, self.eps, saved, Some(running))?;
+                cuda::batch_norm::apply(&call, &self.operand(x, scale, shift, saved), y)
+            }
         }
     }
 
@@ -151,6 +157,10 @@ impl BatchNorm {
                     statistics.save(self.eps, saved);
                     Ok(())
                 })?;
+            }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("x", x))?;
+                cuda::batch_norm::statistics(&call, x, self.eps, &saved, None)?;
             }
         }
         Ok(saved)
@@ -174,6 +184,9 @@ impl BatchNorm {
                     batch_norm::saved_of(mean, variance, self.eps, saved);
                     Ok(())
                 })
+            }
+            Backend::Cuda(queue) => {
+                cuda::batch_norm::save_running(&queue, OP, [mean, variance, saved], self.eps)
             }
         }
     }
@@ -204,6 +217,10 @@ impl BatchNorm {
                     sums.save_shift(dshift);
                     Ok(())
                 })
+            }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("dy", dy))?;
+                cuda::batch_norm::gradient(&call, dy, norm)
             }
         }
     }
@@ -245,6 +262,12 @@ impl BatchNorm {
                     batch_norm::apply(&geometry, &affine, x, y);
                     Ok(())
                 })
+            }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("x", x))?;
+                let saved = Tensor::zeros((2, geometry.c), DType::F32, x.device())?;
+                cuda::batch_norm::save_running(&queue, OP, [mean, variance, &saved], self.eps)?;
+                cuda::batch_norm::apply(&call, &self.operand(x, scale, shift, &saved), y)
             }
         }
     }
@@ -305,6 +328,39 @@ impl BatchNorm {
                     Ok(())
                 })
             }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("x", x))?;
+                let operand = self.operand(x, scale, shift, saved);
+                let norm = operand.norm.into_iter().map(|norm| NormGradient {
+                    norm,
+                    x: x.clone(),
+                    dscale: dscale.clone(),
+                    dshift: dshift.clone(),
+                });
+                for norm in norm {
+                    cuda::batch_norm::gradient(&call, dy, &norm)?;
+                    let dy = Cotangent {
+                        dy: dy.clone(),
+                        norm: Some(norm),
+                    };
+                    cuda::batch_norm::input_gradient(&call, &dy, dx, acc)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// `x` with this batch norm before it.
+    fn operand(&self, x: &Tensor, scale: &Tensor, shift: &Tensor, saved: &Tensor) -> Operand {
+        let norm = Norm {
+            activation: self.activation,
+            scale: scale.clone(),
+            shift: shift.clone(),
+            saved: saved.clone(),
+        };
+        Operand {
+            x: x.clone(),
+            norm: Some(norm),
         }
     }
 

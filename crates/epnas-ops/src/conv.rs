@@ -2,10 +2,13 @@
 
 use candle_core::Tensor;
 
+use crate::cuda::{self, Queue};
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
+use crate::kernel::backward::Wanted;
 use crate::kernel::conv::{self, Geometry, Source};
+use crate::kernel::images::Images;
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::precision::Precision;
 use crate::shape;
@@ -115,6 +118,10 @@ impl Conv2d {
                     conv::forward(&geometry, &sources, y, finish)
                 })
             }
+            Backend::Cuda(queue) => {
+                let product = (&geometry).into();
+                cuda::conv::forward(&queue, OP, &[product], &[inputs.to_vec()], &output)
+            }
         }
     }
 
@@ -182,10 +189,19 @@ impl Conv2d {
                 dx: source.dx.as_ref(),
             });
         }
-        operand::backward(op, geometry.n, dy, &branches, |dy, wanted| {
+        let cpu = |dy: Images, wanted: Vec<Wanted<1>>| {
             let channels = sources.iter().map(|source| source.w.dims()[2]);
             conv::backward(&geometry, dy, channels.zip(wanted).collect());
-        })
+        };
+        let cuda = |queue: &Queue| {
+            let product = [(&geometry).into()];
+            for ConvGradient { x, w, dw, dx } in sources {
+                let dw = dw.as_ref().map(|dw| [dw]);
+                cuda::conv::backward(queue, op, &product, dy, x, [w], dw, dx.as_ref())?;
+            }
+            Ok(())
+        };
+        operand::backward(op, geometry.n, dy, &branches, cpu, cuda)
     }
 
     /// The geometry, all settings and shapes checked.

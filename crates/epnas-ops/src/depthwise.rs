@@ -2,10 +2,13 @@
 
 use candle_core::Tensor;
 
+use crate::cuda::{self, Queue};
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
+use crate::kernel::backward::Wanted;
 use crate::kernel::depthwise::{self, Geometry};
+use crate::kernel::images::Images;
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::shape;
 use crate::storage::{self, Arg, Reads};
@@ -56,6 +59,7 @@ impl DepthwiseConv2d {
                     depthwise::forward(&geometry, x.images(), w, y, finish);
                 })
             }
+            Backend::Cuda(queue) => cuda::depthwise::forward(&queue, OP, &geometry, x, w, &output),
         }
     }
 
@@ -117,11 +121,14 @@ impl DepthwiseConv2d {
             dw: dw.map(|dw| [("dw", dw)]),
             dx,
         };
-        operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
+        let cpu = |dy: Images, wanted: Vec<Wanted<1>>| {
             for wanted in wanted {
                 depthwise::backward(&geometry, dy, wanted);
             }
-        })
+        };
+        let cuda =
+            |queue: &Queue| cuda::depthwise::backward(queue, op, &geometry, dy, x, w, dw, dx);
+        operand::backward(op, geometry.n, dy, &[branch], cpu, cuda)
     }
 
     /// Checks all three shapes.

@@ -5,14 +5,21 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::cuda::Queue;
 use crate::error::{Error, Result};
 use crate::simd::simd_level;
 
 /// A set of kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Backend {
     /// `crate::kernel`: SIMD and rayon.
     Cpu,
+    /// `crate::cuda`: kernels on a GPU.
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "cuda-emulation")),
+        expect(dead_code, reason = "no device to make it for")
+    )]
+    Cuda(Queue),
 }
 
 impl Backend {
@@ -20,6 +27,10 @@ impl Backend {
     pub(crate) fn of(op: &'static str, name: &'static str, tensor: &Tensor) -> Result<Self> {
         match tensor.device() {
             Device::Cpu => {
+                #[cfg(feature = "cuda-emulation")]
+                if let Some(queue) = crate::cuda::emulation::queue() {
+                    return Ok(Backend::Cuda(queue));
+                }
                 simd_level()?;
                 Ok(Backend::Cpu)
             }

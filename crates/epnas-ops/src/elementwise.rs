@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::cuda;
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::kernel;
@@ -57,6 +58,7 @@ pub fn sum(inputs: &[&Operand], y: &Tensor) -> Result<()> {
                 Ok(())
             })
         }
+        Backend::Cuda(queue) => cuda::elementwise::sum(&queue, OP, inputs, y),
     }
 }
 
@@ -77,5 +79,6 @@ pub fn accumulate(src: &Tensor, dst: &Tensor, acc: Accumulate) -> Result<()> {
                 Ok(())
             })
         }
+        Backend::Cuda(queue) => cuda::elementwise::accumulate(&queue, OP, src, dst, acc),
     }
 }

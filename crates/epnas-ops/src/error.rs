@@ -104,6 +104,14 @@ pub enum Error {
         /// Best level of this machine.
         best: &'static str,
     },
+    /// A kernel could not be launched, or the device failed.
+    #[error("{op}: {message}")]
+    Cuda {
+        /// Operator.
+        op: &'static str,
+        /// What happened.
+        message: String,
+    },
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -2,10 +2,13 @@
 
 use candle_core::Tensor;
 
+use crate::cuda::{self, Queue, conv::Product};
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
+use crate::kernel::backward::Wanted;
 use crate::kernel::factorized::{self, Geometry};
+use crate::kernel::images::Images;
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::precision::Precision;
 use crate::shape;
@@ -54,6 +57,10 @@ impl FactorizedConv {
                 output.write(OP, |y, finish| {
                     factorized::forward(&geometry, x.images(), weights, y, finish);
                 })
+            }
+            Backend::Cuda(queue) => {
+                let inputs = [vec![(x, w0)], vec![(x, w1)]];
+                cuda::conv::forward(&queue, OP, &Product::halves(&geometry), &inputs, &output)
             }
         }
     }
@@ -131,11 +138,16 @@ impl FactorizedConv {
             dw: dw.map(|[dw0, dw1]| [("dw0", dw0), ("dw1", dw1)]),
             dx,
         };
-        operand::backward(op, geometry.n, dy, &[branch], |dy, wanted| {
+        let cpu = |dy: Images, wanted: Vec<Wanted<2>>| {
             for wanted in wanted {
                 factorized::backward(&geometry, dy, wanted);
             }
-        })
+        };
+        let cuda = |queue: &Queue| {
+            let halves = Product::halves(&geometry);
+            cuda::conv::backward(queue, op, &halves, dy, x, [w0, w1], dw, dx)
+        };
+        operand::backward(op, geometry.n, dy, &[branch], cpu, cuda)
     }
 
     /// Checks all four shapes.

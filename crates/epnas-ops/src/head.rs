@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::cuda;
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
@@ -74,6 +75,9 @@ impl Head {
                     })
                 })
             }
+            Backend::Cuda(queue) => {
+                cuda::head::forward(&queue, OP, &geometry, x, [weight, bias], [pooled, logits])
+            }
         }
     }
 
@@ -120,6 +124,14 @@ impl Head {
                     Ok(())
                 })
             }
+            Backend::Cuda(queue) => cuda::head::backward(
+                &queue,
+                OP,
+                &geometry,
+                [pooled, weight, dlogits],
+                (dx, acc),
+                [dweight, dbias],
+            ),
         }
     }
 }

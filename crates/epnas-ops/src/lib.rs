@@ -30,6 +30,7 @@
 pub mod autograd;
 mod batch_norm;
 mod conv;
+mod cuda;
 mod depthwise;
 mod device;
 mod elementwise;
@@ -51,6 +52,8 @@ mod storage;
 
 pub use batch_norm::{Activation, BatchNorm, Running};
 pub use conv::{Conv2d, ConvGradient};
+#[cfg(feature = "cuda-emulation")]
+pub use cuda::emulation as cuda_emulation;
 pub use depthwise::DepthwiseConv2d;
 pub use elementwise::{Accumulate, accumulate, sum};
 pub use error::{Error, Result};

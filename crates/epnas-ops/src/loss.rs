@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::cuda;
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::kernel::loss;
@@ -62,6 +63,13 @@ impl SoftmaxCrossEntropy {
                     ))
                 })
             }
+            Backend::Cuda(queue) => cuda::loss::rows(
+                &queue,
+                OP,
+                self.label_smoothing,
+                [logits, labels],
+                Some(dlogits),
+            ),
         }
     }
 
@@ -85,6 +93,9 @@ impl SoftmaxCrossEntropy {
                     self.label_smoothing,
                     None,
                 ))
+            }
+            Backend::Cuda(queue) => {
+                cuda::loss::rows(&queue, OP, self.label_smoothing, [logits, labels], None)
             }
         }
     }

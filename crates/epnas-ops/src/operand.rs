@@ -8,6 +8,7 @@
 use candle_core::Tensor;
 
 use crate::batch_norm::{Activation, Running};
+use crate::cuda::Queue;
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
@@ -341,13 +342,14 @@ pub(crate) struct Branch<'a, const N: usize> {
 }
 
 /// Runs the backward pass of a linear operator over `n` images: checks and takes the memory of all arguments, and hands
-/// the kernel the gradient of the output and what is wanted of each branch.
+/// the CPU's kernel the gradient of the output and what is wanted of each branch; or checks them and calls the GPU's.
 pub(crate) fn backward<const N: usize>(
     op: &'static str,
     n: usize,
     dy: &Cotangent,
     branches: &[Branch<N>],
-    kernel: impl FnOnce(Images, Vec<Wanted<N>>),
+    cpu: impl FnOnce(Images, Vec<Wanted<N>>),
+    cuda: impl FnOnce(&Queue) -> Result<()>,
 ) -> Result<()> {
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
     dy.list(op, &mut reads)?;
@@ -407,11 +409,12 @@ pub(crate) fn backward<const N: usize>(
                         input: w.zip(input),
                         weight,
                     });
-                    kernel(dy.images(), wanted.collect());
+                    cpu(dy.images(), wanted.collect());
                 });
                 Ok(())
             })
         }
+        Backend::Cuda(queue) => cuda(&queue),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::cuda::{self, optimizer::Rule};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::kernel::optimizer as kernel;
@@ -113,6 +114,13 @@ impl Sgd {
                 })?;
                 Ok(norm)
             }
+            Backend::Cuda(queue) => {
+                let rule = Rule::Sgd {
+                    rule: self,
+                    rate: lr,
+                };
+                cuda::optimizer::step(&queue, OP, rule, slots, clip)
+            }
         }
     }
 }
@@ -194,6 +202,14 @@ impl Adam {
                     })
                 })?;
                 Ok(norm)
+            }
+            Backend::Cuda(queue) => {
+                let rule = Rule::Adam {
+                    rule: self,
+                    rate: lr,
+                    step: i32::try_from(step).unwrap_or(i32::MAX),
+                };
+                cuda::optimizer::step(&queue, OP, rule, slots, clip)
             }
         }
     }

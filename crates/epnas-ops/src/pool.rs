@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::cuda;
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
@@ -80,6 +81,7 @@ impl MaxPool2d {
                     }
                 })
             }
+            Backend::Cuda(queue) => cuda::pool::max_forward(&queue, op, &geometry, x, y, argmax),
         }
     }
 
@@ -122,6 +124,7 @@ impl MaxPool2d {
                     Ok(())
                 })
             }
+            Backend::Cuda(queue) => cuda::pool::max_backward(&queue, OP, &geometry, dy, argmax, dx),
         }
     }
 }
@@ -164,6 +167,7 @@ impl AvgPool2d {
                     Ok(())
                 })
             }
+            Backend::Cuda(queue) => cuda::pool::avg_forward(&queue, OP, &geometry, x, y),
         }
     }
 
@@ -199,6 +203,7 @@ impl AvgPool2d {
                     Ok(())
                 })
             }
+            Backend::Cuda(queue) => cuda::pool::avg_backward(&queue, OP, &geometry, dy, dx),
         }
     }
 }

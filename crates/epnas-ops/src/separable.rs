@@ -2,9 +2,14 @@
 
 use candle_core::Tensor;
 
+use crate::conv::{Conv2d, ConvGradient};
+use crate::cuda::Queue;
 use crate::depthwise::DepthwiseConv2d;
 use crate::device::Backend;
+use crate::elementwise::Accumulate;
 use crate::error::Result;
+use crate::kernel::backward::Wanted;
+use crate::kernel::images::Images;
 use crate::kernel::separable::{self, Geometry};
 use crate::operand::{self, Branch, Cotangent, Cursor, Operand, Output, Target};
 use crate::precision::Precision;
@@ -52,6 +57,16 @@ impl SeparableConv2d {
                     separable::forward(&geometry, x.images(), weights, y, finish);
                 })
             }
+            Backend::Cuda(_) => {
+                let between = Tensor::zeros(
+                    &geometry.depthwise.output_shape(),
+                    x.x.dtype(),
+                    x.x.device(),
+                )?;
+                let (first, second) = self.halves();
+                first.forward_fused(x, depthwise, (&between).into())?;
+                second.forward_fused(&[(&(&between).into(), pointwise)], output)
+            }
         }
     }
 
@@ -77,11 +92,44 @@ impl SeparableConv2d {
             dw: Some([("ddepthwise", ddepthwise), ("dpointwise", dpointwise)]),
             dx: Some(dx),
         };
-        operand::backward(OP, geometry.depthwise.n, dy, &[branch], |dy, wanted| {
+        let cpu = |dy: Images, wanted: Vec<Wanted<2>>| {
             for wanted in wanted {
                 separable::backward(&geometry, dy, wanted);
             }
-        })
+        };
+        // A GPU has the memory for what lies between: the two operators one after the other.
+        let cuda = |_: &Queue| {
+            let between = Tensor::zeros(
+                &geometry.depthwise.output_shape(),
+                x.x.dtype(),
+                x.x.device(),
+            )?;
+            let dbetween = between.zeros_like()?;
+            let (first, second) = self.halves();
+            first.forward_fused(x, depthwise, (&between).into())?;
+            let gradient = ConvGradient {
+                x: (&between).into(),
+                w: pointwise.clone(),
+                dw: Some(dpointwise.clone()),
+                dx: Some(Target::new(&dbetween, Accumulate::Overwrite)),
+            };
+            second.backward_fused(dy, &[gradient])?;
+            first.backward_fused(&(&dbetween).into(), x, depthwise, ddepthwise, Some(dx))
+        };
+        operand::backward(OP, geometry.depthwise.n, dy, &[branch], cpu, cuda)
+    }
+
+    /// The two operators that this is made of.
+    fn halves(&self) -> (DepthwiseConv2d, Conv2d) {
+        let depthwise = DepthwiseConv2d {
+            kernel: self.kernel,
+            stride: self.stride,
+        };
+        let pointwise = Conv2d {
+            precision: self.precision,
+            ..Conv2d::new(1, 1)
+        };
+        (depthwise, pointwise)
     }
 
     /// The geometry, all shapes checked.
@@ -92,10 +140,7 @@ impl SeparableConv2d {
         [depthwise, pointwise]: [&Tensor; 2],
         (y_name, y): Arg,
     ) -> Result<Geometry> {
-        let first = DepthwiseConv2d {
-            kernel: self.kernel,
-            stride: self.stride,
-        };
+        let (first, _) = self.halves();
         let geometry = first.checked_geometry(op, ("x", x), ("depthwise", depthwise))?;
         let [n, h, w, c] = geometry.output_shape();
         let co = shape::nhwc(op, y_name, y)?[3];

@@ -26,6 +26,7 @@ impl Case {
 
     /// The case of a seed.
     pub(crate) fn of(seed: u64) -> Self {
+        crate::choose_device();
         Case {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -52,11 +53,13 @@ impl Case {
 
 /// A CPU tensor.
 pub(crate) fn tensor(data: &[f32], shape: &[usize]) -> Tensor {
+    crate::choose_device();
     Tensor::from_slice(data, shape, &Device::Cpu).unwrap()
 }
 
 /// A tensor that is full of a value no test expects, to be overwritten.
 pub(crate) fn blank(shape: &[usize]) -> Tensor {
+    crate::choose_device();
     Tensor::full(f32::NAN, shape, &Device::Cpu).unwrap()
 }
 

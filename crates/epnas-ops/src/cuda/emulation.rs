@@ -1,0 +1,136 @@
+//! The kernels on the CPU: slow, and the same source as on a GPU, tensor cores imitated.
+//!
+//! A tool for tests. Operators on CPU tensors run through the kernels while [`run`] is on the stack.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::Arc;
+
+use super::memory::Pointer;
+use super::queue::{Driver, Launch, Queue};
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static WORKSPACE: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the kernels were built: they need a C++ compiler.
+pub const AVAILABLE: bool = cfg!(host_kernels);
+
+/// From here on, operators on CPU tensors that this thread calls go through the CUDA kernels.
+pub fn enter() {
+    RUNNING.set(true);
+}
+
+/// Runs `body`, whose operators on CPU tensors go through the CUDA kernels.
+///
+/// # Panics
+/// Without [`AVAILABLE`] kernels.
+pub fn run<R>(body: impl FnOnce() -> R) -> R {
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            RUNNING.set(self.0);
+        }
+    }
+    assert!(
+        AVAILABLE,
+        "the kernels were not built: no C++ compiler was found"
+    );
+    let _reset = Reset(RUNNING.replace(true));
+    body()
+}
+
+#[cfg(host_kernels)]
+unsafe extern "C" {
+    fn epnas_host_launch(
+        name: *const c_char,
+        grid: *const u32,
+        threads: *const u32,
+        shared: usize,
+        params: *const c_void,
+    ) -> c_int;
+}
+
+/// The CPU in the place of a GPU.
+#[derive(Debug)]
+struct Host;
+
+/// The device while [`run`] is on the stack.
+pub(crate) fn queue() -> Option<Queue> {
+    RUNNING.get().then(|| Arc::new(Host) as Queue)
+}
+
+impl Driver for Host {
+    fn launch(&self, kernel: &str, launch: Launch, params: *const c_void) -> Result<(), String> {
+        let wide = |extent: usize| {
+            u32::try_from(extent).map_err(|_| format!("{kernel}: {extent} blocks or threads"))
+        };
+        let [x, y, z] = launch.blocks;
+        let grid = [wide(x)?, wide(y)?, wide(z)?];
+        let [across, down] = launch.threads;
+        let threads = [wide(across)?, wide(down)?, 1];
+        let name = CString::new(kernel).map_err(|error| error.to_string())?;
+        #[cfg(host_kernels)]
+        // SAFETY: the name ends with a zero, both extents have three numbers, and `Params` promises that the kernel of
+        // this name takes what `params` points to. The addresses in there are of tensors that the caller holds.
+        let outcome = unsafe {
+            epnas_host_launch(
+                name.as_ptr(),
+                grid.as_ptr(),
+                threads.as_ptr(),
+                launch.shared,
+                params,
+            )
+        };
+        #[cfg(not(host_kernels))]
+        let outcome: c_int = {
+            let _ = (name, grid, threads, params);
+            1
+        };
+        match outcome {
+            0 => Ok(()),
+            2 => Err(format!("{kernel}: its threads wait for each other forever")),
+            _ => Err(format!("{kernel}: no such kernel, or too many threads")),
+        }
+    }
+
+    fn workspace(&self, bytes: usize) -> Result<Pointer, String> {
+        Ok(WORKSPACE.with_borrow_mut(|memory| {
+            // Filled anew, so that nothing left from before is taken for a result.
+            memory.clear();
+            memory.resize(bytes.div_ceil(size_of::<f64>()), f64::NAN);
+            Pointer(memory.as_mut_ptr().addr() as u64)
+        }))
+    }
+
+    fn write(&self, to: Pointer, bytes: &[u8]) -> Result<(), String> {
+        within(to, bytes.len(), |at| {
+            // SAFETY: the workspace reaches as far as the bytes.
+            unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+        })
+    }
+
+    fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String> {
+        within(from, bytes.len(), |at| {
+            // SAFETY: the workspace reaches as far as the bytes.
+            unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) }
+        })
+    }
+}
+
+/// Hands out the place of an address in the workspace, behind which `len` bytes lie.
+fn within(at: Pointer, len: usize, body: impl FnOnce(*mut u8)) -> Result<(), String> {
+    WORKSPACE.with_borrow_mut(|memory| {
+        let all = size_of_val(&memory[..]);
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let first = (at.0 as usize).wrapping_sub(start.addr());
+        match first.checked_add(len) {
+            Some(end) if end <= all => {
+                body(start.wrapping_add(first));
+                Ok(())
+            }
+            _ => Err("an address outside of the workspace".to_string()),
+        }
+    })
+}

@@ -1,0 +1,188 @@
+// The kernels and their launcher for the host: see host.h.
+#include "host.h"
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ucontext.h>
+
+namespace host {
+
+thread_local Block block;
+
+namespace {
+
+constexpr size_t STACK = 256 * 1024;
+constexpr unsigned MOST_THREADS = 1024;
+
+using Call = void (*)(const void*);
+
+std::map<std::string, Call>& registry() {
+    static std::map<std::string, Call> kernels;
+    return kernels;
+}
+
+// A stack on which one thread of a block after the other runs. Fibers are made once: after that, changing between them
+// is a long jump, where `swapcontext` would ask the kernel for signal masks each time.
+struct Fiber {
+    std::unique_ptr<char[]> stack;
+    jmp_buf here;
+    bool ended = true;
+};
+
+struct Fibers {
+    std::vector<Fiber> all;
+    jmp_buf scheduler;
+    ucontext_t origin;
+    Fiber* current = nullptr;
+    Call call = nullptr;
+    const void* params = nullptr;
+};
+thread_local Fibers fibers;
+
+void life() {
+    Fiber* self = fibers.current;
+    if (_setjmp(self->here) == 0) setcontext(&fibers.origin);
+    for (;;) {
+        fibers.call(fibers.params);
+        self->ended = true;
+        if (_setjmp(self->here) == 0) _longjmp(fibers.scheduler, 1);
+    }
+}
+
+void grow(unsigned count) {
+    fibers.all.reserve(MOST_THREADS);
+    while (fibers.all.size() < count) {
+        fibers.all.emplace_back();
+        Fiber& fiber = fibers.all.back();
+        fiber.stack.reset(new char[STACK]);
+        ucontext_t start;
+        getcontext(&start);
+        start.uc_stack.ss_sp = fiber.stack.get();
+        start.uc_stack.ss_size = STACK;
+        start.uc_link = nullptr;
+        makecontext(&start, life, 0);
+        fibers.current = &fiber;
+        swapcontext(&fibers.origin, &start);
+    }
+}
+
+// Runs a fiber until it waits or ends.
+void resume(unsigned thread) {
+    fibers.current = &fibers.all[thread];
+    block.current = &block.threads[thread];
+    if (_setjmp(fibers.scheduler) == 0) _longjmp(fibers.current->here, 1);
+}
+
+// Whether all threads from `first` to `end` that have not ended wait at this barrier, and none has ended.
+bool complete(unsigned first, unsigned end, Barrier barrier) {
+    for (unsigned thread = first; thread < end; ++thread)
+        if (fibers.all[thread].ended || block.threads[thread].waits != barrier) return false;
+    return true;
+}
+
+// Runs the threads of one block to their ends; false when they wait for each other forever.
+bool run(unsigned count) {
+    for (unsigned thread = 0; thread < count; ++thread) fibers.all[thread].ended = false;
+    for (;;) {
+        bool moved = false, left = false;
+        for (unsigned thread = 0; thread < count; ++thread) {
+            if (fibers.all[thread].ended || block.threads[thread].waits != Barrier::None) continue;
+            resume(thread);
+            moved = true;
+        }
+        for (unsigned first = 0; first < count; first += 32) {
+            const unsigned end = first + 32 < count ? first + 32 : count;
+            if (!complete(first, end, Barrier::Warp)) continue;
+            for (unsigned thread = first; thread < end; ++thread) block.threads[thread].waits = Barrier::None;
+            moved = true;
+        }
+        if (complete(0, count, Barrier::Block)) {
+            for (unsigned thread = 0; thread < count; ++thread) block.threads[thread].waits = Barrier::None;
+            moved = true;
+        }
+        for (unsigned thread = 0; thread < count; ++thread) left |= !fibers.all[thread].ended;
+        if (!left) return true;
+        if (!moved) return false;
+    }
+}
+
+}  // namespace
+
+void wait(Barrier barrier) {
+    block.current->waits = barrier;
+    if (_setjmp(fibers.current->here) == 0) _longjmp(fibers.scheduler, 1);
+}
+
+Registration::Registration(const char* name, Call call) { registry()[name] = call; }
+
+}  // namespace host
+
+void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    using host::block;
+    host::Thread& self = *block.current;
+    std::memcpy(self.shown, a, sizeof a);
+    std::memcpy(self.shown + 4, b, sizeof b);
+    host::wait(host::Barrier::Warp);
+    const unsigned lane = self.linear & 31u, group = lane / 4, quad = lane % 4;
+    const auto half = [](uint32_t pair, unsigned odd) {
+        return __bfloat162float({static_cast<uint16_t>(odd ? pair >> 16 : pair & 0xffff)});
+    };
+    for (unsigned i = 0; i < 4; ++i) {
+        const unsigned row = group + 8 * (i / 2), column = 2 * quad + i % 2;
+        float sum = d[i];
+        for (unsigned k = 0; k < 16; ++k) {
+            // Element (row, k) of A: lane 4 (row % 8) + k % 8 / 2, register row / 8 + 2 (k / 8). Element (k, column) of B:
+            // lane 4 column + k % 8 / 2, register k / 8.
+            const host::Thread& left = host::neighbor(4 * (row % 8) + k % 8 / 2);
+            const host::Thread& right = host::neighbor(4 * column + k % 8 / 2);
+            sum += half(left.shown[row / 8 + 2 * (k / 8)], k % 2) * half(right.shown[4 + k / 8], k % 2);
+        }
+        d[i] = sum;
+    }
+    host::wait(host::Barrier::Warp);
+}
+
+#include "all.cu"
+
+// Runs a kernel. 0 when it ended; 1 when there is none of this name, 2 when its threads waited for each other.
+extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const unsigned threads[3], size_t shared,
+                                 const void* params) {
+    using namespace host;
+    const auto kernel = registry().find(name);
+    const unsigned count = threads[0] * threads[1] * threads[2];
+    if (kernel == registry().end() || count == 0 || count > MOST_THREADS) return 1;
+    grow(count);
+    fibers.call = kernel->second;
+    fibers.params = params;
+    std::vector<Thread> all(count);
+    std::vector<double> memory(shared / sizeof(double) + 1);
+    block = Block{};
+    block.size = {threads[0], threads[1], threads[2]};
+    block.grid = {grid[0], grid[1], grid[2]};
+    block.threads = all.data();
+    block.shared = reinterpret_cast<unsigned char*>(memory.data());
+    for (unsigned z = 0; z < grid[2]; ++z)
+        for (unsigned y = 0; y < grid[1]; ++y)
+            for (unsigned x = 0; x < grid[0]; ++x) {
+                block.index = {x, y, z};
+                // Shared memory holds no zeros on a GPU either: not-a-numbers.
+                std::memset(memory.data(), 0xff, memory.size() * sizeof(double));
+                for (unsigned thread = 0; thread < count; ++thread) {
+                    all[thread] = Thread{};
+                    all[thread].linear = thread;
+                    all[thread].index = {thread % threads[0], thread / threads[0] % threads[1],
+                                         thread / threads[0] / threads[1]};
+                }
+                if (!run(count)) {
+                    fibers.all.clear();  // they stand in the middle of the kernel
+                    return 2;
+                }
+            }
+    return 0;
+}

@@ -1,0 +1,105 @@
+// CUDA C++ on a CPU, as far as our kernels use it: so that they run in tests where there is no GPU.
+//
+// The threads of a block are fibers of one thread of the host. A fiber runs until it waits at a barrier or ends; when
+// all that have not ended wait at the same barrier, they go on. Everything else is an error: threads that wait at
+// different barriers, or for one that has ended. Blocks run one after the other.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+
+namespace host {
+
+enum class Barrier { None, Block, Warp };
+
+// Where a thread stands, and what it shows to its warp.
+struct Thread {
+    dim3 index;
+    unsigned linear = 0;
+    Barrier waits = Barrier::None;
+    uint32_t shown[8] = {};
+};
+
+// The block that runs on this thread of the host.
+struct Block {
+    dim3 index, size, grid;
+    Thread* threads = nullptr;
+    Thread* current = nullptr;
+    unsigned char* shared = nullptr;
+};
+extern thread_local Block block;
+
+// Lets the others run until all of the block, or of the warp, are here.
+void wait(Barrier barrier);
+
+// The thread of the same warp with this lane.
+inline Thread& neighbor(unsigned lane) {
+    return block.threads[(block.current->linear & ~31u) + lane];
+}
+
+inline void syncthreads() { wait(Barrier::Block); }
+
+template <class T>
+T shuffle(T value, unsigned lane) {
+    static_assert(sizeof(T) == 4, "32 bits");
+    std::memcpy(&block.current->shown[0], &value, 4);
+    wait(Barrier::Warp);
+    T other;
+    std::memcpy(&other, &neighbor(lane & 31u).shown[0], 4);
+    wait(Barrier::Warp);
+    return other;
+}
+
+}  // namespace host
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+#define __shared__ static thread_local
+#define threadIdx (host::block.current->index)
+#define blockIdx (host::block.index)
+#define blockDim (host::block.size)
+#define gridDim (host::block.grid)
+#define __syncthreads host::syncthreads
+
+inline float __shfl_xor_sync(unsigned, float value, int mask) {
+    return host::shuffle(value, (host::block.current->linear & 31u) ^ static_cast<unsigned>(mask));
+}
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+
+inline float __bfloat162float(__nv_bfloat16 value) {
+    const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, 4);
+    return wide;
+}
+
+// To the nearest, ties to even.
+inline __nv_bfloat16 __float2bfloat16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if (std::isnan(value)) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
+    bits += 0x7fff + (bits >> 16 & 1);
+    return {static_cast<uint16_t>(bits >> 16)};
+}
+
+// mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 (PTX ISA, "Matrix Fragments for mma.m16n8k16").
+void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+// Makes a kernel known to `epnas_host_launch`.
+namespace host {
+struct Registration {
+    Registration(const char* name, void (*call)(const void*));
+};
+}  // namespace host

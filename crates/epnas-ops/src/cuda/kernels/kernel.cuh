@@ -1,0 +1,106 @@
+// What all kernels share: element types, how a kernel becomes known by name, and how images are read.
+//
+// Images are NHWC, `float` or bfloat16; weights, statistics and sums are `float`. No kernel uses atomics: what several
+// threads add up is added in a fixed order, so that results repeat.
+#pragma once
+
+#ifdef __CUDACC__
+#include <cstdint>
+#include <cuda_bf16.h>
+#else
+#include "host.h"
+#endif
+
+using bf16 = __nv_bfloat16;
+
+// `EXPORT_AS(name, Params, suffix, T..)` makes the kernel `name_suffix` of a template `name<T..>(const Params&)`;
+// `EXPORT` one for images in `float` and one for bfloat16, `EXPORT_PLAIN` one that sees no images.
+#ifdef __CUDACC__
+#define EXPORT_AS(name, Params, suffix, ...) \
+    extern "C" __global__ void name##_##suffix(const __grid_constant__ Params params) { name<__VA_ARGS__>(params); }
+#else
+#define EXPORT_AS(name, Params, suffix, ...)                        \
+    static const host::Registration registration_##name##_##suffix( \
+        #name "_" #suffix, [](const void* params) { name<__VA_ARGS__>(*static_cast<const Params*>(params)); });
+#endif
+#define EXPORT(name, Params)                \
+    EXPORT_AS(name, Params, f32, float)     \
+    EXPORT_AS(name, Params, bf16, bf16)
+#define EXPORT_PLAIN(name, Params) EXPORT_AS(name, Params, plain, float)
+
+// Shared memory whose size the launch decides.
+#ifdef __CUDACC__
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#else
+#define DYNAMIC_SHARED(name) unsigned char* name = host::block.shared
+#endif
+
+__device__ inline float load(const float* at) { return *at; }
+__device__ inline float load(const bf16* at) { return __bfloat162float(*at); }
+__device__ inline void store(float* at, float value) { *at = value; }
+__device__ inline void store(bf16* at, float value) { *at = __float2bfloat16(value); }
+
+// A batch norm: scale, shift `[c]`; saved `[2, c]`, mean and inverse deviation. No scale: no batch norm.
+struct Norm {
+    const float* scale;
+    const float* shift;
+    const float* saved;
+    int relu;
+};
+
+// A batch of images, or of their gradients, as a kernel reads it. With `norm`, normalized; with `through` as well, `data`
+// is the gradient of what `norm` makes of the images `through`, and what is read is the gradient of those images.
+struct Image {
+    const void* data;
+    const void* through;
+    Norm norm;
+    const float* dscale;
+    const float* dshift;
+    float rows;
+};
+
+// The map of one channel: activation(slope (x - mean) + shift), and, for gradients, slope dz - offset - tilt (x - mean).
+struct Channel {
+    float mean, inverse, slope, shift, offset, tilt;
+    bool relu;
+
+    __device__ Channel(const Norm& norm, int channels, int c) : offset(0), tilt(0) {
+        mean = norm.saved[c];
+        inverse = norm.saved[channels + c];
+        slope = norm.scale[c] * inverse;
+        shift = norm.shift[c];
+        relu = norm.relu;
+    }
+    __device__ Channel(const Image& image, int channels, int c) : Channel(image.norm, channels, c) {
+        if (!image.through) return;
+        offset = slope * image.dshift[c] / image.rows;
+        tilt = slope * image.dscale[c] / image.rows * inverse;
+    }
+    __device__ float normalized(float x) const {
+        const float value = slope * (x - mean) + shift;
+        return relu && !(value > 0) && value == value ? 0.0f : value;
+    }
+    // The gradient before the activation.
+    __device__ float masked(float x, float dy) const { return relu && !(slope * (x - mean) + shift > 0) ? 0.0f : dy; }
+    __device__ float backward(float x, float dy) const { return slope * masked(x, dy) - (offset + tilt * (x - mean)); }
+};
+
+// Element `at` of an image, which is of channel `c` of `channels`.
+template <class T>
+__device__ inline float read(const Image& image, int channels, long long at, int c) {
+    const float value = load(static_cast<const T*>(image.data) + at);
+    if (!image.norm.scale) return value;
+    const Channel channel(image, channels, c);
+    if (!image.through) return channel.normalized(value);
+    return channel.backward(load(static_cast<const T*>(image.through) + at), value);
+}
+
+// Writes an element of a gradient, or adds to it.
+template <class T>
+__device__ inline void put(void* to, long long at, float value, int add) {
+    T* place = static_cast<T*>(to) + at;
+    store(place, add ? load(place) + value : value);
+}
+
+// The element of a one-dimensional launch.
+__device__ inline long long element() { return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; }

@@ -1,0 +1,56 @@
+// Softmax cross-entropy, a thread per row, in double precision.
+#include "kernel.cuh"
+
+struct LossParams {
+    const float* logits;     // [n, classes]
+    const uint32_t* labels;  // [n]
+    float* dlogits;          // may be none
+    double* rows;            // [3, n]: loss, 1 where right, 1 where the label is no class
+    double* report;          // [3]: sums of the rows; the last, 1 + the first row whose label is no class, or 0
+    double smoothing;
+    int n, classes, add;
+};
+
+template <class T>
+__device__ void loss_rows(const LossParams& p) {
+    const long long row = element();
+    if (row >= p.n) return;
+    const float* logits = p.logits + row * p.classes;
+    const uint32_t label = p.labels[row];
+    const bool known = label < static_cast<uint32_t>(p.classes);
+    int best = 0;
+    for (int k = 1; k < p.classes; ++k)
+        if (logits[k] > logits[best]) best = k;
+    const double largest = logits[best];
+    double total = 0;
+    for (int k = 0; k < p.classes; ++k) total += exp(logits[k] - largest);
+    const double log_total = log(total) + largest, uniform = p.smoothing / p.classes, per_row = 1.0 / p.n;
+    double loss = 0;
+    if (known) loss -= (1 - p.smoothing) * (logits[label] - log_total);
+    for (int k = 0; k < p.classes; ++k) {
+        const double log_probability = logits[k] - log_total;
+        if (p.smoothing > 0) loss -= uniform * log_probability;
+        const double target = uniform + (static_cast<uint32_t>(k) == label ? 1 - p.smoothing : 0);
+        if (p.dlogits) p.dlogits[row * p.classes + k] = static_cast<float>((exp(log_probability) - target) * per_row);
+    }
+    p.rows[row] = loss;
+    p.rows[p.n + row] = known && static_cast<uint32_t>(best) == label && logits[label] == logits[label];
+    p.rows[2ll * p.n + row] = !known;
+}
+EXPORT_PLAIN(loss_rows, LossParams)
+
+// One thread: the rows in order.
+template <class T>
+__device__ void loss_report(const LossParams& p) {
+    if (element() != 0) return;
+    double loss = p.add ? p.report[0] : 0, right = p.add ? p.report[1] : 0, unknown = p.add ? p.report[2] : 0;
+    for (int row = 0; row < p.n; ++row) {
+        loss += p.rows[row];
+        right += p.rows[p.n + row];
+        if (unknown == 0 && p.rows[2ll * p.n + row] != 0) unknown = row + 1;
+    }
+    p.report[0] = loss;
+    p.report[1] = right;
+    p.report[2] = unknown;
+}
+EXPORT_PLAIN(loss_report, LossParams)

@@ -1,0 +1,80 @@
+//! Where tensors lie, as kernels are told.
+
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor};
+
+use super::queue::{Call, Element};
+use crate::error::{Error, Result};
+use crate::storage::Arg;
+
+/// An address in the memory of the device; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub(crate) struct Pointer(pub(super) u64);
+
+impl Pointer {
+    pub(super) const NONE: Pointer = Pointer(0);
+
+    /// So many bytes further.
+    pub(super) fn after(self, bytes: usize) -> Pointer {
+        Pointer(self.0 + bytes as u64)
+    }
+}
+
+impl Call<'_> {
+    /// The address of a tensor of `f32`.
+    pub(super) fn floats(&self, arg: Arg) -> Result<Pointer> {
+        self.typed(arg, DType::F32)
+    }
+
+    /// The address of images, of this call's element type.
+    pub(super) fn pixels(&self, arg: Arg) -> Result<Pointer> {
+        let expected = match self.element {
+            Element::F32 => DType::F32,
+            Element::Bf16 => DType::BF16,
+        };
+        self.typed(arg, expected)
+    }
+
+    /// The address of a tensor of this element type.
+    pub(super) fn typed(&self, (name, tensor): Arg, expected: DType) -> Result<Pointer> {
+        if tensor.dtype() != expected {
+            return Err(Error::DType {
+                op: self.op,
+                tensor: name,
+                found: tensor.dtype(),
+                expected,
+            });
+        }
+        address(tensor)
+    }
+}
+
+/// Asks a storage where it lies, as an operation that may write it.
+struct Probe(Cell<u64>);
+
+impl InplaceOp1 for Probe {
+    fn name(&self) -> &'static str {
+        "address"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let start = layout.start_offset();
+        let address = match storage {
+            CpuStorage::F32(data) => data[start..].as_mut_ptr().addr(),
+            CpuStorage::BF16(data) => data[start..].as_mut_ptr().addr(),
+            CpuStorage::U8(data) => data[start..].as_mut_ptr().addr(),
+            CpuStorage::U32(data) => data[start..].as_mut_ptr().addr(),
+            _ => candle_core::bail!("no kernel takes elements of this type"),
+        };
+        self.0.set(address as u64);
+        Ok(())
+    }
+}
+
+fn address(tensor: &Tensor) -> Result<Pointer> {
+    let probe = Probe(Cell::new(0));
+    tensor.inplace_op1(&probe)?;
+    Ok(Pointer(probe.0.get()))
+}

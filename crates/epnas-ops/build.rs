@@ -1,10 +1,52 @@
-//! Compiles the CUDA kernels: for the CPU, when `cuda-emulation` is on.
+//! Compiles the CUDA kernels: for GPUs with `cuda`, for the CPU with `cuda-emulation`.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(host_kernels)");
+    #[cfg(feature = "cuda")]
+    device();
     #[cfg(feature = "cuda-emulation")]
     emulation();
+}
+
+/// The kernels for GPUs: machine code for two generations, and for later ones what their driver compiles.
+#[cfg(feature = "cuda")]
+fn device() {
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    println!("cargo::rerun-if-changed=src/cuda/kernels");
+    let mut compiler = PathBuf::from("nvcc");
+    for variable in ["CUDA_PATH", "CUDA_HOME"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+        if let Some(home) = std::env::var_os(variable) {
+            compiler = PathBuf::from(home).join("bin/nvcc");
+        }
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for (architecture, kind, file) in [
+        ("sm_80", "-cubin", "kernels_sm_80.cubin"),
+        ("sm_90", "-cubin", "kernels_sm_90.cubin"),
+        ("compute_80", "-ptx", "kernels.ptx"),
+    ] {
+        let status = Command::new(&compiler)
+            .args(["-std=c++17", "-O3", "-arch", architecture, kind, "-o"])
+            .arg(out.join(file))
+            .arg("src/cuda/kernels/all.cu")
+            .status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => panic!(
+                "{} failed ({status}) for {architecture}",
+                compiler.display()
+            ),
+            Err(error) => panic!(
+                "{}: {error}. The feature `cuda` needs NVIDIA's compiler: `cargo xtask cuda build` brings it, or set \
+                 CUDA_HOME to a CUDA toolkit",
+                compiler.display()
+            ),
+        }
+    }
 }
 
 /// The kernels as C++ for this machine. Without a C++ compiler they are left out, and their tests are skipped.

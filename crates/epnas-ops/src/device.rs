@@ -34,6 +34,11 @@ impl Backend {
                 simd_level()?;
                 Ok(Backend::Cpu)
             }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => match crate::cuda::device::queue(device) {
+                Ok(queue) => Ok(Backend::Cuda(queue)),
+                Err(message) => Err(Error::Cuda { op, message }),
+            },
             other => Err(Error::UnsupportedDevice {
                 op,
                 tensor: name,

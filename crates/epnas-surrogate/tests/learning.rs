@@ -182,37 +182,36 @@ fn survey() {
     }
 }
 
-/// As [`survey`], for a small search whose children are few and roughly measured. Not a check.
+/// As [`survey`], for small searches whose children are few and roughly measured. Not a check.
 #[test]
 #[ignore = "a survey of settings, minutes"]
 fn survey_of_few() {
     const SEEDS: u64 = 8;
-    let space = Space::Macro(MacroSpace {
+    let layers = Space::Macro(MacroSpace {
         layers: 6,
         ..MacroSpace::default()
     });
-    for (epochs, batch) in [
-        (50, 16),
-        (100, 16),
-        (150, 16),
-        (300, 16),
-        (300, 64),
-        (600, 16),
-    ] {
-        let config = LstmConfig {
-            epochs,
-            batch,
-            ..LstmConfig::default()
-        };
-        let start = std::time::Instant::now();
-        let outcomes = (0..SEEDS).map(|seed| learn(&space, &config, (6, 0.03), 2, seed));
-        let mut taus = [0.0; 2];
-        for outcome in outcomes {
-            for (sum, tau) in taus.iter_mut().zip(outcome.taus) {
-                *sum += tau / SEEDS as f64;
+    let blocks = Space::Micro(MicroSpace {
+        blocks: 3,
+        ..MicroSpace::default()
+    });
+    for (space, n) in [(layers, 6), (blocks, 20)] {
+        for (epochs, batch) in [(25, 16), (50, 64), (50, 16), (100, 16), (300, 16)] {
+            let config = LstmConfig {
+                epochs,
+                batch,
+                ..LstmConfig::default()
+            };
+            let start = std::time::Instant::now();
+            let outcomes = (0..SEEDS).map(|seed| learn(&space, &config, (n, 0.03), 2, seed));
+            let mut taus = [0.0; 2];
+            for outcome in outcomes {
+                for (sum, tau) in taus.iter_mut().zip(outcome.taus) {
+                    *sum += tau / SEEDS as f64;
+                }
             }
+            let seconds = start.elapsed().as_secs_f64() / SEEDS as f64;
+            println!("epochs {epochs} batch {batch}: tau {taus:.3?} ({seconds:.1} s a search)");
         }
-        let seconds = start.elapsed().as_secs_f64() / SEEDS as f64;
-        println!("epochs {epochs} batch {batch}: tau {taus:.3?} ({seconds:.1} s a search)");
     }
 }

@@ -71,6 +71,41 @@ impl InplaceOp1 for Probe {
         self.0.set(address as u64);
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        storage: &mut candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
+        self.0.set(device::address(storage, layout.start_offset())?);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod device {
+    use candle_core::CudaStorage;
+    use candle_core::backend::BackendStorage;
+    use candle_core::cuda_backend::CudaStorageSlice;
+    use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtrMut};
+
+    /// Where element `start` of a storage lies.
+    pub(super) fn address(storage: &mut CudaStorage, start: usize) -> candle_core::Result<u64> {
+        fn of<T>(slice: &mut CudaSlice<T>, start: usize) -> u64 {
+            let stream = slice.stream().clone();
+            let (first, _) = slice.device_ptr_mut(&stream);
+            first + (start * size_of::<T>()) as u64
+        }
+        let dtype = storage.dtype();
+        match &mut storage.slice {
+            CudaStorageSlice::F32(slice) => Ok(of(slice, start)),
+            CudaStorageSlice::BF16(slice) => Ok(of(slice, start)),
+            CudaStorageSlice::U8(slice) => Ok(of(slice, start)),
+            CudaStorageSlice::U32(slice) => Ok(of(slice, start)),
+            _ => candle_core::bail!("no kernel takes elements of type {dtype:?}"),
+        }
+    }
 }
 
 fn address(tensor: &Tensor) -> Result<Pointer> {

@@ -8,6 +8,8 @@
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
+#[cfg(feature = "cuda")]
+pub(crate) mod device;
 pub(crate) mod elementwise;
 #[cfg(feature = "cuda-emulation")]
 pub mod emulation;

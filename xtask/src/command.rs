@@ -39,6 +39,22 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
 }
 
+/// Runs to the end and returns what a compiler says on stderr; when the program fails, that is shown instead.
+pub(crate) fn messages(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    let output = command
+        .stdout(Stdio::from(std::io::stderr()))
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        eprint!("{said}");
+        bail!("`{shown}` failed ({})", output.status);
+    }
+    Ok(said)
+}
+
 /// Builds one binary or example in release and returns where cargo put it.
 pub(crate) fn build_release(root: &Path, target: &[&str]) -> Result<PathBuf> {
     let mut build = cargo(root);

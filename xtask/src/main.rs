@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod cifar10;
 mod command;
+mod cuda;
 mod data;
 mod demo;
 mod parity;
@@ -44,6 +45,8 @@ enum Task {
     Parity(parity::Flags),
     /// Measure speed: every operator, or, with --peer, whole training steps beside PyTorch.
     Bench(bench::Flags),
+    /// Build for NVIDIA GPUs, or show what the kernels cost; brings its own toolkit where there is none.
+    Cuda(cuda::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
@@ -67,6 +70,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Data(flags) => data::run(&flags),
         Task::Parity(flags) => parity::run(root, &flags),
         Task::Bench(flags) => bench::run(root, &flags),
+        Task::Cuda(flags) => cuda::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }

@@ -38,7 +38,7 @@ pub use model::{
 };
 pub use optimizer::Optimizer;
 pub use plan::{
-    Arena, BufferReuse, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions,
+    Activations, Arena, BufferReuse, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions,
     StepDescription, StepTiming, network_params,
 };
 pub use profile::{MachineLimits, StepProfile};

@@ -31,7 +31,7 @@ mod traffic;
 
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Network, Param, Shape};
 use epnas_ops::{LossReport, Precision, SoftmaxCrossEntropy};
 
@@ -54,6 +54,25 @@ pub enum Mode {
     InferBatchStatistics,
 }
 
+/// What activations and their gradients are stored in; weights, statistics and sums are `f32` always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Activations {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, in which products are computed too: on GPUs only.
+    Bf16,
+}
+
+impl Activations {
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Activations::F32 => DType::F32,
+            Activations::Bf16 => DType::BF16,
+        }
+    }
+}
+
 /// How to compile a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PlanOptions {
@@ -66,6 +85,8 @@ pub struct PlanOptions {
     /// What the products of dense convolutions are computed in, forward and backward, whether or not this CPU has
     /// instructions for it.
     pub precision: Precision,
+    /// What activations are stored in.
+    pub activations: Activations,
 }
 
 /// A trainable tensor and its gradient.
@@ -161,9 +182,19 @@ impl Plan {
         &mut self,
         f: impl FnOnce(&mut [f32], &mut [u32]) -> R,
     ) -> Result<R, SupernetError> {
-        let result = host::with_mut(&self.input, |pixels: &mut [f32]| {
-            host::with_mut(&self.labels, |labels: &mut [u32]| f(pixels, labels))
-        })??;
+        let fill = |input: &Tensor| {
+            host::with_mut(input, |pixels: &mut [f32]| {
+                host::with_mut(&self.labels, |labels: &mut [u32]| f(pixels, labels))
+            })
+        };
+        if self.input.dtype() == DType::F32 {
+            return Ok(fill(&self.input)??);
+        }
+        let wide = Tensor::zeros(self.input.dims(), DType::F32, &Device::Cpu)?;
+        let result = fill(&wide)??;
+        let narrow = wide.to_dtype(self.input.dtype())?;
+        let narrow = narrow.to_device(self.input.device())?;
+        self.input.slice_set(&narrow, 0, 0)?;
         Ok(result)
     }
 

@@ -90,17 +90,19 @@ impl Arena {
     pub fn bytes(&self) -> u64 {
         self.blocks
             .iter()
-            .map(|block| 4 * block.elem_count() as u64)
+            .map(|block| (block.dtype().size_in_bytes() * block.elem_count()) as u64)
             .sum()
     }
 
-    /// One distinct block of at least the asked size (in `f32` elements) for every entry, new ones where none fits.
+    /// One distinct block of at least the asked size (in elements) for every entry, new ones where none fits.
     pub(crate) fn take(
         &mut self,
         sizes: &[usize],
+        dtype: DType,
         device: &Device,
     ) -> Result<Vec<Tensor>, SupernetError> {
         let mut free: Vec<usize> = (0..self.blocks.len()).collect();
+        free.retain(|block| self.blocks[*block].dtype() == dtype);
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|slot| (std::cmp::Reverse(sizes[*slot]), *slot));
         let mut taken: Vec<Option<Tensor>> = vec![None; sizes.len()];
@@ -116,8 +118,7 @@ impl Arena {
                     block
                 }
                 None => {
-                    self.blocks
-                        .push(Tensor::zeros(sizes[slot], DType::F32, device)?);
+                    self.blocks.push(Tensor::zeros(sizes[slot], dtype, device)?);
                     self.blocks.len() - 1
                 }
             };
@@ -154,19 +155,22 @@ mod tests {
     #[test]
     fn blocks_are_shared_between_plans_but_distinct_within_one() {
         let mut arena = Arena::new();
-        let first = arena.take(&[4, 8, 8], &Device::Cpu).unwrap();
+        let first = arena.take(&[4, 8, 8], DType::F32, &Device::Cpu).unwrap();
         assert_eq!(
             first.iter().map(Tensor::elem_count).collect::<Vec<_>>(),
             [4, 8, 8]
         );
-        let second = arena.take(&[5, 6, 2], &Device::Cpu).unwrap();
+        let second = arena.take(&[5, 6, 2], DType::F32, &Device::Cpu).unwrap();
         assert_eq!(
             second.iter().map(Tensor::elem_count).collect::<Vec<_>>(),
             [8, 8, 4]
         );
         assert_eq!(arena.bytes(), 80);
-        arena.take(&[9], &Device::Cpu).unwrap();
+        arena.take(&[9], DType::F32, &Device::Cpu).unwrap();
         assert_eq!(arena.bytes(), 116);
+        // Another type takes none of them.
+        arena.take(&[4], DType::BF16, &Device::Cpu).unwrap();
+        assert_eq!(arena.bytes(), 124);
     }
 
     proptest! {

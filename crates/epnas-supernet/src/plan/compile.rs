@@ -121,7 +121,7 @@ impl<'a> Compiler<'a> {
         assignment: &Assignment,
     ) -> Result<Compiler<'a>, SupernetError> {
         let device = weights.device().clone();
-        let blocks = arena.take(&assignment.sizes, &device)?;
+        let blocks = arena.take(&assignment.sizes, options.activations.dtype(), &device)?;
         let mut shapes = vec![Vec::new(); liveness.spans.len()];
         for (node, entry) in network.nodes.iter().enumerate() {
             let values = [liveness.activation[node], liveness.gradient[node]];
@@ -187,16 +187,18 @@ impl<'a> Compiler<'a> {
             macs: 0,
         });
         steps.extend(self.backward_steps);
+        let size = self.options.activations.dtype().size_in_bytes() as u64;
         let description = PlanDescription {
             batch: self.batch,
             steps,
-            buffer_bytes: 4 * assignment.sizes.iter().sum::<usize>() as u64,
-            unshared_bytes: 4 * self
-                .liveness
-                .spans
-                .iter()
-                .map(|span| span.elements)
-                .sum::<usize>() as u64,
+            buffer_bytes: size * assignment.sizes.iter().sum::<usize>() as u64,
+            unshared_bytes: size
+                * self
+                    .liveness
+                    .spans
+                    .iter()
+                    .map(|span| span.elements)
+                    .sum::<usize>() as u64,
             fixed_bytes: self.fixed_bytes + 4 * self.batch as u64,
             weight_bytes: self.weight_bytes,
         };

@@ -1,6 +1,7 @@
 //! One test binary for the crate.
 
 mod children;
+mod cuda;
 mod models;
 mod plans;
 mod precision;

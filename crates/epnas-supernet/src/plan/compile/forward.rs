@@ -25,7 +25,8 @@ impl Compiler<'_> {
         }
         let step = match &entry.kind {
             NodeKind::Input => {
-                let input = self.allocate(output_shape(entry, self.batch), DType::F32)?;
+                let dtype = self.options.activations.dtype();
+                let input = self.allocate(output_shape(entry, self.batch), dtype)?;
                 self.input = Some((node, input));
                 return Ok(());
             }

@@ -60,7 +60,7 @@ pub enum Error {
         other: &'static str,
     },
     /// No kernel of this operator exists for the device of a tensor.
-    #[error("{op}: Unsupported device {device:?} of `{tensor}`; supported: Cpu")]
+    #[error("{op}: `{tensor}` is on {device:?}, where this operator does not run in this build")]
     UnsupportedDevice {
         /// Operator.
         op: &'static str,

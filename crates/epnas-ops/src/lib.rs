@@ -17,6 +17,7 @@
 //! | global average, linear | [`Head`] |
 //! | loss | [`SoftmaxCrossEntropy`] |
 //! | update | [`Sgd`], [`Adam`] |
+//! | batches of images on a GPU | [`DeviceImages`] |
 //!
 //! Dense convolutions multiply in `f32`, or in bfloat16 where they are told to: [`Precision`].
 //!
@@ -28,6 +29,7 @@
 //!   what was found and what was expected.
 
 pub mod autograd;
+mod batch;
 mod batch_norm;
 mod conv;
 mod cuda;
@@ -50,6 +52,7 @@ mod shape;
 mod simd;
 mod storage;
 
+pub use batch::{DeviceImages, Distortion, Mirror};
 pub use batch_norm::{Activation, BatchNorm, Running};
 pub use conv::{Conv2d, ConvGradient};
 #[cfg(feature = "cuda-emulation")]

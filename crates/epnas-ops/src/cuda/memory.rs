@@ -66,6 +66,7 @@ impl InplaceOp1 for Probe {
             CpuStorage::BF16(data) => data[start..].as_mut_ptr().addr(),
             CpuStorage::U8(data) => data[start..].as_mut_ptr().addr(),
             CpuStorage::U32(data) => data[start..].as_mut_ptr().addr(),
+            CpuStorage::I64(data) => data[start..].as_mut_ptr().addr(),
             _ => candle_core::bail!("no kernel takes elements of this type"),
         };
         self.0.set(address as u64);
@@ -103,6 +104,7 @@ mod device {
             CudaStorageSlice::BF16(slice) => Ok(of(slice, start)),
             CudaStorageSlice::U8(slice) => Ok(of(slice, start)),
             CudaStorageSlice::U32(slice) => Ok(of(slice, start)),
+            CudaStorageSlice::I64(slice) => Ok(of(slice, start)),
             _ => candle_core::bail!("no kernel takes elements of type {dtype:?}"),
         }
     }

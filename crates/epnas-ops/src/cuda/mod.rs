@@ -5,6 +5,7 @@
 //! Kernels run in the order of their launches. The same launches also run on the CPU, through the kernels compiled for it
 //! ([`emulation`]): that is how they are tested where there is no GPU.
 
+pub(crate) mod batch;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
 pub(crate) mod depthwise;

@@ -1,8 +1,9 @@
 //! Whole training steps through the CUDA kernels, as they run on the CPU, against the CPU's own.
 
+use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Downsample, Network, NetworkConfig};
-use epnas_data::fill_batch;
-use epnas_ops::cuda_emulation;
+use epnas_data::{AugmentConfig, Flip, Images, Normalization, fill_batch};
+use epnas_ops::{DeviceImages, Distortion, Mirror, cuda_emulation};
 use epnas_supernet::{
     Activations, Arena, Mode, Optimizer, Plan, PlanOptions, TrainConfig, WeightStore,
 };
@@ -110,4 +111,82 @@ fn a_training_repeats_bit_for_bit() {
     }
     let run = || cuda_emulation::run(|| train(NETWORKS[0], Activations::Bf16));
     assert_eq!(run(), run());
+}
+
+/// The stream of the CPU, batch after batch, for odd sizes, gray and colored images.
+#[test]
+fn batches_drawn_on_the_device_are_those_of_the_cpu() {
+    if !cuda_emulation::AVAILABLE {
+        println!("skipped: no C++ compiler");
+        return;
+    }
+    const COUNT: usize = 11;
+    const SEED: u64 = 0xfedc_ba98_7654_3210;
+    let order: Vec<u32> = (0..COUNT as u32).rev().chain([3, 3, 0]).collect();
+    for (height, width, channels) in [(8, 8, 3), (7, 5, 1), (1, 9, 3)] {
+        let pixel = |i: usize| (i * 89 + i / 7 * 13) as u8;
+        let images = Images {
+            pixels: (0..COUNT * height * width * channels).map(pixel).collect(),
+            labels: (0..COUNT as u32).map(|i| i % 4).collect(),
+            height,
+            width,
+            channels,
+        };
+        let all: Vec<u32> = (0..COUNT as u32).collect();
+        let normalization = Normalization::from_images(&images, &all);
+        let table = normalization.table().concat();
+        let shape = (COUNT, height, width, channels);
+        let device = &Device::Cpu;
+        let from = DeviceImages {
+            pixels: Tensor::from_slice(&images.pixels, shape, device).unwrap(),
+            labels: Tensor::from_slice(&images.labels, COUNT, device).unwrap(),
+            table: Tensor::from_vec(table, (channels, 256), device).unwrap(),
+        };
+        for (pad, flip, cutout, augmented) in [
+            (0, Flip::None, 0, false),
+            (4, Flip::Horizontal, 0, true),
+            (2, Flip::None, 3, true),
+            (0, Flip::Horizontal, 16, true),
+        ] {
+            let config = AugmentConfig { pad, flip, cutout };
+            let distortion = Distortion {
+                pad,
+                mirror: match flip {
+                    Flip::None => Mirror::Off,
+                    Flip::Horizontal => Mirror::Half,
+                },
+                cutout,
+            };
+            let batch = 5;
+            let order_there = Tensor::from_slice(&order, order.len(), device).unwrap();
+            let cursor = Tensor::new(&[SEED as i64, 0], device).unwrap();
+            for step in 0..2 {
+                let x = Tensor::zeros((batch, height, width, channels), DType::F32, device);
+                let (x, labels) = (
+                    x.unwrap(),
+                    Tensor::zeros(batch, DType::U32, device).unwrap(),
+                );
+                let distortion = augmented.then_some(&distortion);
+                cuda_emulation::run(|| from.draw(&order_there, &cursor, distortion, &x, &labels))
+                    .unwrap();
+                let mut pixels = vec![0.0; x.elem_count()];
+                let mut expected_labels = vec![0; batch];
+                fill_batch(
+                    &images,
+                    &order[step * batch..][..batch],
+                    &normalization,
+                    augmented.then_some(&config),
+                    SEED,
+                    (step * batch) as u64,
+                    &mut pixels,
+                    &mut expected_labels,
+                );
+                let found: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+                let what = format!("{height}x{width}x{channels}, {config:?}, step {step}");
+                assert_eq!(found, pixels, "{what}");
+                assert_eq!(labels.to_vec1::<u32>().unwrap(), expected_labels, "{what}");
+            }
+            assert_eq!(cursor.to_vec1::<i64>().unwrap()[1], 2 * batch as i64);
+        }
+    }
 }

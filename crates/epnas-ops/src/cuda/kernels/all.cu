@@ -7,3 +7,4 @@
 #include "head.cu"
 #include "loss.cu"
 #include "optimizer.cu"
+#include "batch.cu"

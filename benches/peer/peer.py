@@ -30,7 +30,10 @@ import os
 import statistics
 import sys
 import time
+import warnings
 
+# NumPy is not needed, and PyTorch says in every run that it is not there.
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 # Idle OpenMP threads spin otherwise, which costs torch most of a small shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

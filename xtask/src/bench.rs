@@ -40,9 +40,11 @@ pub(crate) struct Flags {
     #[arg(
         long,
         value_name = "MODES",
+        value_delimiter = ',',
+        value_parser = ["fp32", "fp32-cl", "bf16", "bf16-cl", "bf16w", "bf16w-cl"],
         default_value = "fp32,fp32-cl,bf16-cl,bf16w-cl"
     )]
-    modes: String,
+    modes: Vec<String>,
     /// A Python with torch [default: a private environment under target/].
     #[arg(long, value_name = "PY")]
     python: Option<PathBuf>,
@@ -166,7 +168,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
                     .arg(&script)
                     .arg("--bench")
                     .args(network.arguments(flags))
-                    .args(["--modes", &modes]),
+                    .args(["--modes", &modes.join(",")]),
             )?)?;
             modes = figures.contenders();
         }
@@ -243,13 +245,12 @@ impl Figures {
     }
 
     /// The peer's modes that are worth another repeat: at half the speed of the fastest or more.
-    fn contenders(&self) -> String {
+    fn contenders(&self) -> Vec<String> {
         let best = self.peer.values().map(|rates| median(rates));
         let least = 0.5 * best.fold(f64::NAN, f64::max);
         let modes = self.peer.iter();
         let modes = modes.filter(|(_, rates)| median(rates) >= least);
-        let names: Vec<&str> = modes.map(|(mode, _)| mode.as_str()).collect();
-        names.join(",")
+        modes.map(|(mode, _)| mode.clone()).collect()
     }
 
     fn row(&self, network: &Network) -> Value {
@@ -356,7 +357,7 @@ mod tests {
         figures
             .add_peer(&[json!({ "mode": "bf16w", "images_per_second": 79.0 })])
             .unwrap();
-        assert_eq!(figures.contenders(), "bf16-cl,fp32-cl");
+        assert_eq!(figures.contenders(), ["bf16-cl", "fp32-cl"]);
         let row = figures.row(&networks()[0]);
         assert_eq!(row["ours_img_s"], 200.0);
         assert_eq!(row["ratio_fp32_cl"], 2.0);

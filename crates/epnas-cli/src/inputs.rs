@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use epnas_arch::Arch;
-use epnas_search::{Best, Config, RunFolder};
+use epnas_search::{Best, Config, ConfigFileError, RunFolder};
 use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
@@ -99,7 +99,14 @@ pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Res
         )));
     }
     if path.exists() {
-        return Config::from_file(path, sets).or_usage();
+        return match Config::from_file(path, sets) {
+            Err(ConfigFileError::Settings { source, .. })
+                if Config::from_file(path, &[]).is_ok() =>
+            {
+                Err(*source).context("--set").or_usage()
+            }
+            result => result.or_usage(),
+        };
     }
     let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
     let Some((_, text)) = preset else {
@@ -108,8 +115,13 @@ pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Res
             preset_names()
         )));
     };
+    // A preset that is in order by itself is not to blame.
+    let alone = Config::from_toml_with(text, &[]);
     Config::from_toml_with(text, sets)
-        .with_context(|| format!("preset {name}"))
+        .with_context(|| match alone {
+            Ok(_) => "--set".to_owned(),
+            Err(_) => format!("preset {name}"),
+        })
         .or_usage()
 }
 

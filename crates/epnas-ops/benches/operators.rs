@@ -1,4 +1,5 @@
-//! Throughput of every operator at the size a search runs at: batch 64, 32x32, 24 channels.
+//! Throughput of every operator at the size a search runs at: batch 64, 32x32, 24 channels; of convolutions also at
+//! widths of final networks.
 //!
 //! `cargo bench -p epnas-ops` measures all; `cargo bench -p epnas-ops -- conv3x3` some. Products are reported
 //! as elements per second, one element being a floating-point operation (a multiply-add is two); the others
@@ -57,6 +58,8 @@ fn convolutions(c: &mut Criterion) {
         ("conv1x1", SIZE, CHANNELS, CHANNELS, 1, 1),
         ("conv3x3_stride2", SIZE, CHANNELS, CHANNELS, 3, 2),
         ("conv3x3_stem", SIZE, 3, CHANNELS, 3, 1),
+        ("conv3x3_96", 16, 96, 96, 3, 1),
+        ("conv1x1_256", 8, 256, 256, 1, 1),
     ] {
         let op = Conv2d::new(kernel, stride);
         let (x, w) = (image(size, ci), random(&[kernel, kernel, ci, co]));

@@ -2,8 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::elementwise::MOST_SOURCES;
-use super::images::{Image, flag};
+use super::images::{Image, MOST_SOURCES, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use crate::elementwise::Accumulate;

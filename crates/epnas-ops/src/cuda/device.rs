@@ -1,7 +1,6 @@
 //! A GPU: its stream, our kernels on it, and room for sums.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 
 use super::memory::Pointer;
-use super::queue::{Driver, Launch, Queue};
+use super::queue::{Driver, Launch, Queue, Structure};
 
 /// The kernels for compute capability 9.0, for 8.0 and what is compatible with it, and for all later ones.
 const SM_90: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels_sm_90.cubin"));
@@ -89,7 +88,7 @@ impl Gpu {
 }
 
 impl Driver for Gpu {
-    fn launch(&self, kernel: &str, launch: Launch, params: *const c_void) -> Result<(), String> {
+    fn launch(&self, kernel: &str, launch: Launch, params: Structure) -> Result<(), String> {
         let wide = |extent: usize| {
             u32::try_from(extent).map_err(|_| format!("{kernel}: {extent} blocks or threads"))
         };
@@ -100,7 +99,7 @@ impl Driver for Gpu {
         let function = self.function(kernel)?;
         let bound = self.stream.context().bind_to_thread();
         bound.map_err(|error| error.to_string())?;
-        // SAFETY: `Params` promises that the kernel of this name takes one structure, which `params` points to and the
+        // SAFETY: `Params` promises that the kernel of this name takes one structure, which `params` is and the
         // driver copies before it returns. The addresses in there are of tensors of this device that the caller holds;
         // candle frees them in order with the launches of this stream.
         let launched = unsafe {
@@ -110,7 +109,7 @@ impl Driver for Gpu {
                 threads,
                 wide(launch.shared)?,
                 self.stream.cu_stream(),
-                &mut [params.cast_mut()],
+                &mut [params.at.cast_mut()],
             )
         };
         launched.map_err(|error| format!("{kernel}: {error}"))

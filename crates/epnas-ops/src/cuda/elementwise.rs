@@ -2,16 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::images::{Image, flag};
+use super::images::{Image, MOST_SOURCES, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use super::reduction::Rows;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::operand::Operand;
-
-/// Inputs that one launch takes: as in `elementwise.cu`.
-pub(super) const MOST_SOURCES: usize = 24;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

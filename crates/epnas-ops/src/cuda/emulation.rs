@@ -7,7 +7,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use super::memory::Pointer;
-use super::queue::{Driver, Launch, Queue};
+use super::queue::{Driver, Launch, Queue, Structure};
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
@@ -49,6 +49,7 @@ unsafe extern "C" {
         threads: *const u32,
         shared: usize,
         params: *const c_void,
+        size: usize,
     ) -> c_int;
 }
 
@@ -60,6 +61,7 @@ unsafe fn epnas_host_launch(
     _: *const u32,
     _: usize,
     _: *const c_void,
+    _: usize,
 ) -> c_int {
     1
 }
@@ -74,7 +76,7 @@ pub(crate) fn queue() -> Option<Queue> {
 }
 
 impl Driver for Host {
-    fn launch(&self, kernel: &str, launch: Launch, params: *const c_void) -> Result<(), String> {
+    fn launch(&self, kernel: &str, launch: Launch, params: Structure) -> Result<(), String> {
         let wide = |extent: usize| {
             u32::try_from(extent).map_err(|_| format!("{kernel}: {extent} blocks or threads"))
         };
@@ -84,18 +86,20 @@ impl Driver for Host {
         let threads = [wide(across)?, wide(down)?, 1];
         let name = CString::new(kernel).map_err(|error| error.to_string())?;
         // SAFETY: the name ends with a zero, both extents have three numbers, and `Params` promises that the kernel of
-        // this name takes what `params` points to. The addresses in there are of tensors that the caller holds.
+        // this name takes what `params` is, whose size is compared. The addresses in there are of tensors that the caller holds.
         let outcome = unsafe {
             epnas_host_launch(
                 name.as_ptr(),
                 grid.as_ptr(),
                 threads.as_ptr(),
                 launch.shared,
-                params,
+                params.at,
+                params.size,
             )
         };
         match outcome {
             0 => Ok(()),
+            3 => Err(format!("{kernel}: takes parameters of another size")),
             2 => Err(format!("{kernel}: its threads wait for each other forever")),
             _ => Err(format!("{kernel}: no such kernel, or too many threads")),
         }
@@ -139,4 +143,70 @@ fn within(at: Pointer, len: usize, body: impl FnOnce(*mut u8)) -> Result<(), Str
             _ => Err("an address outside of the workspace".to_string()),
         }
     })
+}
+
+#[cfg(all(test, host_kernels))]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    #[repr(C)]
+    struct HostTestParams {
+        to: Pointer,
+        what: i32,
+    }
+
+    fn test(what: i32, threads: usize) -> Result<Vec<f32>, String> {
+        let mut to = vec![-1.0f32; threads];
+        let params = HostTestParams {
+            to: Pointer(to.as_mut_ptr().addr() as u64),
+            what,
+        };
+        let launch = Launch {
+            blocks: [1, 1, 1],
+            threads: [threads, 1],
+            shared: size_of::<f32>() * threads,
+        };
+        let structure = Structure {
+            at: std::ptr::from_ref(&params).cast(),
+            size: size_of::<HostTestParams>(),
+        };
+        Host.launch("host_test_plain", launch, structure)?;
+        Ok(to)
+    }
+
+    #[test]
+    fn threads_see_what_others_wrote_before_a_barrier() {
+        let mirrored: Vec<f32> = (0..96).rev().map(|i| i as f32).collect();
+        assert_eq!(test(0, 96).unwrap(), mirrored);
+    }
+
+    #[test]
+    fn a_warp_sums_up() {
+        let sums = test(1, 64).unwrap();
+        assert_eq!(sums[..32], [496.0; 32]);
+        assert_eq!(sums[32..], [1520.0; 32]);
+    }
+
+    #[test]
+    fn a_barrier_that_some_never_reach_is_an_error_and_the_next_launch_is_not() {
+        for what in [2, 3] {
+            let error = test(what, 64).unwrap_err();
+            assert!(error.contains("wait for each other"), "{error}");
+            assert!(test(0, 64).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_there_or_takes_something_else_is_an_error() {
+        let launch = Launch::elements(1);
+        let structure = |size| Structure {
+            at: std::ptr::null(),
+            size,
+        };
+        let unknown = Host.launch("nothing", launch, structure(0)).unwrap_err();
+        assert!(unknown.contains("no such kernel"), "{unknown}");
+        let other = Host.launch("host_test_plain", launch, structure(1));
+        assert!(other.unwrap_err().contains("another size"));
+    }
 }

@@ -1,12 +1,15 @@
 //! Images as kernels read them: [`Operand`], [`Cotangent`] and [`Target`] in addresses.
 
 use super::memory::Pointer;
-use super::queue::{Call, Params};
+use super::queue::Call;
 use super::{batch_norm, reduction::Rows};
 use crate::batch_norm::Activation;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::operand::{self, Cotangent, Operand, Output, Target};
+
+/// Images that one launch reads at most: as in `kernel.cuh`.
+pub(super) const MOST_SOURCES: usize = 24;
 
 /// As in `kernel.cuh`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,9 +32,6 @@ pub(super) struct Image {
     pub(super) dshift: Pointer,
     pub(super) rows: f32,
 }
-
-// SAFETY: laid out as in `kernel.cuh`.
-unsafe impl Params for Image {}
 
 /// 1 to add, 0 to overwrite.
 pub(super) fn flag(acc: Accumulate) -> i32 {

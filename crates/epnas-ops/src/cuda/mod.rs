@@ -3,7 +3,7 @@
 //! Each file here describes the launches of one operator whose kernels stand in the `.cu` file of the same name under
 //! `kernels/`. The tensors have been checked by the operator; images are `f32` or bfloat16, everything else is `f32`.
 //! Kernels run in the order of their launches. The same launches also run on the CPU, through the kernels compiled for it
-//! ([`emulation`]): that is how they are tested where there is no GPU.
+//! (`emulation`): that is how they are tested where there is no GPU.
 
 pub(crate) mod batch;
 pub(crate) mod batch_norm;

@@ -13,8 +13,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What runs kernels: a GPU, or the CPU in its place.
 pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
-    /// Launches a kernel, which takes what `params` points to.
-    fn launch(&self, kernel: &str, launch: Launch, params: *const c_void) -> Result<(), String>;
+    /// Launches a kernel with a structure of parameters.
+    fn launch(&self, kernel: &str, launch: Launch, params: Structure) -> Result<(), String>;
 
     /// At least so many bytes, which the next call may give to others, in order with the launches.
     fn workspace(&self, bytes: usize) -> Result<Pointer, String>;
@@ -24,6 +24,18 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
 
     /// Waits for all launches and reads from the workspace.
     fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String>;
+}
+
+/// A kernel's parameters, made of [`Params`].
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "cuda-emulation")),
+    expect(dead_code, reason = "no device reads it")
+)]
+pub(crate) struct Structure {
+    pub(super) at: *const c_void,
+    /// In bytes. The emulation compares it with the kernel's.
+    pub(super) size: usize,
 }
 
 /// The device of a call's tensors.
@@ -144,7 +156,10 @@ impl<'a> Call<'a> {
         if launch.blocks.contains(&0) {
             return Ok(());
         }
-        let params = std::ptr::from_ref(params).cast();
+        let params = Structure {
+            at: std::ptr::from_ref(params).cast(),
+            size: size_of::<P>(),
+        };
         self.told(self.queue.launch(kernel, launch, params))
     }
 

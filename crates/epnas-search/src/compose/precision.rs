@@ -27,26 +27,31 @@ impl Session {
         let given = Record {
             children: self.config.training.recipe.precision.available(),
         };
-        let stored = match fingerprint {
-            Fingerprint::Compare => read_json::<Record>(&folder.precision())?,
-            Fingerprint::Store => None,
-        };
-        match stored {
-            None => write_json(&folder.precision(), &given),
-            Some(stored) if stored == given => Ok(()),
-            Some(stored) => Err(SearchError::OtherPrecision {
-                dir: folder.dir().to_owned(),
-                stored: stored.children.to_string(),
-                given: given.children.to_string(),
-            }),
+        if matches!(fingerprint, Fingerprint::Store) {
+            return write_json(&folder.precision(), &given);
         }
+        let stored = Self::recorded(folder)?;
+        if stored == given {
+            return Ok(());
+        }
+        Err(SearchError::OtherPrecision {
+            dir: folder.dir().to_owned(),
+            stored: stored.children.to_string(),
+            given: given.children.to_string(),
+        })
+    }
+
+    /// What a run folder says; earlier versions did not record the only one they had.
+    fn recorded(folder: &RunFolder) -> Result<Record, SearchError> {
+        let record = read_json::<Record>(&folder.precision())?;
+        Ok(record.unwrap_or_else(|| Record {
+            children: PrecisionKind::default(),
+        }))
     }
 
     /// Those of the children in a run folder, and of a retraining on this CPU.
     pub(super) fn precisions(&self, folder: &RunFolder) -> Result<Precisions, SearchError> {
-        // Earlier versions did not record the only one they had.
-        let children = read_json::<Record>(&folder.precision())?;
-        let children = children.map_or_else(PrecisionKind::default, |record| record.children);
+        let Record { children } = Self::recorded(folder)?;
         let (_, recipe) = self.config.selection();
         Ok(Precisions {
             children: children.to_string(),

@@ -12,18 +12,6 @@ struct SumsParams {
     int channels, rows_per_block;
 };
 
-// Adds the sums of a column of threads; the result is in the first row. `sums` holds a float for every thread.
-__device__ inline float add_rows(float* sums, float value) {
-    const int lane = threadIdx.y * blockDim.x + threadIdx.x;
-    __syncthreads();
-    sums[lane] = value;
-    __syncthreads();
-    float total = 0;
-    if (threadIdx.y == 0)
-        for (int row = 0; row < static_cast<int>(blockDim.y); ++row) total += sums[row * blockDim.x + threadIdx.x];
-    return total;
-}
-
 // Part: mean of the block's rows, and sum of squares of what differs from it.
 template <class T>
 __device__ void moments(const SumsParams& p) {

@@ -1,8 +1,6 @@
 // Sums and copies.
 #include "kernel.cuh"
 
-constexpr int MOST_SOURCES = 24;
-
 struct SumParams {
     Image inputs[MOST_SOURCES];
     void* y;

@@ -22,8 +22,13 @@ constexpr unsigned MOST_THREADS = 1024;
 
 using Call = void (*)(const void*);
 
-std::map<std::string, Call>& registry() {
-    static std::map<std::string, Call> kernels;
+struct Kernel {
+    size_t size;  // of its parameters
+    Call call;
+};
+
+std::map<std::string, Kernel>& registry() {
+    static std::map<std::string, Kernel> kernels;
     return kernels;
 }
 
@@ -119,7 +124,7 @@ void wait(Barrier barrier) {
     if (_setjmp(fibers.current->here) == 0) _longjmp(fibers.scheduler, 1);
 }
 
-Registration::Registration(const char* name, Call call) { registry()[name] = call; }
+Registration::Registration(const char* name, size_t size, Call call) { registry()[name] = {size, call}; }
 
 }  // namespace host
 
@@ -149,16 +154,19 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 }
 
 #include "all.cu"
+#include "host_tests.cu"
 
-// Runs a kernel. 0 when it ended; 1 when there is none of this name, 2 when its threads waited for each other.
+// Runs a kernel. 0 when it ended; 1 when there is none of this name, 2 when its threads waited for each other, 3 when its
+// parameters have another size.
 extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const unsigned threads[3], size_t shared,
-                                 const void* params) {
+                                 const void* params, size_t size) {
     using namespace host;
     const auto kernel = registry().find(name);
     const unsigned count = threads[0] * threads[1] * threads[2];
     if (kernel == registry().end() || count == 0 || count > MOST_THREADS) return 1;
+    if (kernel->second.size != size) return 3;
     grow(count);
-    fibers.call = kernel->second;
+    fibers.call = kernel->second.call;
     fibers.params = params;
     std::vector<Thread> all(count);
     std::vector<double> memory(shared / sizeof(double) + 1);

@@ -100,6 +100,6 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 // Makes a kernel known to `epnas_host_launch`.
 namespace host {
 struct Registration {
-    Registration(const char* name, void (*call)(const void*));
+    Registration(const char* name, size_t size, void (*call)(const void*));
 };
 }  // namespace host

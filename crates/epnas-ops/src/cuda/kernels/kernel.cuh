@@ -21,7 +21,7 @@ using bf16 = __nv_bfloat16;
 #else
 #define EXPORT_AS(name, Params, suffix, ...)                        \
     static const host::Registration registration_##name##_##suffix( \
-        #name "_" #suffix, [](const void* params) { name<__VA_ARGS__>(*static_cast<const Params*>(params)); });
+        #name "_" #suffix, sizeof(Params), [](const void* params) { name<__VA_ARGS__>(*static_cast<const Params*>(params)); });
 #endif
 #define EXPORT(name, Params)                \
     EXPORT_AS(name, Params, f32, float)     \
@@ -39,6 +39,9 @@ __device__ inline float load(const float* at) { return *at; }
 __device__ inline float load(const bf16* at) { return __bfloat162float(*at); }
 __device__ inline void store(float* at, float value) { *at = value; }
 __device__ inline void store(bf16* at, float value) { *at = __float2bfloat16(value); }
+
+// Images that one launch reads at most.
+constexpr int MOST_SOURCES = 24;
 
 // A batch norm: scale, shift `[c]`; saved `[2, c]`, mean and inverse deviation. No scale: no batch norm.
 struct Norm {
@@ -104,3 +107,29 @@ __device__ inline void put(void* to, long long at, float value, int add) {
 
 // The element of a one-dimensional launch.
 __device__ inline long long element() { return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+// Position of an element: image, row, column, channel.
+struct Position {
+    long long n;
+    int i, j, c;
+    __device__ Position(long long at, int h, int w, int channels) {
+        c = at % channels;
+        at /= channels;
+        j = at % w;
+        at /= w;
+        i = at % h;
+        n = at / h;
+    }
+};
+
+// Adds the sums of a column of threads; the result is in the first row. `sums` holds a float for every thread.
+__device__ inline float add_rows(float* sums, float value) {
+    const int lane = threadIdx.y * blockDim.x + threadIdx.x;
+    __syncthreads();
+    sums[lane] = value;
+    __syncthreads();
+    float total = 0;
+    if (threadIdx.y == 0)
+        for (int row = 0; row < static_cast<int>(blockDim.y); ++row) total += sums[row * blockDim.x + threadIdx.x];
+    return total;
+}

@@ -10,20 +10,6 @@ struct PoolParams {
     int h, w, ho, wo, channels, stride, add;
 };
 
-// Position of an element: image, row, column, channel.
-struct Position {
-    long long n;
-    int i, j, c;
-    __device__ Position(long long at, int h, int w, int channels) {
-        c = at % channels;
-        at /= channels;
-        j = at % w;
-        at /= w;
-        i = at % h;
-        n = at / h;
-    }
-};
-
 template <class T>
 __device__ void max_forward(const PoolParams& p) {
     const long long to = element();

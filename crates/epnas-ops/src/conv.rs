@@ -193,13 +193,10 @@ impl Conv2d {
             let channels = sources.iter().map(|source| source.w.dims()[2]);
             conv::backward(&geometry, dy, channels.zip(wanted).collect());
         };
-        let cuda = |queue: &Queue| {
+        let cuda = |queue: &Queue, branches: &[Branch<1>]| {
             let product = [(&geometry).into()];
-            for ConvGradient { x, w, dw, dx } in sources {
-                let dw = dw.as_ref().map(|dw| [dw]);
-                cuda::conv::backward(queue, op, &product, dy, x, [w], dw, dx.as_ref())?;
-            }
-            Ok(())
+            let mut branches = branches.iter();
+            branches.try_for_each(|b| cuda::conv::backward(queue, op, &product, dy, b))
         };
         operand::backward(op, geometry.n, dy, &branches, cpu, cuda)
     }

@@ -126,8 +126,10 @@ impl DepthwiseConv2d {
                 depthwise::backward(&geometry, dy, wanted);
             }
         };
-        let cuda =
-            |queue: &Queue| cuda::depthwise::backward(queue, op, &geometry, dy, x, w, dw, dx);
+        let cuda = |queue: &Queue, branches: &[Branch<1>]| {
+            let mut branches = branches.iter();
+            branches.try_for_each(|b| cuda::depthwise::backward(queue, op, &geometry, dy, b))
+        };
         operand::backward(op, geometry.n, dy, &[branch], cpu, cuda)
     }
 

@@ -143,9 +143,10 @@ impl FactorizedConv {
                 factorized::backward(&geometry, dy, wanted);
             }
         };
-        let cuda = |queue: &Queue| {
+        let cuda = |queue: &Queue, branches: &[Branch<2>]| {
             let halves = Product::halves(&geometry);
-            cuda::conv::backward(queue, op, &halves, dy, x, [w0, w1], dw, dx)
+            let mut branches = branches.iter();
+            branches.try_for_each(|b| cuda::conv::backward(queue, op, &halves, dy, b))
         };
         operand::backward(op, geometry.n, dy, &[branch], cpu, cuda)
     }

@@ -349,7 +349,7 @@ pub(crate) fn backward<const N: usize>(
     dy: &Cotangent,
     branches: &[Branch<N>],
     cpu: impl FnOnce(Images, Vec<Wanted<N>>),
-    cuda: impl FnOnce(&Queue) -> Result<()>,
+    cuda: impl FnOnce(&Queue, &[Branch<N>]) -> Result<()>,
 ) -> Result<()> {
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
     dy.list(op, &mut reads)?;
@@ -414,7 +414,7 @@ pub(crate) fn backward<const N: usize>(
                 Ok(())
             })
         }
-        Backend::Cuda(queue) => cuda(&queue),
+        Backend::Cuda(queue) => cuda(&queue, branches),
     }
 }
 

@@ -98,7 +98,7 @@ impl SeparableConv2d {
             }
         };
         // A GPU has the memory for what lies between: the two operators one after the other.
-        let cuda = |_: &Queue| {
+        let cuda = |_: &Queue, _: &[Branch<2>]| {
             let between = Tensor::zeros(
                 &geometry.depthwise.output_shape(),
                 x.x.dtype(),

@@ -8,7 +8,7 @@ use super::queue::{Call, Launch, Params, Queue};
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::{conv, factorized};
-use crate::operand::{Cotangent, Operand, Output, Target};
+use crate::operand::{Branch, Cotangent, Operand, Output};
 use crate::precision::Precision;
 
 /// As in `conv.cu`.
@@ -274,26 +274,23 @@ pub(crate) fn forward(
     call.complete(output)
 }
 
-/// The gradients that are wanted of one source, whose output is made by `products`, one weight each.
+/// The gradients that are wanted of one input, whose output is made by `products`, one weight each.
 pub(crate) fn backward<const N: usize>(
     queue: &Queue,
     op: &'static str,
     products: &[Product; N],
     dy: &Cotangent,
-    x: &Operand,
-    weights: [&Tensor; N],
-    dweights: Option<[&Tensor; N]>,
-    target: Option<&Target>,
+    branch: &Branch<N>,
 ) -> Result<()> {
     let call = Call::new(op, queue, ("dy", &dy.dy))?;
-    for (product, dweight) in products.iter().zip(dweights.into_iter().flatten()) {
-        product.weight(&call, dy, x, dweight)?;
+    for (product, (_, dweight)) in products.iter().zip(branch.dw.into_iter().flatten()) {
+        product.weight(&call, dy, branch.x, dweight)?;
     }
-    let Some(target) = target else {
+    let Some(target) = branch.dx else {
         return Ok(());
     };
     let mut acc = target.acc;
-    for (product, weight) in products.iter().zip(weights) {
+    for (product, (_, weight)) in products.iter().zip(branch.w) {
         product.input(&call, dy, weight, &target.dx, acc)?;
         acc = Accumulate::Add;
     }

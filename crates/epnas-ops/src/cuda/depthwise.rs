@@ -9,7 +9,7 @@ use super::queue::{Call, Launch, Params, Queue};
 use super::reduction::Rows;
 use crate::error::Result;
 use crate::kernel::depthwise::Geometry;
-use crate::operand::{Cotangent, Operand, Output, Target};
+use crate::operand::{Branch, Cotangent, Operand, Output};
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -85,22 +85,20 @@ pub(crate) fn backward(
     op: &'static str,
     g: &Geometry,
     dy: &Cotangent,
-    x: &Operand,
-    weight: &Tensor,
-    dweight: Option<&Tensor>,
-    target: Option<&Target>,
+    branch: &Branch<1>,
 ) -> Result<()> {
+    let [(_, weight)] = branch.w;
     let call = Call::new(op, queue, ("dy", &dy.dy))?;
     let params = DepthwiseParams {
         dy: call.cotangent(dy)?,
         ..DepthwiseParams::of(g)
     };
-    if let Some(dweight) = dweight {
+    if let Some([(_, dweight)]) = branch.dw {
         let rows = Rows::of(&dy.dy);
         let (division, taps) = (rows.divide(), g.kernel * g.kernel);
         let len = taps * g.c;
         let params = DepthwiseParams {
-            x: call.operand(x)?,
+            x: call.operand(branch.x)?,
             parts: call.workspace(size_of::<f32>() * division.blocks * len)?,
             count: rows.count as i64,
             rows_per_block: division.rows_per_block as i32,
@@ -110,7 +108,7 @@ pub(crate) fn backward(
         let dweight = call.floats(("dw", dweight))?;
         add_parts(&call, params.parts, division.blocks, dweight, len)?;
     }
-    if let Some(target) = target {
+    if let Some(target) = branch.dx {
         let count = target.dx.elem_count();
         let params = DepthwiseParams {
             weight: call.floats(("w", weight))?,

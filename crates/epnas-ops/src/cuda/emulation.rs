@@ -23,9 +23,7 @@ pub fn enter() {
 }
 
 /// Runs `body`, whose operators on CPU tensors go through the CUDA kernels.
-///
-/// # Panics
-/// Without [`AVAILABLE`] kernels.
+/// Without [`AVAILABLE`] kernels every launch is an error.
 pub fn run<R>(body: impl FnOnce() -> R) -> R {
     struct Reset(bool);
     impl Drop for Reset {
@@ -33,10 +31,6 @@ pub fn run<R>(body: impl FnOnce() -> R) -> R {
             RUNNING.set(self.0);
         }
     }
-    assert!(
-        AVAILABLE,
-        "the kernels were not built: no C++ compiler was found"
-    );
     let _reset = Reset(RUNNING.replace(true));
     body()
 }

@@ -45,6 +45,9 @@ pub(crate) struct Flags {
         default_value = "fp32,fp32-cl,bf16-cl,bf16w-cl"
     )]
     modes: Vec<String>,
+    /// What our side's convolutions multiply in. bf16 needs a CPU with AVX512-BF16.
+    #[arg(long, value_name = "f32|bf16", value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
     /// A Python with torch [default: a private environment under target/].
     #[arg(long, value_name = "PY")]
     python: Option<PathBuf>,
@@ -159,9 +162,12 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
         let mut modes = flags.modes.clone();
         for _ in 0..flags.repeats {
             figures.add_ours(&lines(
-                Command::new(&ours)
-                    .args(network.arguments(flags))
-                    .args(["--limit", "0.5"]),
+                Command::new(&ours).args(network.arguments(flags)).args([
+                    "--limit",
+                    "0.5",
+                    "--precision",
+                    &flags.precision,
+                ]),
             )?)?;
             figures.add_peer(&lines(
                 Command::new(&python)
@@ -183,6 +189,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
         // After every network, so that a later one's failure loses nothing.
         report = json!({
             "threads": flags.threads(),
+            "precision": flags.precision,
             "repeats": flags.repeats,
             "seconds": flags.seconds,
             "networks": measured,

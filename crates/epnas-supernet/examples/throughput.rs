@@ -12,10 +12,11 @@ use std::{
 
 use epnas_arch::{Arch, Network, NetworkConfig, Shape};
 use epnas_data::{AugmentConfig, Images, Normalization, SyntheticConfig, fill_batch};
-use epnas_supernet::{Mode, Optimizer, Plan, TrainConfig, WeightStore};
+use epnas_ops::Precision;
+use epnas_supernet::{Arena, Mode, Optimizer, Plan, PlanOptions, TrainConfig, WeightStore};
 
 const USAGE: &str = "usage: throughput --arch ARCH [--arch ARCH ..] [--channels 24] [--batch 64] [--seconds 2] \
-                     [--windows 5] [--threads N] [--limit SECONDS]";
+                     [--windows 5] [--threads N] [--limit SECONDS] [--precision f32|bf16]";
 
 struct Options {
     archs: Vec<String>,
@@ -27,6 +28,7 @@ struct Options {
     threads: usize,
     /// Seconds to measure the machine's limit for, before anything else.
     limit: f64,
+    precision: Precision,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
@@ -38,6 +40,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         windows: 5,
         threads: 0,
         limit: 0.0,
+        precision: Precision::F32,
     };
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
@@ -50,8 +53,18 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--windows" => options.windows = value.parse()?,
             "--threads" => options.threads = value.parse()?,
             "--limit" => options.limit = value.parse()?,
+            "--precision" => {
+                options.precision = match value.as_str() {
+                    "f32" => Precision::F32,
+                    "bf16" => Precision::Bf16,
+                    _ => return Err(USAGE.into()),
+                }
+            }
             _ => return Err(USAGE.into()),
         }
+    }
+    if !options.precision.is_native() {
+        return Err("this CPU has no bfloat16 dot products (AVX512-BF16)".into());
     }
     match options.archs.is_empty() {
         true => Err(USAGE.into()),
@@ -88,7 +101,13 @@ fn measure(text: &str, options: &Options, images: &Images) -> Result<(), Box<dyn
     };
     let network = Network::build(&arch, arch.len(), &config, Shape::new(32, 32, 3), 10)?;
     let mut weights = WeightStore::new(1);
-    let mut plan = Plan::compile(&network, &mut weights, options.batch, Mode::Train)?;
+    let how = PlanOptions {
+        mode: Mode::Train,
+        precision: options.precision,
+        ..PlanOptions::default()
+    };
+    let mut arena = Arena::new();
+    let mut plan = Plan::compile_with(&network, &mut weights, options.batch, how, &mut arena)?;
     let mut optimizer = Optimizer::new(&TrainConfig::fast(), plan.parameters())?;
     let indices: Vec<u32> = (0..images.len() as u32).collect();
     let normalization = Normalization::from_images(images, &indices);

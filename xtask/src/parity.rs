@@ -47,6 +47,9 @@ pub(crate) struct Flags {
     /// Threads of each side [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// What our side's convolutions multiply in. bf16 needs a CPU with AVX512-BF16.
+    #[arg(long, value_name = "f32|bf16", value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
     /// A Python with torch [default: a private environment under target/].
     #[arg(long, value_name = "PY")]
     python: Option<PathBuf>,
@@ -99,7 +102,13 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
     let mut pairs = Vec::new();
     for seed in 1..=flags.seeds {
         // Alternating: a machine that drifts drifts for both.
-        let our = train("ours", &mut Command::new(&ours), flags, seed)?;
+        let mut ours = Command::new(&ours);
+        let our = train(
+            "ours",
+            ours.args(["--precision", &flags.precision]),
+            flags,
+            seed,
+        )?;
         let peer = train(
             "peer",
             Command::new(&python).arg(&script).arg("--channels-last"),

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use epnas_arch::{Arch, Evaluator, Job, MacroSpace, NetworkConfig, Progress, Space};
 use epnas_data::{DataConfig, Source, Split, load};
-use epnas_supernet::{Supernet, SupernetConfig, TrainConfig, TrainingData};
+use epnas_supernet::{PrecisionKind, Supernet, SupernetConfig, TrainConfig, TrainingData};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -36,7 +36,16 @@ fn main() -> Result<()> {
         ..NetworkConfig::default()
     };
     let fast = TrainConfig::fast();
+    let precision = match flags.get::<String>("precision")?.as_deref() {
+        None | Some("f32") => PrecisionKind::F32,
+        Some("bf16") if PrecisionKind::Bf16.available() == PrecisionKind::Bf16 => {
+            PrecisionKind::Bf16
+        }
+        Some("bf16") => return Err("this CPU has no bfloat16 dot products (AVX512-BF16)".into()),
+        Some(other) => return Err(format!("--precision {other}: expected f32 or bf16").into()),
+    };
     let training = TrainConfig {
+        precision,
         epochs: flags.get("epochs")?.unwrap_or(fast.epochs),
         batch: flags.get("batch")?.unwrap_or(fast.batch),
         learning_rate: flags.get("lr")?.unwrap_or(fast.learning_rate),

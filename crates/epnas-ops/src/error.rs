@@ -59,6 +59,22 @@ pub enum Error {
         /// Name of the other argument.
         other: &'static str,
     },
+    /// Two tensors of one call lie on different devices.
+    #[error(
+        "{op}: `{tensor}` is on {device:?} and `{other}` on {expected:?}; move them to one device"
+    )]
+    Devices {
+        /// Operator.
+        op: &'static str,
+        /// Name of the argument.
+        tensor: &'static str,
+        /// Where it lives.
+        device: DeviceLocation,
+        /// Name of the argument it was compared with.
+        other: &'static str,
+        /// Where that one lives.
+        expected: DeviceLocation,
+    },
     /// No kernel of this operator exists for the device of a tensor.
     #[error("{op}: `{tensor}` is on {device:?}, where this operator does not run in this build")]
     UnsupportedDevice {

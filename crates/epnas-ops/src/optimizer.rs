@@ -247,6 +247,7 @@ fn check(
         for &(name, tensor) in reads.iter().chain(&writes[1..]) {
             shape::expect(op, name, tensor, slot.value.dims())?;
         }
+        storage::same_device(op, ("value", &slots[0].value), ("value", &slot.value))?;
         backend = storage::check(op, &reads, &writes)?;
         storage::expect_dtype::<f32>(op, &reads)?;
         storage::expect_dtype::<f32>(op, &writes)?;

@@ -17,8 +17,15 @@ pub(crate) type Arg<'a> = (&'static str, &'a Tensor);
 /// Checks devices, contiguity and aliasing of one call; returns the backend to run it on.
 pub(crate) fn check(op: &'static str, reads: &[Arg], writes: &[Arg]) -> Result<Backend> {
     let mut backend = Backend::Cpu;
+    let mut first = None;
     for &(name, tensor) in reads.iter().chain(writes) {
-        backend = Backend::of(op, name, tensor)?;
+        match first {
+            None => {
+                backend = Backend::of(op, name, tensor)?;
+                first = Some((name, tensor));
+            }
+            Some(first) => same_device(op, first, (name, tensor))?,
+        }
         if !tensor.is_contiguous() {
             return Err(Error::NotContiguous {
                 op,
@@ -38,6 +45,24 @@ pub(crate) fn check(op: &'static str, reads: &[Arg], writes: &[Arg]) -> Result<B
         }
     }
     Ok(backend)
+}
+
+/// Refuses two tensors on different devices.
+pub(crate) fn same_device(
+    op: &'static str,
+    (other, expected): Arg,
+    (tensor, found): Arg,
+) -> Result<()> {
+    if found.device().same_device(expected.device()) {
+        return Ok(());
+    }
+    Err(Error::Devices {
+        op,
+        tensor,
+        device: found.device().location(),
+        other,
+        expected: expected.device().location(),
+    })
 }
 
 /// Identifies the storage of a tensor: views of one allocation have equal keys.

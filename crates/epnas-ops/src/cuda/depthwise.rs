@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::conv::add_parts;
-use super::images::{Image, flag};
+use super::images::{Image, Window, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use super::reduction::Rows;
@@ -20,13 +20,7 @@ struct DepthwiseParams {
     to: Pointer,
     parts: Pointer,
     count: i64,
-    h: i32,
-    w: i32,
-    ho: i32,
-    wo: i32,
-    channels: i32,
-    kernel: i32,
-    stride: i32,
+    window: Window,
     add: i32,
     rows_per_block: i32,
 }
@@ -44,13 +38,15 @@ impl DepthwiseParams {
             to: Pointer::NONE,
             parts: Pointer::NONE,
             count: 0,
-            h: g.h as i32,
-            w: g.w as i32,
-            ho: ho as i32,
-            wo: wo as i32,
-            channels: g.c as i32,
-            kernel: g.kernel as i32,
-            stride: g.stride as i32,
+            window: Window {
+                h: g.h as i32,
+                w: g.w as i32,
+                ho: ho as i32,
+                wo: wo as i32,
+                channels: g.c as i32,
+                kernel: g.kernel as i32,
+                stride: g.stride as i32,
+            },
             add: 0,
             rows_per_block: 0,
         }

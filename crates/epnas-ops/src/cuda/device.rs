@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
 
 use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -26,6 +27,8 @@ const WORKSPACE: usize = 64 << 20;
 static GPUS: Mutex<Vec<(DeviceId, Arc<Gpu>)>> = Mutex::new(Vec::new());
 
 struct Gpu {
+    /// Whose per-thread stream this is: launches of another would not be in order with its.
+    thread: ThreadId,
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
     functions: Mutex<HashMap<String, CudaFunction>>,
@@ -65,11 +68,22 @@ impl Gpu {
         let module = context.load_module(kernels)?;
         let workspace = stream.alloc_zeros(WORKSPACE)?;
         Ok(Gpu {
+            thread: std::thread::current().id(),
             stream,
             module,
             functions: Mutex::default(),
             workspaces: Mutex::new(vec![workspace]),
         })
+    }
+
+    /// The stream, its device made current.
+    fn ready(&self) -> Result<&Arc<CudaStream>, String> {
+        if std::thread::current().id() != self.thread {
+            return Err("a GPU is used by the thread that used it first, and no other".to_string());
+        }
+        let bound = self.stream.context().bind_to_thread();
+        bound.map_err(|error| error.to_string())?;
+        Ok(&self.stream)
     }
 
     fn function(&self, kernel: &str) -> Result<CudaFunction, String> {
@@ -97,8 +111,7 @@ impl Driver for Gpu {
         let grid = (wide(x)?, wide(y)?, wide(z)?);
         let threads = (wide(across)?, wide(down)?, 1);
         let function = self.function(kernel)?;
-        let bound = self.stream.context().bind_to_thread();
-        bound.map_err(|error| error.to_string())?;
+        let stream = self.ready()?;
         // SAFETY: `Params` promises that the kernel of this name takes one structure, which `params` is and the
         // driver copies before it returns. The addresses in there are of tensors of this device that the caller holds;
         // candle frees them in order with the launches of this stream.
@@ -108,7 +121,7 @@ impl Driver for Gpu {
                 grid,
                 threads,
                 wide(launch.shared)?,
-                self.stream.cu_stream(),
+                stream.cu_stream(),
                 &mut [params.at.cast_mut()],
             )
         };
@@ -116,30 +129,33 @@ impl Driver for Gpu {
     }
 
     fn workspace(&self, bytes: usize) -> Result<Pointer, String> {
+        let stream = self.ready()?;
         let mut all = self
             .workspaces
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if all.last().is_none_or(|last| last.len() < bytes) {
-            let more = self.stream.alloc_zeros(bytes);
+            let more = stream.alloc_zeros(bytes);
             all.push(more.map_err(|error| format!("{bytes} bytes for sums: {error}"))?);
         }
         let Some(last) = all.last() else {
             return Err("no room for sums".to_string());
         };
-        Ok(Pointer(last.device_ptr(&self.stream).0))
+        Ok(Pointer(last.device_ptr(stream).0))
     }
 
     fn write(&self, to: Pointer, bytes: &[u8]) -> Result<(), String> {
+        let stream = self.ready()?;
         // SAFETY: the address is within the workspace; bytes that are not page-locked are copied before this returns.
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream.cu_stream()) }
+        unsafe { result::memcpy_htod_async(to.0, bytes, stream.cu_stream()) }
             .map_err(|error| error.to_string())
     }
 
     fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String> {
+        let stream = self.ready()?;
         // SAFETY: the address is within the workspace, and the copy has ended before the bytes are given back.
-        unsafe { result::memcpy_dtoh_async(bytes, from.0, self.stream.cu_stream()) }
-            .and_then(|()| self.stream.synchronize())
+        unsafe { result::memcpy_dtoh_async(bytes, from.0, stream.cu_stream()) }
+            .and_then(|()| stream.synchronize())
             .map_err(|error| error.to_string())
     }
 }

@@ -11,7 +11,19 @@ use super::queue::{Driver, Launch, Queue, Structure};
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static ORDER: Cell<Order> = const { Cell::new(Order::FirstToLast) };
     static WORKSPACE: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Which blocks, and which threads of a block between two barriers, run first. A GPU promises nothing: a kernel whose
+/// result depends on it has a race.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// As they are numbered.
+    #[default]
+    FirstToLast,
+    /// The other way round.
+    LastToFirst,
 }
 
 /// Whether the kernels were built: they need a C++ compiler.
@@ -20,6 +32,11 @@ pub const AVAILABLE: bool = cfg!(host_kernels);
 /// From here on, operators on CPU tensors that this thread calls go through the CUDA kernels.
 pub fn enter() {
     RUNNING.set(true);
+}
+
+/// From here on, kernels that this thread launches run in this order.
+pub fn set_order(order: Order) {
+    ORDER.set(order);
 }
 
 /// Runs `body`, whose operators on CPU tensors go through the CUDA kernels.
@@ -44,6 +61,7 @@ unsafe extern "C" {
         shared: usize,
         params: *const c_void,
         size: usize,
+        backwards: c_int,
     ) -> c_int;
 }
 
@@ -56,6 +74,7 @@ unsafe fn epnas_host_launch(
     _: usize,
     _: *const c_void,
     _: usize,
+    _: c_int,
 ) -> c_int {
     1
 }
@@ -89,6 +108,7 @@ impl Driver for Host {
                 launch.shared,
                 params.at,
                 params.size,
+                c_int::from(ORDER.get() == Order::LastToFirst),
             )
         };
         match outcome {

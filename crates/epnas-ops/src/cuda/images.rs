@@ -33,6 +33,19 @@ pub(super) struct Image {
     pub(super) rows: f32,
 }
 
+/// As in `kernel.cuh`: sizes of an operator with a window.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Window {
+    pub(super) h: i32,
+    pub(super) w: i32,
+    pub(super) ho: i32,
+    pub(super) wo: i32,
+    pub(super) channels: i32,
+    pub(super) kernel: i32,
+    pub(super) stride: i32,
+}
+
 /// 1 to add, 0 to overwrite.
 pub(super) fn flag(acc: Accumulate) -> i32 {
     i32::from(acc == Accumulate::Add)

@@ -59,6 +59,13 @@ impl InplaceOp1 for Probe {
         "address"
     }
 
+    /// Only where the CPU stands in for a GPU: a kernel on a GPU must never see an address of the host.
+    #[cfg(not(feature = "cuda-emulation"))]
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        candle_core::bail!("a tensor on the CPU among tensors on a GPU")
+    }
+
+    #[cfg(feature = "cuda-emulation")]
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         let start = layout.start_offset();
         let address = match storage {

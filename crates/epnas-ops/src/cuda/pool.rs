@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::images::{Image, flag};
+use super::images::{Image, Window, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use crate::error::Result;
@@ -17,12 +17,7 @@ struct PoolParams {
     argmax: Pointer,
     to: Pointer,
     count: i64,
-    h: i32,
-    w: i32,
-    ho: i32,
-    wo: i32,
-    channels: i32,
-    stride: i32,
+    window: Window,
     add: i32,
 }
 
@@ -38,12 +33,15 @@ impl PoolParams {
             argmax: Pointer::NONE,
             to: Pointer::NONE,
             count: 0,
-            h: g.h as i32,
-            w: g.w as i32,
-            ho: ho as i32,
-            wo: wo as i32,
-            channels: g.c as i32,
-            stride: g.stride as i32,
+            window: Window {
+                h: g.h as i32,
+                w: g.w as i32,
+                ho: ho as i32,
+                wo: wo as i32,
+                channels: g.c as i32,
+                kernel: 3,
+                stride: g.stride as i32,
+            },
             add: 0,
         }
     }

@@ -28,13 +28,17 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
 
 /// A kernel's parameters, made of [`Params`].
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "cuda-emulation")),
-    expect(dead_code, reason = "no device reads it")
-)]
 pub(crate) struct Structure {
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "cuda-emulation")),
+        expect(dead_code, reason = "no device reads it")
+    )]
     pub(super) at: *const c_void,
     /// In bytes. The emulation compares it with the kernel's.
+    #[cfg_attr(
+        not(feature = "cuda-emulation"),
+        expect(dead_code, reason = "a GPU does not ask")
+    )]
     pub(super) size: usize,
 }
 

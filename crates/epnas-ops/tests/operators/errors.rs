@@ -7,6 +7,7 @@ use epnas_ops::{
 };
 
 fn zeros(shape: &[usize]) -> Tensor {
+    crate::choose_device();
     Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
 }
 

@@ -2,14 +2,13 @@
 //! without instructions for it.
 
 use epnas_arch::{Evaluator, Job};
-use epnas_data::fill_batch;
 use epnas_ops::Precision;
 use epnas_supernet::{
     Arena, Mode, Optimizer, Plan, PlanOptions, PrecisionKind, Supernet, TrainConfig, Trainer,
     TrainerConfig, TrainingPart, WeightStore,
 };
 
-use crate::samples::{arch, gratings, quick, supernet, tiny};
+use crate::samples::{arch, fill, gratings, quick, supernet, tiny};
 
 const BATCH: usize = 20;
 
@@ -39,20 +38,7 @@ fn losses(text: &str, precision: Precision) -> Vec<f64> {
     let mut losses = Vec::new();
     for _ in 0..12 {
         for indices in data.train.chunks_exact(BATCH) {
-            plan.fill(|pixels, labels| {
-                let normalization = &data.normalization;
-                fill_batch(
-                    &data.images,
-                    indices,
-                    normalization,
-                    None,
-                    0,
-                    0,
-                    pixels,
-                    labels,
-                );
-            })
-            .unwrap();
+            fill(&mut plan, &data, indices);
             plan.forward().unwrap();
             losses.push(plan.loss().unwrap().loss_sum / BATCH as f64);
             plan.backward().unwrap();

@@ -6,8 +6,8 @@ use epnas_arch::{
     Arch, DepthwiseKind, Downsample, HeadSharing, MacroSpace, MicroSpace, Network, NetworkConfig,
     Shape, Sharing, Space, StageChannels, seed::split,
 };
-use epnas_data::{DataConfig, Dataset, Split};
-use epnas_supernet::{Supernet, SupernetConfig, TrainConfig, TrainingData};
+use epnas_data::{DataConfig, Dataset, Split, fill_batch};
+use epnas_supernet::{Plan, Supernet, SupernetConfig, TrainConfig, TrainingData};
 
 pub(crate) fn arch(text: &str) -> Arch {
     text.parse().unwrap()
@@ -225,4 +225,22 @@ pub(crate) fn supernet(training: TrainConfig, data: &Arc<TrainingData>, seed: u6
         training,
     };
     Supernet::new(config, data.clone(), seed).unwrap()
+}
+
+/// Gives a plan a batch of images as they are.
+pub(crate) fn fill(plan: &mut Plan, data: &TrainingData, indices: &[u32]) {
+    let filled = plan.fill(|pixels, labels| {
+        let normalization = &data.normalization;
+        fill_batch(
+            &data.images,
+            indices,
+            normalization,
+            None,
+            0,
+            0,
+            pixels,
+            labels,
+        );
+    });
+    filled.unwrap();
 }

@@ -38,8 +38,9 @@ __device__ void draw_batch(const BatchParams& p) {
     T* x = static_cast<T*>(p.x) + to;
     const bool known = position < static_cast<uint64_t>(p.positions) && p.order[position] < p.images;
     if (!known) {
-        // Nothing to draw: a number that shows.
+        // Nothing to draw: a number and a class that show.
         store(x, NAN);
+        if (to % len == 0) p.labels[at.n] = 0xffffffffu;
         return;
     }
     const long long image = p.order[position];

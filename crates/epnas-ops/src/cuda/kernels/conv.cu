@@ -34,8 +34,9 @@ struct ConvParams {
 // A block of 4 warps makes 64 rows by 32 columns of a product, 16 terms at a time.
 constexpr int ROWS = 64, COLUMNS = 32, TERMS = 16, PITCH = TERMS + 8, THREADS = 128;
 
+// Pairs of bfloat16 are read as one word.
 template <class P>
-struct Tiles {
+struct alignas(16) Tiles {
     P a[ROWS][PITCH];
     P b[COLUMNS][PITCH];
 };

@@ -8,26 +8,19 @@ struct DepthwiseParams {
     void* to;             // y or dx
     float* parts;         // [blocks, kernel, kernel, channels]
     long long count;      // elements of `to`, or pixels of dy
-    int h, w, ho, wo, channels, kernel, stride, add, rows_per_block;
+    Window g;
+    int add, rows_per_block;
 };
 
 template <class T>
 __device__ void depthwise_forward(const DepthwiseParams& p) {
     const long long to = element();
     if (to >= p.count) return;
-    const Position at(to, p.ho, p.wo, p.channels);
-    const int pad = p.kernel / 2;
+    const int channels = p.g.channels, c = to % channels;
     float sum = 0;
-    for (int u = 0; u < p.kernel; ++u) {
-        const int i = at.i * p.stride + u - pad;
-        if (i < 0 || i >= p.h) continue;
-        for (int v = 0; v < p.kernel; ++v) {
-            const int j = at.j * p.stride + v - pad;
-            if (j < 0 || j >= p.w) continue;
-            sum += read<T>(p.x, p.channels, ((at.n * p.h + i) * p.w + j) * p.channels + at.c, at.c) *
-                   p.weight[(u * p.kernel + v) * p.channels + at.c];
-        }
-    }
+    each_read(p.g, to, [&](int tap, long long from) {
+        sum += read<T>(p.x, channels, from, c) * p.weight[tap * channels + c];
+    });
     store(static_cast<T*>(p.to) + to, sum);
 }
 EXPORT(depthwise_forward, DepthwiseParams)
@@ -36,19 +29,11 @@ template <class T>
 __device__ void depthwise_input(const DepthwiseParams& p) {
     const long long to = element();
     if (to >= p.count) return;
-    const Position at(to, p.h, p.w, p.channels);
-    const int pad = p.kernel / 2;
+    const int channels = p.g.channels, c = to % channels;
     float sum = 0;
-    for (int u = 0; u < p.kernel; ++u) {
-        const int i = at.i + pad - u;
-        if (i < 0 || i % p.stride || i / p.stride >= p.ho) continue;
-        for (int v = 0; v < p.kernel; ++v) {
-            const int j = at.j + pad - v;
-            if (j < 0 || j % p.stride || j / p.stride >= p.wo) continue;
-            const long long from = ((at.n * p.ho + i / p.stride) * p.wo + j / p.stride) * p.channels + at.c;
-            sum += read<T>(p.dy, p.channels, from, at.c) * p.weight[(u * p.kernel + v) * p.channels + at.c];
-        }
-    }
+    each_reader(p.g, to, [&](int tap, long long from) {
+        sum += read<T>(p.dy, channels, from, c) * p.weight[tap * channels + c];
+    });
     put<T>(p.to, to, sum, p.add);
 }
 EXPORT(depthwise_input, DepthwiseParams)
@@ -57,21 +42,22 @@ EXPORT(depthwise_input, DepthwiseParams)
 template <class T>
 __device__ void depthwise_weight(const DepthwiseParams& p) {
     DYNAMIC_SHARED(shared);
+    const Window& g = p.g;
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
-    const int tap = blockIdx.z, u = tap / p.kernel, v = tap % p.kernel, pad = p.kernel / 2;
+    const int tap = blockIdx.z, u = tap / g.kernel, v = tap % g.kernel, pad = g.kernel / 2;
     const long long first = static_cast<long long>(blockIdx.x) * p.rows_per_block;
     const long long end = first + p.rows_per_block < p.count ? first + p.rows_per_block : p.count;
     float sum = 0;
-    if (c < p.channels)
+    if (c < g.channels)
         for (long long pixel = first + threadIdx.y; pixel < end; pixel += blockDim.y) {
-            const Position at(pixel * p.channels + c, p.ho, p.wo, p.channels);
-            const int i = at.i * p.stride + u - pad, j = at.j * p.stride + v - pad;
-            if (i < 0 || i >= p.h || j < 0 || j >= p.w) continue;
-            sum += read<T>(p.x, p.channels, ((at.n * p.h + i) * p.w + j) * p.channels + c, c) *
-                   read<T>(p.dy, p.channels, pixel * p.channels + c, c);
+            const Position at(pixel * g.channels + c, g.ho, g.wo, g.channels);
+            const int i = at.i * g.stride + u - pad, j = at.j * g.stride + v - pad;
+            if (i < 0 || i >= g.h || j < 0 || j >= g.w) continue;
+            sum += read<T>(p.x, g.channels, ((at.n * g.h + i) * g.w + j) * g.channels + c, c) *
+                   read<T>(p.dy, g.channels, pixel * g.channels + c, c);
         }
     sum = add_rows(reinterpret_cast<float*>(shared), sum);
-    if (threadIdx.y == 0 && c < p.channels)
-        p.parts[(static_cast<long long>(blockIdx.x) * p.kernel * p.kernel + tap) * p.channels + c] = sum;
+    if (threadIdx.y == 0 && c < g.channels)
+        p.parts[(static_cast<long long>(blockIdx.x) * g.kernel * g.kernel + tap) * g.channels + c] = sum;
 }
 EXPORT(depthwise_weight, DepthwiseParams)

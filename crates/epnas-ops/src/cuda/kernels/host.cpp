@@ -96,7 +96,8 @@ bool run(unsigned count) {
     for (unsigned thread = 0; thread < count; ++thread) fibers.all[thread].ended = false;
     for (;;) {
         bool moved = false, left = false;
-        for (unsigned thread = 0; thread < count; ++thread) {
+        for (unsigned turn = 0; turn < count; ++turn) {
+            const unsigned thread = block.backwards ? count - 1 - turn : turn;
             if (fibers.all[thread].ended || block.threads[thread].waits != Barrier::None) continue;
             resume(thread);
             moved = true;
@@ -157,9 +158,9 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 #include "host_tests.cu"
 
 // Runs a kernel. 0 when it ended; 1 when there is none of this name, 2 when its threads waited for each other, 3 when its
-// parameters have another size.
+// parameters have another size. Backwards, the last blocks and threads run first.
 extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const unsigned threads[3], size_t shared,
-                                 const void* params, size_t size) {
+                                 const void* params, size_t size, int backwards) {
     using namespace host;
     const auto kernel = registry().find(name);
     const unsigned count = threads[0] * threads[1] * threads[2];
@@ -173,12 +174,14 @@ extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const
     block = Block{};
     block.size = {threads[0], threads[1], threads[2]};
     block.grid = {grid[0], grid[1], grid[2]};
+    block.backwards = backwards;
     block.threads = all.data();
     block.shared = reinterpret_cast<unsigned char*>(memory.data());
+    const auto place = [&](unsigned at, unsigned end) { return backwards ? end - 1 - at : at; };
     for (unsigned z = 0; z < grid[2]; ++z)
         for (unsigned y = 0; y < grid[1]; ++y)
             for (unsigned x = 0; x < grid[0]; ++x) {
-                block.index = {x, y, z};
+                block.index = {place(x, grid[0]), place(y, grid[1]), place(z, grid[2])};
                 // Shared memory holds no zeros on a GPU either: not-a-numbers.
                 std::memset(memory.data(), 0xff, memory.size() * sizeof(double));
                 for (unsigned thread = 0; thread < count; ++thread) {

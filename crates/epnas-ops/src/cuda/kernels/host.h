@@ -29,6 +29,7 @@ struct Thread {
 // The block that runs on this thread of the host.
 struct Block {
     dim3 index, size, grid;
+    bool backwards = false;
     Thread* threads = nullptr;
     Thread* current = nullptr;
     unsigned char* shared = nullptr;

@@ -122,6 +122,42 @@ struct Position {
     }
 };
 
+// Sizes of an operator with a window of odd side, padded by half of it.
+struct Window {
+    int h, w, ho, wo, channels, kernel, stride;
+};
+
+// Calls `visit(tap, index)` for every element of the input that an output reads, row by row.
+template <class Visit>
+__device__ inline void each_read(const Window& g, long long output, const Visit& visit) {
+    const Position at(output, g.ho, g.wo, g.channels);
+    const int pad = g.kernel / 2;
+    for (int u = 0; u < g.kernel; ++u) {
+        const int i = at.i * g.stride + u - pad;
+        if (i < 0 || i >= g.h) continue;
+        for (int v = 0; v < g.kernel; ++v) {
+            const int j = at.j * g.stride + v - pad;
+            if (j >= 0 && j < g.w) visit(u * g.kernel + v, ((at.n * g.h + i) * g.w + j) * g.channels + at.c);
+        }
+    }
+}
+
+// Calls `visit(tap, index)` for every element of the output that reads an input, row by row.
+template <class Visit>
+__device__ inline void each_reader(const Window& g, long long input, const Visit& visit) {
+    const Position at(input, g.h, g.w, g.channels);
+    const int pad = g.kernel / 2;
+    for (int u = g.kernel - 1; u >= 0; --u) {
+        const int i = at.i + pad - u;
+        if (i < 0 || i % g.stride || i / g.stride >= g.ho) continue;
+        for (int v = g.kernel - 1; v >= 0; --v) {
+            const int j = at.j + pad - v;
+            if (j < 0 || j % g.stride || j / g.stride >= g.wo) continue;
+            visit(u * g.kernel + v, ((at.n * g.ho + i / g.stride) * g.wo + j / g.stride) * g.channels + at.c);
+        }
+    }
+}
+
 // Adds the sums of a column of threads; the result is in the first row. `sums` holds a float for every thread.
 __device__ inline float add_rows(float* sums, float value) {
     const int lane = threadIdx.y * blockDim.x + threadIdx.x;

@@ -72,37 +72,38 @@ __device__ void clip(const OptimizerParams& p) {
 }
 EXPORT_PLAIN(clip, OptimizerParams)
 
-// Block (x: chunk, y: slot).
-template <class T>
-__device__ void sgd(const OptimizerParams& p) {
+// Block (x: chunk, y: slot): `rule(slot, at, g)` for every number of a chunk, `g` its gradient, clipped, with decay.
+template <class Rule>
+__device__ inline void update(const OptimizerParams& p, const Rule& rule) {
     const Slot& slot = p.slots[blockIdx.y];
-    const Step step = *p.step;
-    if (step.finite == 0) return;
+    if (p.step->finite == 0) return;
+    const float factor = p.step->factor;
     const long long first = static_cast<long long>(blockIdx.x) * CHUNK;
     const long long end = first + CHUNK < slot.len ? first + CHUNK : slot.len;
-    for (long long at = first + threadIdx.x; at < end; at += blockDim.x) {
-        const float g = step.factor * slot.grad[at] + p.weight_decay * slot.value[at];
+    for (long long at = first + threadIdx.x; at < end; at += blockDim.x)
+        rule(slot, at, factor * slot.grad[at] + p.weight_decay * slot.value[at]);
+}
+
+template <class T>
+__device__ void sgd(const OptimizerParams& p) {
+    const float rate = p.step->rate;
+    update(p, [&](const Slot& slot, long long at, float g) {
         const float momentum = p.momentum * slot.first[at] + g;
         slot.first[at] = momentum;
-        slot.value[at] -= step.rate * (p.nesterov ? g + p.momentum * momentum : momentum);
-    }
+        slot.value[at] -= rate * (p.nesterov ? g + p.momentum * momentum : momentum);
+    });
 }
 EXPORT_PLAIN(sgd, OptimizerParams)
 
 template <class T>
 __device__ void adam(const OptimizerParams& p) {
-    const Slot& slot = p.slots[blockIdx.y];
-    const Step step = *p.step;
-    if (step.finite == 0) return;
-    const long long first = static_cast<long long>(blockIdx.x) * CHUNK;
-    const long long end = first + CHUNK < slot.len ? first + CHUNK : slot.len;
-    for (long long at = first + threadIdx.x; at < end; at += blockDim.x) {
-        const float g = step.factor * slot.grad[at] + p.weight_decay * slot.value[at];
+    const float rate = p.step->rate, root_correction = p.step->root_correction;
+    update(p, [&](const Slot& slot, long long at, float g) {
         const float m = p.beta1 * slot.first[at] + (1 - p.beta1) * g;
         const float v = p.beta2 * slot.second[at] + (1 - p.beta2) * g * g;
         slot.first[at] = m;
         slot.second[at] = v;
-        slot.value[at] -= step.rate * m / (sqrtf(v) * step.root_correction + p.eps);
-    }
+        slot.value[at] -= rate * m / (sqrtf(v) * root_correction + p.eps);
+    });
 }
 EXPORT_PLAIN(adam, OptimizerParams)

@@ -58,13 +58,8 @@ impl SeparableConv2d {
                 })
             }
             Backend::Cuda(_) => {
-                let between = Tensor::zeros(
-                    &geometry.depthwise.output_shape(),
-                    x.x.dtype(),
-                    x.x.device(),
-                )?;
-                let (first, second) = self.halves();
-                first.forward_fused(x, depthwise, (&between).into())?;
+                let between = self.between(&geometry, x, depthwise)?;
+                let (_, second) = self.halves();
                 second.forward_fused(&[(&(&between).into(), pointwise)], output)
             }
         }
@@ -99,14 +94,9 @@ impl SeparableConv2d {
         };
         // A GPU has the memory for what lies between: the two operators one after the other.
         let cuda = |_: &Queue, _: &[Branch<2>]| {
-            let between = Tensor::zeros(
-                &geometry.depthwise.output_shape(),
-                x.x.dtype(),
-                x.x.device(),
-            )?;
+            let between = self.between(&geometry, x, depthwise)?;
             let dbetween = between.zeros_like()?;
             let (first, second) = self.halves();
-            first.forward_fused(x, depthwise, (&between).into())?;
             let gradient = ConvGradient {
                 x: (&between).into(),
                 w: pointwise.clone(),
@@ -117,6 +107,15 @@ impl SeparableConv2d {
             first.backward_fused(&(&dbetween).into(), x, depthwise, ddepthwise, Some(dx))
         };
         operand::backward(OP, geometry.depthwise.n, dy, &[branch], cpu, cuda)
+    }
+
+    /// What lies between the two operators, where it is written.
+    fn between(&self, geometry: &Geometry, x: &Operand, depthwise: &Tensor) -> Result<Tensor> {
+        let shape = geometry.depthwise.output_shape();
+        let between = Tensor::zeros(&shape, x.x.dtype(), x.x.device())?;
+        let (first, _) = self.halves();
+        first.forward_fused(x, depthwise, (&between).into())?;
+        Ok(between)
     }
 
     /// The two operators that this is made of.

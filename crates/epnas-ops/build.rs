@@ -47,6 +47,21 @@ fn device() {
             ),
         }
     }
+    let version = version(&compiler).expect("`nvcc --version` names its release");
+    println!("cargo::rustc-env=EPNAS_CUDA_VERSION={version}");
+}
+
+/// The toolkit's version as drivers say theirs: 13000 for 13.0.
+#[cfg(feature = "cuda")]
+fn version(compiler: &std::path::Path) -> Option<u32> {
+    let told = std::process::Command::new(compiler)
+        .arg("--version")
+        .output();
+    let told = String::from_utf8(told.ok()?.stdout).ok()?;
+    let (_, release) = told.split_once("release ")?;
+    let (major, rest) = release.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(1000 * major.parse::<u32>().ok()? + 10 * minor.parse::<u32>().ok()?)
 }
 
 /// The kernels as C++ for this machine. Without a C++ compiler they are left out, and their tests are skipped.

@@ -1,14 +1,18 @@
 //! The command line: global flags, the list of commands and the groups of flags that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use epnas_search::{RunFolder, run_device};
+use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    completions, config, data, eval, predict, search, select, show, space, train,
+    completions, config, data, devices, eval, predict, search, select, show, space, train,
 };
+use crate::failure;
 use crate::output::{self, Format};
 
 /// Efficient progressive neural architecture search.
@@ -91,6 +95,7 @@ pub(crate) enum Command {
     Show(show::ShowArgs),
     Space(space::SpaceArgs),
     Data(data::DataArgs),
+    Devices(devices::DevicesArgs),
     Config(config::ConfigCommandArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -123,7 +128,7 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PrecisionArgs {
     /// Train with the convolutions' products in this precision: sets `training.precision` and `train.precision`. bf16
-    /// needs a CPU with AVX512-BF16 [default: that of the configuration, f32].
+    /// needs a GPU, where it is several times as fast, or a CPU with AVX512-BF16 [default: that of the configuration, f32].
     #[arg(long, value_name = "f32|bf16", value_parser = ["f32", "bf16"])]
     precision: Option<String>,
 }
@@ -141,6 +146,57 @@ impl PrecisionArgs {
         let mut config = config.clone();
         config.settings.set.extend(self.assignments());
         config
+    }
+}
+
+/// Where networks are trained.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DeviceArgs {
+    /// Train networks on the CPU or on an NVIDIA GPU; `epnas devices` lists what there is [default: what the run was
+    /// begun on, cpu for a new one].
+    #[arg(long, value_name = "cpu|cuda|cuda:N", value_parser = parse_device)]
+    device: Option<Place>,
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Cpu,
+    /// By its number.
+    Cuda(usize),
+}
+
+fn parse_device(text: &str) -> Result<Place, String> {
+    let number = |text: &str| text.parse().map(Place::Cuda).ok();
+    let place = match text.split_once(':') {
+        None if text == "cpu" => Some(Place::Cpu),
+        None if text == "cuda" => Some(Place::Cuda(0)),
+        Some(("cuda", ordinal)) => number(ordinal),
+        _ => None,
+    };
+    place.ok_or_else(|| "expected cpu, cuda or cuda:N with the number of a GPU".to_owned())
+}
+
+impl DeviceArgs {
+    /// The device, for the run in a folder if there is one.
+    pub(crate) fn compute(&self, run: Option<&Path>) -> anyhow::Result<Compute> {
+        let place = match (self.device, run) {
+            (Some(place), _) => place,
+            (None, None) => Place::Cpu,
+            (None, Some(run)) => {
+                match run_device(&RunFolder::new(run)).map_err(failure::of_search)? {
+                    DeviceKind::Cpu => Place::Cpu,
+                    DeviceKind::Cuda => Place::Cuda(0),
+                }
+            }
+        };
+        match place {
+            Place::Cpu => Ok(Compute::cpu()),
+            Place::Cuda(ordinal) => Compute::gpu(ordinal).with_context(|| match self.device {
+                Some(_) => format!("--device cuda:{ordinal}"),
+                None => "the run was begun on a GPU (--device cpu goes on without)".to_owned(),
+            }),
+        }
     }
 }
 
@@ -168,7 +224,7 @@ fn one_line(rendered: &str) -> String {
 mod tests {
     use clap::{Command, CommandFactory};
 
-    use super::Cli;
+    use super::{Cli, Place, parse_device};
 
     /// Texts with examples keep their lines: those that the terminal would break leave orphans. Other texts are wrapped.
     fn check_widths(command: &Command) -> usize {
@@ -186,7 +242,17 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 11, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 12, "texts with examples");
+    }
+
+    #[test]
+    fn devices_have_names() {
+        assert_eq!(parse_device("cpu"), Ok(Place::Cpu));
+        assert_eq!(parse_device("cuda"), Ok(Place::Cuda(0)));
+        assert_eq!(parse_device("cuda:3"), Ok(Place::Cuda(3)));
+        for wrong in ["", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(parse_device(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
+pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod predict;
 pub(crate) mod search;

@@ -126,7 +126,7 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
         | SearchError::Nothing { .. }
         | SearchError::NoResult { .. }
         | SearchError::OtherImages { .. }
-        | SearchError::OtherPrecision { .. }
+        | SearchError::OtherComputation { .. }
         | SearchError::TrainingCheckpoint { .. } => true,
         _ => false,
     };

@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Show(args) => commands::show::run(args, global),
         Command::Space(args) => commands::space::run(args, global),
         Command::Data(args) => commands::data::run(args, global),
+        Command::Devices(args) => commands::devices::run(args, global),
         Command::Config(args) => commands::config::run(args, global),
         Command::Completions(args) => commands::completions::run(args, global),
     }

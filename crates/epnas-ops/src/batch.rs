@@ -80,11 +80,7 @@ impl DeviceImages {
         ];
         let writes = [("cursor", cursor), ("x", x), ("labels", labels)];
         match storage::check(OP, &reads, &writes)? {
-            Backend::Cpu => Err(Error::UnsupportedDevice {
-                op: OP,
-                tensor: "x",
-                device: x.device().location(),
-            }),
+            Backend::Cpu => Err(Error::not_on_the_cpu(OP, ("x", x))),
             Backend::Cuda(queue) => {
                 cuda::batch::draw(&queue, OP, self, [order, cursor], distortion, [x, labels])
             }

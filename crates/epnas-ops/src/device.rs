@@ -25,7 +25,12 @@ pub(crate) enum Backend {
 impl Backend {
     /// The backend of a tensor's device.
     pub(crate) fn of(op: &'static str, name: &'static str, tensor: &Tensor) -> Result<Self> {
-        match tensor.device() {
+        Backend::on(op, name, tensor.device())
+    }
+
+    /// The backend of the device of the tensor `name`.
+    pub(crate) fn on(op: &'static str, name: &'static str, device: &Device) -> Result<Self> {
+        match device {
             Device::Cpu => {
                 #[cfg(feature = "cuda-emulation")]
                 if let Some(queue) = crate::cuda::emulation::queue() {

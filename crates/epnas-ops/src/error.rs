@@ -2,6 +2,8 @@
 
 use candle_core::{DType, DeviceLocation};
 
+use crate::storage::Arg;
+
 /// Result of every operator in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -128,9 +130,36 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// The device has no room.
+    #[error("not enough memory on {device:?}: {bytes} more bytes were asked for")]
+    Memory {
+        /// The device.
+        device: DeviceLocation,
+        /// How much was asked for at once.
+        bytes: u64,
+    },
+    /// No GPU, or none that can be used.
+    #[error("{0}")]
+    Gpu(String),
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Whether a device had no room.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::Memory { .. }) || crate::allocation::is_out_of_memory(self)
+    }
+
+    /// An operator that only a GPU needs was called on the CPU.
+    pub(crate) fn not_on_the_cpu(op: &'static str, (name, tensor): Arg) -> Self {
+        Error::UnsupportedDevice {
+            op,
+            tensor: name,
+            device: tensor.device().location(),
+        }
+    }
 }
 
 impl From<Error> for candle_core::Error {

@@ -28,16 +28,19 @@
 //! - Wrong shapes, types, layouts, devices and labels are typed errors that name the operator, the tensor,
 //!   what was found and what was expected.
 
+mod allocation;
 pub mod autograd;
 mod batch;
 mod batch_norm;
 mod conv;
+mod course;
 mod cuda;
 mod depthwise;
 mod device;
 mod elementwise;
 mod error;
 mod factorized;
+mod gpus;
 mod head;
 mod kernel;
 mod limits;
@@ -46,27 +49,32 @@ mod operand;
 mod optimizer;
 mod pool;
 mod precision;
+mod recording;
 mod scratch;
 mod separable;
 mod shape;
 mod simd;
 mod storage;
 
+pub use allocation::{is_out_of_memory, zeros};
 pub use batch::{DeviceImages, Distortion, Mirror};
 pub use batch_norm::{Activation, BatchNorm, Running};
 pub use conv::{Conv2d, ConvGradient};
+pub use course::{Course, CourseFailure, CourseNumber, CourseReport};
 #[cfg(feature = "cuda-emulation")]
 pub use cuda::emulation as cuda_emulation;
 pub use depthwise::DepthwiseConv2d;
 pub use elementwise::{Accumulate, accumulate, sum};
 pub use error::{Error, Result};
 pub use factorized::FactorizedConv;
+pub use gpus::{Gpu, gpu, gpus};
 pub use head::Head;
 pub use limits::{copy_rate, peak_flops};
-pub use loss::{LossReport, SoftmaxCrossEntropy};
+pub use loss::{LossReport, LossSums, SoftmaxCrossEntropy};
 pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
-pub use optimizer::{Adam, Nesterov, Sgd, Slot};
+pub use optimizer::{Adam, Nesterov, Rates, Sgd, Slot};
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use precision::Precision;
+pub use recording::Recording;
 pub use separable::SeparableConv2d;
 pub use simd::{SimdLevel, simd_level};

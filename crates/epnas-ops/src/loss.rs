@@ -1,6 +1,6 @@
 //! Softmax cross-entropy with label smoothing.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use crate::cuda;
 use crate::device::Backend;
@@ -30,6 +30,55 @@ pub struct LossReport {
     pub loss_sum: f64,
     /// Rows whose largest logit is their label's; the first wins a tie.
     pub correct: usize,
+}
+
+/// Losses and hits of many batches added up in the memory of a GPU, so that nothing is read back between them.
+#[derive(Debug, Clone)]
+pub struct LossSums {
+    /// `f64`, `[3]`: losses, hits, and 1 + the row of the last label that was no class.
+    pub(crate) sums: Tensor,
+}
+
+impl LossSums {
+    /// Sums of nothing.
+    ///
+    /// # Errors
+    /// No memory on the device.
+    pub fn new(device: &Device) -> Result<Self> {
+        Ok(LossSums {
+            sums: Tensor::zeros(3, DType::F64, device)?,
+        })
+    }
+
+    /// Back to nothing, in order with the batches.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn clear(&self) -> Result<()> {
+        Ok(self.sums.slice_set(&self.sums.zeros_like()?, 0, 0)?)
+    }
+
+    /// Waits for all batches so far and reads their sums.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] when one of the labels was no class; when the device fails.
+    pub fn read(&self) -> Result<LossReport> {
+        const OP: &str = "loss_sums.read";
+        let sums: Vec<f64> = self.sums.to_vec1()?;
+        match sums[2] {
+            0.0 => Ok(LossReport {
+                loss_sum: sums[0],
+                correct: sums[1] as usize,
+            }),
+            unknown => Err(Error::Cuda {
+                op: OP,
+                message: format!(
+                    "the label at position {} of a batch is no class",
+                    unknown - 1.0
+                ),
+            }),
+        }
+    }
 }
 
 impl SoftmaxCrossEntropy {
@@ -97,6 +146,39 @@ impl SoftmaxCrossEntropy {
             Backend::Cuda(queue) => {
                 cuda::loss::rows(&queue, OP, self.label_smoothing, [logits, labels], None)
             }
+        }
+    }
+
+    /// As [`SoftmaxCrossEntropy::forward_backward`], or without `dlogits` as [`SoftmaxCrossEntropy::forward`], with
+    /// loss and hits added to `sums` instead of read back. A row whose label is no class shows in [`LossSums::read`].
+    ///
+    /// # Errors
+    /// As there; [`Error::UnsupportedDevice`] on the CPU, which has nothing to gain.
+    pub fn add_to(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        dlogits: Option<&Tensor>,
+        sums: &LossSums,
+    ) -> Result<()> {
+        const OP: &str = "softmax_cross_entropy.add_to";
+        self.classes(OP, logits, labels)?;
+        if let Some(dlogits) = dlogits {
+            shape::expect(OP, "dlogits", dlogits, logits.dims())?;
+        }
+        let mut writes = vec![("sums", &sums.sums)];
+        writes.extend(dlogits.map(|dlogits| ("dlogits", dlogits)));
+        let reads = [("logits", logits), ("labels", labels)];
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => Err(Error::not_on_the_cpu(OP, ("logits", logits))),
+            Backend::Cuda(queue) => cuda::loss::add_rows(
+                &queue,
+                OP,
+                self.label_smoothing,
+                [logits, labels],
+                dlogits,
+                sums,
+            ),
         }
     }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::cuda::{self, optimizer::Rule};
+use crate::course::Course;
+use crate::cuda::{self, Queue, optimizer::Rule};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::kernel::optimizer as kernel;
+use crate::loss::LossSums;
 use crate::shape;
 use crate::storage::{self, Reads};
 
@@ -115,13 +117,35 @@ impl Sgd {
                 Ok(norm)
             }
             Backend::Cuda(queue) => {
-                let rule = Rule::Sgd {
-                    rule: self,
-                    rate: lr,
-                };
-                cuda::optimizer::step(&queue, OP, rule, slots, clip)
+                let rates = self.rates(lr);
+                cuda::optimizer::step(&queue, OP, Rule::Sgd(self), slots, clip, rates)
             }
         }
+    }
+
+    /// What a step on a GPU is told of its learning rate.
+    pub fn rates(&self, lr: f64) -> Rates {
+        Rates([lr as f32, 1.0])
+    }
+
+    /// As [`Sgd::step`], with the learning rate of the course's next step and nothing read back: after a step whose norm
+    /// or whose loss in `losses` is not finite, no further step updates anything, and [`Course::read`] says so.
+    ///
+    /// # Errors
+    /// As there; [`Error::UnsupportedDevice`] on the CPU.
+    pub fn next_step(
+        &self,
+        slots: &[Slot],
+        clip: Option<f64>,
+        course: &Course,
+        losses: &LossSums,
+    ) -> Result<()> {
+        const OP: &str = "sgd.next_step";
+        below_one(OP, "momentum", self.momentum)?;
+        not_negative(OP, "weight_decay", self.weight_decay)?;
+        let along = (course, losses);
+        let queue = check_along(OP, slots, Self::STATES, clip, along)?;
+        cuda::optimizer::next_step(&queue, OP, Rule::Sgd(self), slots, clip, along)
     }
 }
 
@@ -204,14 +228,66 @@ impl Adam {
                 Ok(norm)
             }
             Backend::Cuda(queue) => {
-                let rule = Rule::Adam {
-                    rule: self,
-                    rate: lr,
-                    step: i32::try_from(step).unwrap_or(i32::MAX),
-                };
-                cuda::optimizer::step(&queue, OP, rule, slots, clip)
+                let rates = self.rates(step, lr);
+                cuda::optimizer::step(&queue, OP, Rule::Adam(self), slots, clip, rates)
             }
         }
+    }
+
+    /// What step `step`, counted from 1, is told on a GPU of its learning rate.
+    pub fn rates(&self, step: u64, lr: f64) -> Rates {
+        let step = i32::try_from(step).unwrap_or(i32::MAX);
+        Rates([
+            (lr / (1.0 - self.beta1.powi(step))) as f32,
+            (1.0 / (1.0 - self.beta2.powi(step)).sqrt()) as f32,
+        ])
+    }
+
+    /// As [`Sgd::next_step`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_step(
+        &self,
+        slots: &[Slot],
+        clip: Option<f64>,
+        course: &Course,
+        losses: &LossSums,
+    ) -> Result<()> {
+        const OP: &str = "adam.next_step";
+        below_one(OP, "beta1", self.beta1)?;
+        below_one(OP, "beta2", self.beta2)?;
+        not_negative(OP, "weight_decay", self.weight_decay)?;
+        not_negative(OP, "eps", self.eps)?;
+        let along = (course, losses);
+        let queue = check_along(OP, slots, Self::STATES, clip, along)?;
+        cuda::optimizer::next_step(&queue, OP, Rule::Adam(self), slots, clip, along)
+    }
+}
+
+/// What a step takes of its learning rate: the rate, for [`Adam`] with the correction of the first moment, and the
+/// correction of the root of the second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates(pub(crate) [f32; 2]);
+
+/// As [`check`], on a GPU.
+fn check_along(
+    op: &'static str,
+    slots: &[Slot],
+    states: usize,
+    clip: Option<f64>,
+    (course, losses): (&Course, &LossSums),
+) -> Result<Queue> {
+    let (rates, state, sums) = (&course.rates, &course.state, &losses.sums);
+    let reads = [("rates", rates), ("sums", sums)];
+    let backend = storage::check(op, &reads, &[("state", state)])?;
+    check(op, slots, states, 0.0, clip)?;
+    if let Some(slot) = slots.first() {
+        storage::same_device(op, ("value", &slot.value), ("state", state))?;
+    }
+    match backend {
+        Backend::Cpu => Err(Error::not_on_the_cpu(op, ("state", state))),
+        Backend::Cuda(queue) => Ok(queue),
     }
 }
 

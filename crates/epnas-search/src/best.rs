@@ -117,10 +117,17 @@ pub struct Machine {
     pub cores: usize,
     /// Operating system.
     pub os: String,
+    /// What networks were trained on: `cpu`, or the name of a GPU.
+    #[serde(default = "Machine::cpu")]
+    pub device: String,
 }
 
 impl Machine {
-    /// This machine.
+    fn cpu() -> String {
+        "cpu".to_owned()
+    }
+
+    /// This machine, training on its CPU.
     #[must_use]
     pub fn here() -> Self {
         let model = std::fs::read_to_string("/proc/cpuinfo")
@@ -133,6 +140,7 @@ impl Machine {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             os: std::env::consts::OS.to_owned(),
+            device: Self::cpu(),
         }
     }
 }

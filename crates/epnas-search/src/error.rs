@@ -125,17 +125,17 @@ pub enum SearchError {
         /// Each as `what (stored, given)`.
         differences: String,
     },
-    /// Children would be trained in another precision than those that the run has.
+    /// Children would be trained in another precision or on another device than those that the run has.
     #[error(
-        "{} was begun with children trained in {stored}, here they would be trained in {given}; continue it on a CPU \
-         like the first, or begin another", dir.display()
+        "{} was begun with children trained in {stored}, here they would be trained in {given}; continue it on a \
+         device like the first, or begin another", dir.display()
     )]
-    OtherPrecision {
+    OtherComputation {
         /// The run folder.
         dir: PathBuf,
-        /// That of the run.
+        /// What the run was begun with, as in `bf16 on cuda`.
         stored: String,
-        /// That of this CPU.
+        /// What it would go on with.
         given: String,
     },
     /// The checkpoint of a final training cannot be taken up.

@@ -42,7 +42,7 @@ pub use checkpoint::CheckpointError;
 #[cfg(feature = "supernet")]
 pub use compose::{
     DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, Session, TrainReport,
-    Which, data_split, run_images,
+    Which, data_split, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, SelectConfig,

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use epnas_arch::{Arch, Evaluator, Job, MacroSpace, NetworkConfig, Progress, Space};
 use epnas_data::{DataConfig, Source, Split, load};
-use epnas_supernet::{PrecisionKind, Supernet, SupernetConfig, TrainConfig, TrainingData};
+use epnas_supernet::{
+    DeviceKind, PrecisionKind, Supernet, SupernetConfig, TrainConfig, TrainingData,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -38,7 +40,9 @@ fn main() -> Result<()> {
     let fast = TrainConfig::fast();
     let precision = match flags.get::<String>("precision")?.as_deref() {
         None | Some("f32") => PrecisionKind::F32,
-        Some("bf16") if PrecisionKind::Bf16.available() == PrecisionKind::Bf16 => {
+        Some("bf16")
+            if PrecisionKind::Bf16.available_on(DeviceKind::Cpu) == PrecisionKind::Bf16 =>
+        {
             PrecisionKind::Bf16
         }
         Some("bf16") => return Err("this CPU has no bfloat16 dot products (AVX512-BF16)".into()),

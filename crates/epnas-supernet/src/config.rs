@@ -8,6 +8,8 @@ use epnas_ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{compute::DeviceKind, plan::Activations};
+
 /// Which optimizer updates the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -70,18 +72,32 @@ pub enum PrecisionKind {
     /// Single precision.
     #[default]
     F32,
-    /// bfloat16, where the CPU has instructions for it.
+    /// bfloat16, on a GPU or where the CPU has instructions for it.
     Bf16,
 }
 
 impl PrecisionKind {
-    /// What this CPU trains in when it is asked for this: the same, or [`PrecisionKind::F32`] where it has no
+    /// Whether this CPU has instructions for it.
+    #[must_use]
+    pub fn is_native(self) -> bool {
+        Precision::from(self).is_native()
+    }
+
+    /// What a device trains in when it is asked for this: the same, or [`PrecisionKind::F32`] on a CPU that has no
     /// instructions for it.
     #[must_use]
-    pub fn available(self) -> PrecisionKind {
-        match Precision::from(self).is_native() {
+    pub fn available_on(self, device: DeviceKind) -> PrecisionKind {
+        match device == DeviceKind::Cuda || self.is_native() {
             true => self,
             false => PrecisionKind::F32,
+        }
+    }
+
+    /// What activations are stored in: a GPU gains most by moving less.
+    pub(crate) fn activations_on(self, device: DeviceKind) -> Activations {
+        match (self, device) {
+            (PrecisionKind::Bf16, DeviceKind::Cuda) => Activations::Bf16,
+            _ => Activations::F32,
         }
     }
 }
@@ -144,7 +160,8 @@ pub struct TrainConfig {
     pub eval_batch: usize,
     /// What dense convolutions multiply in during training: `f32` (`fast`) or `bf16`, which rounds their factors to
     /// bfloat16; weights, sums and all else stay in single precision, and so does evaluation. `bf16` needs a CPU with
-    /// AVX512-BF16 and is `f32` on others, with a warning.
+    /// AVX512-BF16 and is `f32` on others, with a warning. On a GPU `bf16` stores activations in bfloat16 too, also in
+    /// evaluation.
     pub precision: PrecisionKind,
 }
 
@@ -266,10 +283,10 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The same with a precision that this CPU has, and a warning, once per process, where that is another one.
-    pub(crate) fn on_this_cpu(mut self) -> TrainConfig {
+    /// The same with a precision that the device has, and a warning, once per process, where that is another one.
+    pub(crate) fn on(mut self, device: DeviceKind) -> TrainConfig {
         static WARNING: Once = Once::new();
-        let available = self.precision.available();
+        let available = self.precision.available_on(device);
         if available != self.precision {
             WARNING.call_once(|| {
                 tracing::warn!(

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use epnas_arch::Shape;
 use epnas_data::{Dataset, Images, Normalization, Split};
+use epnas_ops::DeviceImages;
 
-use crate::error::SupernetError;
+use crate::{
+    batches::device_images,
+    compute::{Compute, DeviceKind},
+    error::SupernetError,
+};
 
 /// Images in memory, which of them train and which validate, and how pixels are normalized.
 #[derive(Debug, Clone)]
@@ -77,6 +82,30 @@ impl TrainingData {
             width: self.images.width,
             channels: self.images.channels,
         }
+    }
+}
+
+/// Images where networks are trained on them.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) data: Arc<TrainingData>,
+    pub(crate) compute: Compute,
+    /// The images once more, in the memory of a GPU.
+    pub(crate) on_gpu: Option<DeviceImages>,
+}
+
+impl Source {
+    /// Copies the images to the GPU, if that is where networks are trained.
+    pub(crate) fn new(data: Arc<TrainingData>, compute: Compute) -> Result<Source, SupernetError> {
+        let on_gpu = match compute.kind() {
+            DeviceKind::Cpu => None,
+            DeviceKind::Cuda => Some(device_images(&data.images, &data.normalization, &compute)?),
+        };
+        Ok(Source {
+            data,
+            compute,
+            on_gpu,
+        })
     }
 }
 

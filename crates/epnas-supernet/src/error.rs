@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use epnas_arch::Network;
+
 use crate::{config::TrainConfigError, fingerprint::Difference, weights::WeightBytesError};
 
 /// An error of this crate.
@@ -110,6 +112,25 @@ pub enum SupernetError {
     /// A training recipe out of range.
     #[error(transparent)]
     Config(#[from] TrainConfigError),
+    /// The device has no room for a network.
+    #[error(
+        "{cause}; the network takes batches of {batch} images of {height} x {width} x {channels} and has {params} \
+         parameters: smaller batches or fewer channels take less"
+    )]
+    Memory {
+        /// What was asked for.
+        cause: String,
+        /// Images in a batch.
+        batch: usize,
+        /// Height of an image in pixels.
+        height: usize,
+        /// Width of an image in pixels.
+        width: usize,
+        /// Channels of an image.
+        channels: usize,
+        /// Trainable parameters.
+        params: u64,
+    },
     /// Images do not fit.
     #[error("{0}")]
     Data(String),
@@ -167,4 +188,29 @@ pub enum SupernetError {
         /// Channels of the model's input.
         channels: usize,
     },
+}
+
+impl SupernetError {
+    /// The same for a network, where the device had no room for it.
+    pub(crate) fn of_network(self, network: &Network, batch: usize) -> SupernetError {
+        let is_full = match &self {
+            SupernetError::Op(error) => error.is_out_of_memory(),
+            SupernetError::Tensor(error) => epnas_ops::is_out_of_memory(error),
+            _ => false,
+        };
+        match is_full {
+            false => self,
+            true => SupernetError::Memory {
+                cause: match &self {
+                    SupernetError::Op(error @ epnas_ops::Error::Memory { .. }) => error.to_string(),
+                    _ => "not enough memory on the GPU".to_owned(),
+                },
+                batch,
+                height: network.input.height,
+                width: network.input.width,
+                channels: network.input.channels,
+                params: network.params(),
+            },
+        }
+    }
 }

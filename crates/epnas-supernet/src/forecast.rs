@@ -32,26 +32,18 @@ impl Supernet {
     pub fn forecast(&self, arch: &Arch) -> Result<Forecast, SupernetError> {
         let network = self.network(arch)?;
         let mut weights = WeightStore::on(self.weights().seed(), self.weights().device().clone());
-        let (config, data) = (&self.config.training, &self.data);
-        let mut session = Session::new(
-            &network,
-            &mut weights,
-            config,
-            data.clone(),
-            data.train.clone(),
-            0,
-        )?;
-        let order = session.order(0);
-        let (mut seconds, mut images) = (0.0, 0);
-        for step in 0..=TIMED {
-            let start = Instant::now();
-            let totals = session.train_step(0, step % session.steps_per_epoch(), &order)?;
-            if step > 0 {
-                seconds += start.elapsed().as_secs_f64();
-                images += totals.images;
-            }
+        let (config, data) = (&self.config.training, &self.source.data);
+        let images = data.train.clone();
+        let mut session = Session::new(&network, &mut weights, config, &self.source, images, 0)?;
+        // The first touches fresh memory; a GPU records the second.
+        for _ in 0..2 {
+            session.train_steps(0, 1, &mut |_, _| ())?;
         }
-        let train = images as f64 / f64::max(seconds, 1e-9);
+        let (start, mut images) = (Instant::now(), 0);
+        while images < TIMED * config.batch {
+            images += session.train_steps(0, TIMED, &mut |_, _| ())?.images;
+        }
+        let train = images as f64 / start.elapsed().as_secs_f64().max(1e-9);
 
         let batch = config.eval_batch.min(data.validation.len());
         let first = &data.validation[..batch];

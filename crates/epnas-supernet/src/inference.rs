@@ -6,9 +6,12 @@ use epnas_arch::Network;
 use epnas_data::{Images, Normalization, fill_batch};
 
 use crate::{
+    batches::Batches,
+    compute::Compute,
     error::SupernetError,
     host,
-    plan::{Arena, Mode, Plan, PlanOptions, Statistics},
+    plan::{Activations, Arena, Mode, Plan, PlanOptions, Statistics},
+    routine::Routine,
     weights::WeightStore,
 };
 
@@ -36,17 +39,35 @@ impl Totals {
 #[derive(Debug)]
 pub(crate) struct Inference {
     network: Network,
-    mode: Mode,
+    options: PlanOptions,
     batch: usize,
     arena: Arena,
-    plans: BTreeMap<usize, Plan>,
+    plans: BTreeMap<usize, Prepared>,
+}
+
+/// A plan, and its work as a GPU repeats it.
+#[derive(Debug)]
+struct Prepared {
+    plan: Plan,
+    routine: Routine,
 }
 
 impl Inference {
-    pub(crate) fn new(network: Network, mode: Mode, batch: usize, arena: Arena) -> Inference {
+    pub(crate) fn new(
+        network: Network,
+        mode: Mode,
+        activations: Activations,
+        batch: usize,
+        arena: Arena,
+    ) -> Inference {
+        let options = PlanOptions {
+            mode,
+            activations,
+            ..PlanOptions::default()
+        };
         Inference {
             network,
-            mode,
+            options,
             batch: batch.max(1),
             arena,
             plans: BTreeMap::new(),
@@ -59,7 +80,7 @@ impl Inference {
             + self
                 .plans
                 .values()
-                .map(|plan| plan.describe().fixed_bytes)
+                .map(|prepared| prepared.plan.describe().fixed_bytes)
                 .sum::<u64>()
     }
 
@@ -68,16 +89,14 @@ impl Inference {
         &mut self,
         weights: &mut WeightStore,
         batch: usize,
-    ) -> Result<&mut Plan, SupernetError> {
+    ) -> Result<&mut Prepared, SupernetError> {
         if !self.plans.contains_key(&batch) {
             // Another remainder replaces the old one.
             self.plans.retain(|size, _| *size == self.batch);
-            let options = PlanOptions {
-                mode: self.mode,
-                ..PlanOptions::default()
-            };
-            let plan = Plan::compile_with(&self.network, weights, batch, options, &mut self.arena)?;
-            self.plans.insert(batch, plan);
+            let (network, options) = (&self.network, self.options);
+            let plan = Plan::compile_with(network, weights, batch, options, &mut self.arena)?;
+            let routine = Routine::default();
+            self.plans.insert(batch, Prepared { plan, routine });
         }
         self.plans.get_mut(&batch).ok_or(SupernetError::EmptyBatch)
     }
@@ -95,21 +114,12 @@ impl Inference {
     ) -> Result<Totals, SupernetError> {
         let mut totals = Totals::default();
         for chunk in indices.chunks(self.batch) {
-            let plan = self.plan(weights, chunk.len())?;
+            let Prepared { plan, .. } = self.plan(weights, chunk.len())?;
             let labels = plan.fill(|pixels, labels| {
                 fill_batch(images, chunk, normalization, None, 0, 0, pixels, labels);
                 labels.to_vec()
             })?;
-            match statistics {
-                Some(statistics) => {
-                    let mut other = statistics.to_vec();
-                    plan.swap_statistics(&mut other);
-                    let result = plan.forward();
-                    plan.swap_statistics(&mut other);
-                    result?;
-                }
-                None => plan.forward()?,
-            }
+            forward(plan, statistics)?;
             let report = plan.loss()?;
             totals.images += chunk.len();
             totals.loss_sum += report.loss_sum;
@@ -118,4 +128,47 @@ impl Inference {
         }
         Ok(totals)
     }
+
+    /// As [`Inference::run`], on images that lie on the GPU.
+    pub(crate) fn run_on_gpu(
+        &mut self,
+        weights: &mut WeightStore,
+        batches: &Batches,
+        compute: &Compute,
+        indices: &[u32],
+        statistics: Option<&[Statistics]>,
+    ) -> Result<Totals, SupernetError> {
+        batches.start(indices, 0)?;
+        for chunk in indices.chunks(self.batch) {
+            let Prepared { plan, routine } = self.plan(weights, chunk.len())?;
+            let mut work = || {
+                batches.draw(plan, None)?;
+                forward(plan, statistics)?;
+                plan.add_loss_to(&batches.sums)
+            };
+            match statistics {
+                None => routine.run(compute, work)?,
+                // Other tensors every time.
+                Some(_) => work()?,
+            }
+        }
+        let sums = batches.sums.read()?;
+        Ok(Totals {
+            images: indices.len(),
+            loss_sum: sums.loss_sum,
+            correct: sums.correct,
+        })
+    }
+}
+
+/// Runs the network on its batch, with other running statistics if given.
+fn forward(plan: &mut Plan, statistics: Option<&[Statistics]>) -> Result<(), SupernetError> {
+    let Some(statistics) = statistics else {
+        return plan.forward();
+    };
+    let mut other = statistics.to_vec();
+    plan.swap_statistics(&mut other);
+    let result = plan.forward();
+    plan.swap_statistics(&mut other);
+    result
 }

@@ -7,6 +7,8 @@
 //! - [`Trainer`]: trains one network from scratch, resumable after every epoch, and gives a [`Model`].
 //! - [`Model`]: weights, architecture, class names and normalization; saved, loaded, evaluated, used.
 
+mod batches;
+mod compute;
 mod config;
 mod data;
 mod error;
@@ -19,16 +21,19 @@ mod model;
 mod optimizer;
 mod plan;
 mod profile;
+mod routine;
 mod session;
 mod supernet;
 mod trainer;
 mod weights;
 
+pub use compute::{Compute, DeviceKind, Steps};
 pub use config::{
     BnEval, MomentumKind, OptimizerKind, PrecisionKind, Schedule, Score, TrainConfig,
     TrainConfigError,
 };
 pub use data::TrainingData;
+pub use epnas_ops::{Gpu, SimdLevel, gpus, simd_level};
 pub use error::SupernetError;
 pub use fingerprint::{DataFingerprint, Difference};
 pub use forecast::Forecast;

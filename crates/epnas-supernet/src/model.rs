@@ -15,7 +15,7 @@ use crate::{
     data::{TrainingData, check_images},
     error::SupernetError,
     inference::Inference,
-    plan::{Arena, Mode},
+    plan::{Activations, Arena, Mode},
     weights::WeightStore,
 };
 
@@ -132,11 +132,12 @@ impl Model {
         Model::new(info, weights)
     }
 
-    /// A model of its parts.
+    /// A model of its parts. It lies on the CPU, wherever its weights were trained.
     ///
     /// # Errors
     /// An architecture that cannot be read or built, weights that are missing, left over or of another shape.
-    pub fn new(info: ModelInfo, mut weights: WeightStore) -> Result<Model, SupernetError> {
+    pub fn new(info: ModelInfo, weights: WeightStore) -> Result<Model, SupernetError> {
+        let mut weights = weights.on_cpu()?;
         let arch: Arch = info
             .architecture
             .parse()
@@ -275,7 +276,13 @@ impl Model {
     ) -> Result<crate::inference::Totals, SupernetError> {
         let indices: Vec<u32> = (0..images.len() as u32).collect();
         let batch = BATCH.min(images.len());
-        let mut inference = Inference::new(self.network.clone(), Mode::Infer, batch, Arena::new());
+        let mut inference = Inference::new(
+            self.network.clone(),
+            Mode::Infer,
+            Activations::F32,
+            batch,
+            Arena::new(),
+        );
         inference.run(
             &mut self.weights.clone(),
             images,

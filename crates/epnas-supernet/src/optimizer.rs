@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use epnas_ops::{Adam, Nesterov, Sgd, Slot};
+use epnas_ops::{Adam, Course, LossSums, Nesterov, Rates, Sgd, Slot};
 
 use crate::{
     config::{MomentumKind, OptimizerKind, TrainConfig},
@@ -87,6 +87,36 @@ impl Optimizer {
         Ok(match &self.rule {
             Rule::Sgd(rule) => rule.step(&self.slots, learning_rate, self.clip)?,
             Rule::Adam(rule) => rule.step(&self.slots, self.updates, learning_rate, self.clip)?,
+        })
+    }
+
+    /// Tells a GPU the learning rates of the steps to come; each of them is a [`Optimizer::next_step`].
+    pub(crate) fn start(
+        &mut self,
+        course: &Course,
+        learning_rates: &[f64],
+    ) -> Result<(), SupernetError> {
+        let numbered = (self.updates + 1..).zip(learning_rates);
+        let rates: Vec<Rates> = numbered
+            .map(|(step, &rate)| match &self.rule {
+                Rule::Sgd(rule) => rule.rates(rate),
+                Rule::Adam(rule) => rule.rates(step, rate),
+            })
+            .collect();
+        self.updates += rates.len() as u64;
+        Ok(course.start(&rates)?)
+    }
+
+    /// As [`Optimizer::step`], with the next learning rate of the course. Nothing is updated after a step whose loss in
+    /// `losses` or whose norm was not finite.
+    pub(crate) fn next_step(
+        &self,
+        course: &Course,
+        losses: &LossSums,
+    ) -> Result<(), SupernetError> {
+        Ok(match &self.rule {
+            Rule::Sgd(rule) => rule.next_step(&self.slots, self.clip, course, losses)?,
+            Rule::Adam(rule) => rule.next_step(&self.slots, self.clip, course, losses)?,
         })
     }
 

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Network, Param, Shape};
-use epnas_ops::{LossReport, Precision, SoftmaxCrossEntropy};
+use epnas_ops::{LossReport, LossSums, Precision, SoftmaxCrossEntropy};
 
 pub use buffers::{Arena, BufferReuse};
 pub use describe::{Phase, PlanDescription, StepDescription, StepTiming};
@@ -232,6 +232,21 @@ impl Plan {
                 Ok(loss.forward(logits, labels)?)
             }),
         }
+    }
+
+    /// As [`Plan::loss`], with loss and hits added to sums in the memory of a GPU.
+    pub(crate) fn add_loss_to(&mut self, sums: &LossSums) -> Result<(), SupernetError> {
+        let index = self.forward.len();
+        let (loss, logits, labels) = (&self.loss, &self.logits, &self.labels);
+        let dlogits = self.dlogits.as_ref();
+        timed(&mut self.profile, index, || {
+            Ok(loss.add_to(logits, labels, dlogits, sums)?)
+        })
+    }
+
+    /// Images and labels of the batch.
+    pub(crate) fn batch_tensors(&self) -> (&Tensor, &Tensor) {
+        (&self.input, &self.labels)
     }
 
     /// Computes the gradients of all parameters after [`Plan::loss`].

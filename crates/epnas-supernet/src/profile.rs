@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::{
+    compute::DeviceKind,
     config::{PrecisionKind, TrainConfig},
     error::SupernetError,
     optimizer::Optimizer,
@@ -80,7 +81,7 @@ impl StepProfile {
         recipe: &TrainConfig,
         duration: Duration,
     ) -> Result<Self, SupernetError> {
-        let recipe = recipe.clone().on_this_cpu();
+        let recipe = recipe.clone().on(DeviceKind::Cpu);
         let mut bench = Bench::new(network, batch, &recipe)?;
         // The first step touches fresh memory.
         bench.step()?;

@@ -1,27 +1,33 @@
 //! Training one network: epochs of steps, and validation between them. Children and networks from scratch both train
 //! this way; they differ in the weights that they start from and in what becomes of them.
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use epnas_arch::{Network, seed::split};
 use epnas_data::{epoch_order, fill_batch};
+use epnas_ops::{Course, CourseNumber, Distortion};
 
 use crate::{
+    batches::{Batches, distortion},
     config::{BnEval, TrainConfig},
-    data::TrainingData,
+    data::Source,
     error::SupernetError,
     inference::{Inference, Totals},
     learning_rate::LearningRate,
     optimizer::Optimizer,
     plan::{Arena, Mode, Plan, PlanOptions, Statistics},
+    routine::Routine,
     weights::WeightStore,
 };
+
+/// How often a GPU is asked how far it is, at most: to read its sums, it must have nothing left to do.
+const READ_EVERY: Duration = Duration::from_millis(500);
 
 /// One network in training. Its results depend on the weights, the network, the recipe, the images and the seed.
 #[derive(Debug)]
 pub(crate) struct Session {
     config: TrainConfig,
-    data: Arc<TrainingData>,
+    source: Source,
     /// The images to train on.
     train: Vec<u32>,
     seed: u64,
@@ -30,6 +36,16 @@ pub(crate) struct Session {
     pub(crate) optimizer: Optimizer,
     rate: LearningRate,
     steps_per_epoch: usize,
+    gpu: Option<OnGpu>,
+}
+
+/// What a GPU works through without the host.
+#[derive(Debug)]
+struct OnGpu {
+    batches: Batches,
+    distortion: Distortion,
+    course: Course,
+    step: Routine,
 }
 
 impl Session {
@@ -38,17 +54,20 @@ impl Session {
         network: &Network,
         weights: &mut WeightStore,
         config: &TrainConfig,
-        data: Arc<TrainingData>,
+        source: &Source,
         train: Vec<u32>,
         seed: u64,
     ) -> Result<Session, SupernetError> {
         config.check()?;
         let batch = config.batch.min(train.len());
+        let steps_per_epoch = train.len() / batch;
         let mut arena = Arena::new();
+        let activations = config.precision.activations_on(source.compute.kind());
         let options = PlanOptions {
             mode: Mode::Train,
             label_smoothing: config.label_smoothing,
             precision: config.precision.into(),
+            activations,
             ..PlanOptions::default()
         };
         let plan = Plan::compile_with(network, weights, batch, options, &mut arena)?;
@@ -57,25 +76,32 @@ impl Session {
             BnEval::Running | BnEval::Recalibrated => Mode::Infer,
             BnEval::Batch => Mode::InferBatchStatistics,
         };
-        let inference = Inference::new(network.clone(), mode, config.eval_batch, arena);
-        let steps_per_epoch = train.len() / batch;
-        let rate = LearningRate::new(config, steps_per_epoch);
+        let network = network.clone();
+        let inference = Inference::new(network, mode, activations, config.eval_batch, arena);
+        let gpu = match &source.on_gpu {
+            None => None,
+            Some(images) => {
+                let most = source.data.images.len().max(train.len());
+                Some(OnGpu {
+                    batches: Batches::new(images.clone(), most, &source.compute)?,
+                    distortion: distortion(&config.augment),
+                    course: Course::new(steps_per_epoch, source.compute.device())?,
+                    step: Routine::default(),
+                })
+            }
+        };
         Ok(Session {
             config: config.clone(),
-            data,
+            source: source.clone(),
             train,
             seed,
             plan,
             inference,
             optimizer,
-            rate,
+            rate: LearningRate::new(config, steps_per_epoch),
             steps_per_epoch,
+            gpu,
         })
-    }
-
-    /// Training steps of an epoch.
-    pub(crate) fn steps_per_epoch(&self) -> usize {
-        self.steps_per_epoch
     }
 
     /// Image passes of an epoch.
@@ -95,18 +121,32 @@ impl Session {
     }
 
     /// Trains for the epoch of this number, counted from 0. `progress` gets the images trained so far in this epoch
-    /// and the mean loss of the latest step.
+    /// and the mean loss of the latest step, on a GPU of the steps since it was last called.
     pub(crate) fn train_epoch(
         &mut self,
         epoch: usize,
         progress: &mut dyn FnMut(u64, f64),
     ) -> Result<Totals, SupernetError> {
+        self.train_steps(epoch, self.steps_per_epoch, progress)
+    }
+
+    /// Trains at most so many steps from the beginning of an epoch.
+    pub(crate) fn train_steps(
+        &mut self,
+        epoch: usize,
+        most: usize,
+        progress: &mut dyn FnMut(u64, f64),
+    ) -> Result<Totals, SupernetError> {
+        let steps = most.min(self.steps_per_epoch);
         let order = epoch_order(
             &self.train,
             split(split(self.seed, "order"), &epoch.to_string()),
         );
+        if self.gpu.is_some() {
+            return self.train_on_gpu(epoch, steps, &order, progress);
+        }
         let mut totals = Totals::default();
-        for step in 0..self.steps_per_epoch {
+        for step in 0..steps {
             let report = self.train_step(epoch, step, &order)?;
             totals.images += report.images;
             totals.loss_sum += report.loss_sum;
@@ -116,8 +156,13 @@ impl Session {
         Ok(totals)
     }
 
+    /// The seed of an epoch's distortions.
+    fn stream(&self, epoch: usize) -> u64 {
+        split(split(self.seed, "augment"), &epoch.to_string())
+    }
+
     /// One training step on its share of the epoch's order.
-    pub(crate) fn train_step(
+    fn train_step(
         &mut self,
         epoch: usize,
         step: usize,
@@ -125,8 +170,8 @@ impl Session {
     ) -> Result<Totals, SupernetError> {
         let batch = self.plan.batch();
         let first = step * batch;
-        let (data, augment) = (&self.data, &self.config.augment);
-        let stream = split(split(self.seed, "augment"), &epoch.to_string());
+        let stream = self.stream(epoch);
+        let (data, augment) = (&self.source.data, &self.config.augment);
         self.plan.fill(|pixels, labels| {
             let indices = &order[first..first + batch];
             fill_batch(
@@ -143,22 +188,13 @@ impl Session {
         self.plan.forward()?;
         let report = self.plan.loss()?;
         let number = (epoch * self.steps_per_epoch + step) as u64;
-        let learning_rate = self.rate.at(number);
-        let diverged = |what, value| {
-            Err(SupernetError::Diverged {
-                step: number + 1,
-                learning_rate,
-                what,
-                value,
-            })
-        };
         if !report.loss_sum.is_finite() {
-            return diverged("the loss", report.loss_sum / batch as f64);
+            return Err(self.diverged(number, CourseNumber::Loss, report.loss_sum));
         }
         self.plan.backward()?;
-        let norm = self.optimizer.step(learning_rate)?;
+        let norm = self.optimizer.step(self.rate.at(number))?;
         if !norm.is_finite() {
-            return diverged("the norm of the gradients", norm);
+            return Err(self.diverged(number, CourseNumber::Norm, norm));
         }
         Ok(Totals {
             images: batch,
@@ -167,12 +203,72 @@ impl Session {
         })
     }
 
-    /// The order of an epoch, for callers that step by themselves.
-    pub(crate) fn order(&self, epoch: usize) -> Vec<u32> {
-        epoch_order(
-            &self.train,
-            split(split(self.seed, "order"), &epoch.to_string()),
-        )
+    /// The first `steps` steps of an epoch: the host starts them and reads their sums.
+    fn train_on_gpu(
+        &mut self,
+        epoch: usize,
+        steps: usize,
+        order: &[u32],
+        progress: &mut dyn FnMut(u64, f64),
+    ) -> Result<Totals, SupernetError> {
+        let first = (epoch * self.steps_per_epoch) as u64;
+        let rates: Vec<f64> = (first..)
+            .take(steps)
+            .map(|step| self.rate.at(step))
+            .collect();
+        let stream = self.stream(epoch);
+        let batch = self.plan.batch();
+        let (plan, optimizer) = (&mut self.plan, &mut self.optimizer);
+        let Some(gpu) = &mut self.gpu else {
+            return Ok(Totals::default());
+        };
+        gpu.batches.start(order, stream)?;
+        optimizer.start(&gpu.course, &rates)?;
+        let (mut read, mut before) = (Instant::now(), Totals::default());
+        for step in 1..=steps {
+            gpu.step.run(&self.source.compute, || {
+                gpu.batches.draw(plan, Some(&gpu.distortion))?;
+                plan.forward()?;
+                plan.add_loss_to(&gpu.batches.sums)?;
+                plan.backward()?;
+                optimizer.next_step(&gpu.course, &gpu.batches.sums)
+            })?;
+            if step < steps && read.elapsed() < READ_EVERY {
+                continue;
+            }
+            let sums = gpu.batches.sums.read()?;
+            if let Some(failure) = gpu.course.read()?.failure {
+                let number = first + failure.step as u64;
+                return Err(self.diverged(number, failure.what, failure.value));
+            }
+            let totals = Totals {
+                images: step * batch,
+                loss_sum: sums.loss_sum,
+                correct: sums.correct,
+            };
+            let since = Totals {
+                images: totals.images - before.images,
+                loss_sum: totals.loss_sum - before.loss_sum,
+                correct: 0,
+            };
+            progress(totals.images as u64, since.loss());
+            (read, before) = (Instant::now(), totals);
+        }
+        Ok(before)
+    }
+
+    /// The error of a step, counted from 0 over all epochs.
+    fn diverged(&self, step: u64, what: CourseNumber, value: f64) -> SupernetError {
+        let (what, value) = match what {
+            CourseNumber::Loss => ("the loss", value / self.plan.batch() as f64),
+            CourseNumber::Norm => ("the norm of the gradients", value),
+        };
+        SupernetError::Diverged {
+            step: step + 1,
+            learning_rate: self.rate.at(step),
+            what,
+            value,
+        }
     }
 
     /// Evaluates the validation images, whole and without augmentation. `epoch` is named in errors, counted from 0.
@@ -181,7 +277,7 @@ impl Session {
         weights: &mut WeightStore,
         epoch: usize,
     ) -> Result<Totals, SupernetError> {
-        let indices = self.data.validation.clone();
+        let indices = self.source.data.validation.clone();
         let totals = self.evaluate(weights, &indices)?;
         if totals.loss_sum.is_finite() {
             Ok(totals)
@@ -203,13 +299,20 @@ impl Session {
             BnEval::Recalibrated => Some(self.recalibrated()?),
             BnEval::Running | BnEval::Batch => None,
         };
-        let data = self.data.clone();
+        let statistics = statistics.as_deref();
+        if let Some(gpu) = &self.gpu {
+            let (batches, compute) = (&gpu.batches, &self.source.compute);
+            return self
+                .inference
+                .run_on_gpu(weights, batches, compute, indices, statistics);
+        }
+        let data = self.source.data.clone();
         self.inference.run(
             weights,
             &data.images,
             indices,
             &data.normalization,
-            statistics.as_deref(),
+            statistics,
             |_, _| (),
         )
     }
@@ -230,20 +333,26 @@ impl Session {
         let batches = order
             .chunks_exact(self.plan.batch())
             .take(self.config.recalibration_batches);
+        if let Some(gpu) = &self.gpu {
+            gpu.batches.start(&order, 0)?;
+        }
         for (index, batch) in batches.enumerate() {
-            let data = &self.data;
-            self.plan.fill(|pixels, labels| {
-                fill_batch(
-                    &data.images,
-                    batch,
-                    &data.normalization,
-                    None,
-                    0,
-                    0,
-                    pixels,
-                    labels,
-                );
-            })?;
+            let data = &self.source.data;
+            match &self.gpu {
+                Some(gpu) => gpu.batches.draw(&self.plan, None)?,
+                None => self.plan.fill(|pixels, labels| {
+                    fill_batch(
+                        &data.images,
+                        batch,
+                        &data.normalization,
+                        None,
+                        0,
+                        0,
+                        pixels,
+                        labels,
+                    );
+                })?,
+            }
             // A weight of 1 / t for the t-th batch makes the average plain.
             self.plan.forward_averaging(1.0 / (index + 1) as f64)?;
         }
@@ -257,7 +366,9 @@ mod tests {
     use epnas_data::{DataConfig, Split};
 
     use super::*;
-    use crate::config::PrecisionKind;
+    use std::sync::Arc;
+
+    use crate::{compute::Compute, config::PrecisionKind, data::TrainingData};
 
     #[test]
     fn training_takes_the_precision_of_the_recipe_and_evaluation_takes_single() {
@@ -287,11 +398,11 @@ mod tests {
                 ..TrainConfig::fast()
             };
             let (mut weights, train) = (WeightStore::new(1), data.train.clone());
-            let session = Session::new(&network, &mut weights, &recipe, data.clone(), train, 2);
+            let source = Source::new(data.clone(), Compute::cpu()).expect("a source");
+            let session = Session::new(&network, &mut weights, &recipe, &source, train, 2);
             let mut session = session.expect("a session");
             let evaluated = session.validate(&mut weights, 0).expect("an evaluation");
-            let order = session.order(0);
-            let trained = session.train_step(0, 0, &order).expect("a step");
+            let trained = session.train_steps(0, 1, &mut |_, _| ()).expect("a step");
             (evaluated.loss(), trained.loss())
         });
         assert_eq!(single.0.to_bits(), bf16.0.to_bits());

@@ -8,8 +8,9 @@ use epnas_arch::{
 };
 
 use crate::{
+    compute::Compute,
     config::{Score, TrainConfig},
-    data::TrainingData,
+    data::{Source, TrainingData},
     error::SupernetError,
     model::{Model, TrainingRecord},
     plan::network_params,
@@ -36,30 +37,44 @@ pub struct SupernetConfig {
 #[derive(Debug)]
 pub struct Supernet {
     pub(crate) config: SupernetConfig,
-    pub(crate) data: Arc<TrainingData>,
+    pub(crate) source: Source,
     weights: WeightStore,
 }
 
 impl Supernet {
-    /// A supernet without any weights yet; they come into being with the children that use them.
+    /// A supernet on the CPU without any weights yet; they come into being with the children that use them.
     ///
     /// # Errors
     /// A training recipe out of range.
     pub fn new(
+        config: SupernetConfig,
+        data: Arc<TrainingData>,
+        seed: u64,
+    ) -> Result<Supernet, SupernetError> {
+        Supernet::on(Compute::cpu(), config, data, seed)
+    }
+
+    /// A supernet on a device, to which the images are copied.
+    ///
+    /// # Errors
+    /// As [`Supernet::new`]; images that do not fit the device's memory.
+    pub fn on(
+        compute: Compute,
         mut config: SupernetConfig,
         data: Arc<TrainingData>,
         seed: u64,
     ) -> Result<Supernet, SupernetError> {
         config.training.check()?;
-        config.training = config.training.on_this_cpu();
+        config.training = config.training.on(compute.kind());
+        let weights = WeightStore::on(seed, compute.device().clone());
         Ok(Supernet {
             config,
-            data,
-            weights: WeightStore::new(seed),
+            source: Source::new(data, compute)?,
+            weights,
         })
     }
 
-    /// What the supernet is made of; the recipe's precision is one that this CPU has.
+    /// What the supernet is made of; the recipe's precision is one that its device has.
     pub fn config(&self) -> &SupernetConfig {
         &self.config
     }
@@ -74,13 +89,13 @@ impl Supernet {
     /// # Errors
     /// When it cannot be built for images of this size.
     pub fn network(&self, arch: &Arch) -> Result<Network, SupernetError> {
-        let (levels, shape) = (self.config.space.levels(), self.data.image_shape());
+        let (levels, shape) = (self.config.space.levels(), self.source.data.image_shape());
         Ok(Network::build(
             arch,
             levels,
             &self.config.network,
             shape,
-            self.data.classes.len(),
+            self.source.data.classes.len(),
         )?)
     }
 
@@ -97,7 +112,7 @@ impl Supernet {
             arch,
             self.config.space.levels(),
             &self.config.network,
-            &self.data,
+            &self.source.data,
             weights,
             record,
         )
@@ -115,6 +130,7 @@ impl Supernet {
         let params = network_params(&network);
         let before = Backup::before(&self.weights, &params)?;
         let result = self.train(&network, seed, progress);
+        let result = result.map_err(|error| error.of_network(&network, self.config.training.batch));
         if result.is_err() {
             before.restore(&mut self.weights)?;
         }
@@ -130,16 +146,10 @@ impl Supernet {
         seed: u64,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Measurement, SupernetError> {
-        let (config, data) = (&self.config.training, &self.data);
+        let (config, source) = (&self.config.training, &self.source);
         let params = network_params(network);
-        let mut session = Session::new(
-            network,
-            &mut self.weights,
-            config,
-            data.clone(),
-            data.train.clone(),
-            seed,
-        )?;
+        let (images, weights) = (source.data.train.clone(), &mut self.weights);
+        let mut session = Session::new(network, weights, config, source, images, seed)?;
         let total_images = session.images_per_epoch() * config.epochs as u64;
         let mut epochs = Vec::with_capacity(config.epochs);
         let mut best: Option<(f64, Backup)> = None;
@@ -190,7 +200,8 @@ fn verdict(error: SupernetError) -> EvaluateError {
     match error {
         SupernetError::Network(_)
         | SupernetError::Diverged { .. }
-        | SupernetError::DivergedInValidation { .. } => EvaluateError::Child {
+        | SupernetError::DivergedInValidation { .. }
+        | SupernetError::Memory { .. } => EvaluateError::Child {
             reason: error.to_string(),
         },
         other => EvaluateError::fatal(other),

@@ -8,8 +8,9 @@ use epnas_arch::{Arch, Network, NetworkConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    compute::Compute,
     config::{BnEval, Score, TrainConfig},
-    data::TrainingData,
+    data::{Source, TrainingData},
     error::SupernetError,
     fingerprint::DataFingerprint,
     host,
@@ -97,7 +98,7 @@ struct Best {
 #[derive(Debug)]
 pub struct Trainer {
     config: TrainerConfig,
-    data: Arc<TrainingData>,
+    source: Source,
     /// The images that train and validate.
     fingerprint: DataFingerprint,
     seed: u64,
@@ -110,16 +111,29 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Fresh weights and nothing trained yet. Initial weights, order and augmentation all derive from `seed`.
+    /// Fresh weights on the CPU and nothing trained yet. Initial weights, order and augmentation all derive from `seed`.
     ///
     /// # Errors
     /// A network that cannot be built or a recipe out of range.
     pub fn new(
+        config: TrainerConfig,
+        data: Arc<TrainingData>,
+        seed: u64,
+    ) -> Result<Trainer, SupernetError> {
+        Trainer::on(Compute::cpu(), config, data, seed)
+    }
+
+    /// As [`Trainer::new`], on a device, to which the images are copied.
+    ///
+    /// # Errors
+    /// As there; images or a network that do not fit the device's memory.
+    pub fn on(
+        compute: Compute,
         mut config: TrainerConfig,
         data: Arc<TrainingData>,
         seed: u64,
     ) -> Result<Trainer, SupernetError> {
-        config.training = config.training.on_this_cpu();
+        config.training = config.training.on(compute.kind());
         let shape = data.image_shape();
         let network = Network::build(
             &config.arch,
@@ -128,7 +142,10 @@ impl Trainer {
             shape,
             data.classes.len(),
         )?;
-        let mut weights = WeightStore::new(epnas_arch::seed::split(seed, "weights"));
+        let mut weights = WeightStore::on(
+            epnas_arch::seed::split(seed, "weights"),
+            compute.device().clone(),
+        );
         let mut train = data.train.clone();
         if config.part == TrainingPart::TrainAndValidation {
             train.extend_from_slice(&data.validation);
@@ -143,17 +160,13 @@ impl Trainer {
         if config.part == TrainingPart::Train {
             fingerprint = fingerprint.with_indices("validation", &data.images, &data.validation);
         }
-        let session = Session::new(
-            &network,
-            &mut weights,
-            &config.training,
-            data.clone(),
-            train,
-            seed,
-        )?;
+        let recipe = &config.training;
+        let source = Source::new(data, compute)?;
+        let session = Session::new(&network, &mut weights, recipe, &source, train, seed)
+            .map_err(|error| error.of_network(&network, recipe.batch))?;
         Ok(Trainer {
             config,
-            data,
+            source,
             fingerprint,
             seed,
             network,
@@ -212,6 +225,17 @@ impl Trainer {
         if self.is_finished() {
             return Ok(None);
         }
+        let report = self.next_epoch(progress);
+        let (network, batch) = (&self.network, self.config.training.batch);
+        report
+            .map(Some)
+            .map_err(|error| error.of_network(network, batch))
+    }
+
+    fn next_epoch(
+        &mut self,
+        progress: &mut dyn FnMut(TrainerProgress),
+    ) -> Result<TrainerReport, SupernetError> {
         let start = Instant::now();
         let epoch = self.reports.len();
         let (done, total_images) = (
@@ -262,7 +286,7 @@ impl Trainer {
             "epoch trained"
         );
         self.reports.push(report.clone());
-        Ok(Some(report))
+        Ok(report)
     }
 
     /// The network with its weights: those of the best epoch under [`Score::BestEpoch`] where there are images to
@@ -297,7 +321,14 @@ impl Trainer {
             network,
             ..
         } = &self.config;
-        Model::assemble(arch, *space_len, network, &self.data, weights, record)
+        Model::assemble(
+            arch,
+            *space_len,
+            network,
+            &self.source.data,
+            weights,
+            record,
+        )
     }
 
     fn final_weights(&mut self) -> Result<WeightStore, SupernetError> {

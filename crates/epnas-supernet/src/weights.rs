@@ -143,6 +143,18 @@ impl WeightStore {
         Ok(store)
     }
 
+    /// The same on the CPU; as it is, if it is there.
+    ///
+    /// # Errors
+    /// When the device refuses the copy.
+    pub fn on_cpu(mut self) -> Result<WeightStore, SupernetError> {
+        for tensor in self.tensors.values_mut() {
+            *tensor = tensor.to_device(&Device::Cpu)?;
+        }
+        self.device = Device::Cpu;
+        Ok(self)
+    }
+
     /// Sets a tensor, replacing one of the same path.
     ///
     /// # Errors

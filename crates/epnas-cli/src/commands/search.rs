@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use epnas_search::{Best, Config, RunFolder, SearchError, Session, Start};
 
-use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
@@ -49,6 +49,9 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     precision: PrecisionArgs,
 
+    #[command(flatten)]
+    device: DeviceArgs,
+
     /// Print steps, candidates and children with a measured forecast of time and memory; write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -63,8 +66,10 @@ pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     } else {
         Start::New
     };
+    let run = args.resume.then_some(out.as_path());
     if args.dry_run {
         let session = Session::new(config).map_err(failure::of_search)?;
+        let session = session.with_compute(args.device.compute(run)?);
         let forecast = session.dry_run().map_err(failure::of_search)?;
         return output::print_as(global.format(), &forecast, |f| {
             forecast::text(f, session.config())
@@ -77,6 +82,7 @@ pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
         )));
     }
     let session = Session::new(config).map_err(failure::of_search)?;
+    let session = session.with_compute(args.device.compute(run)?);
     // Read before the folder is made, so that images that are not there leave nothing behind.
     session.dataset().map_err(failure::of_search)?;
     let interrupt = Interrupt::catch()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use epnas_search::Session;
 
-use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::commands::search::{finished, print_best, training_of};
 use crate::failure::{self, usage};
 use crate::inputs;
@@ -43,6 +43,9 @@ pub(crate) struct SelectArgs {
     #[command(flatten)]
     precision: PrecisionArgs,
 
+    #[command(flatten)]
+    device: DeviceArgs,
+
     /// Folder of the images, if they have moved since.
     #[arg(short, long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -68,6 +71,7 @@ pub(crate) fn run(args: &SelectArgs, global: &Global) -> anyhow::Result<()> {
     changes.settings.set.extend(args.precision.assignments());
     let config = inputs::adjusted(stored, &changes, global)?;
     let session = Session::new(config).map_err(failure::of_search)?;
+    let session = session.with_compute(args.device.compute(Some(&args.run))?);
     session.dataset().map_err(failure::of_search)?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());

@@ -7,7 +7,7 @@ use clap::Args;
 use epnas_search::{Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, Which};
 use serde::Serialize;
 
-use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
@@ -68,6 +68,9 @@ pub(crate) struct TrainArgs {
 
     #[command(flatten)]
     precision: PrecisionArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// What `epnas train --json` prints.
@@ -125,6 +128,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
         )));
     }
     let session = Session::new(config).map_err(failure::of_search)?;
+    let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
     make_room(
         args,
@@ -176,6 +180,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
         places.require_ours()?;
     }
     let session = Session::new(config).map_err(failure::of_search)?;
+    let session = session.with_compute(args.device.compute(Some(out))?);
     session.dataset().map_err(failure::of_search)?;
     make_room(args, &folder, &places)?;
     let _run = begin(args, out, session.config())?;

@@ -5,15 +5,23 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::Tensor;
 
 use super::memory::Pointer;
-use super::queue::{Driver, Launch, Queue, Structure};
+use super::queue::{Driver, Launch, Queue, Recorded, Structure};
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     static ORDER: Cell<Order> = const { Cell::new(Order::FirstToLast) };
-    static WORKSPACE: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+    static LARGEST: Cell<u64> = const { Cell::new(u64::MAX) };
+    static WORKSPACE: RefCell<Option<Workspace>> = const { RefCell::new(None) };
+    static RECORDING: RefCell<Option<Tape>> = const { RefCell::new(None) };
 }
+
+/// Memory for sums, which kernels change behind the compiler's back.
+type Workspace = Arc<[AtomicU64]>;
 
 /// Which blocks, and which threads of a block between two barriers, run first. A GPU promises nothing: a kernel whose
 /// result depends on it has a race.
@@ -37,6 +45,16 @@ pub fn enter() {
 /// From here on, kernels that this thread launches run in this order.
 pub fn set_order(order: Order) {
     ORDER.set(order);
+}
+
+/// From here on, this thread finds no room on the device for more bytes at once: a GPU that is nearly full.
+pub fn set_largest_allocation(bytes: u64) {
+    LARGEST.set(bytes);
+}
+
+/// Whether there is room for so many bytes at once.
+pub(crate) fn has_room(bytes: u64) -> bool {
+    !RUNNING.get() || bytes <= LARGEST.get()
 }
 
 /// Runs `body`, whose operators on CPU tensors go through the CUDA kernels.
@@ -90,42 +108,29 @@ pub(crate) fn queue() -> Option<Queue> {
 
 impl Driver for Host {
     fn launch(&self, kernel: &str, launch: Launch, params: Structure) -> Result<(), String> {
-        let wide = |extent: usize| {
-            u32::try_from(extent).map_err(|_| format!("{kernel}: {extent} blocks or threads"))
+        let call = Action::Launch {
+            kernel: CString::new(kernel).map_err(|error| error.to_string())?,
+            launch,
+            // SAFETY: `Params` are plain structures, so many bytes long.
+            params: unsafe { copied(params) },
+            size: params.size,
         };
-        let [x, y, z] = launch.blocks;
-        let grid = [wide(x)?, wide(y)?, wide(z)?];
-        let [across, down] = launch.threads;
-        let threads = [wide(across)?, wide(down)?, 1];
-        let name = CString::new(kernel).map_err(|error| error.to_string())?;
-        // SAFETY: the name ends with a zero, both extents have three numbers, and `Params` promises that the kernel of
-        // this name takes what `params` is, whose size is compared. The addresses in there are of tensors that the caller holds.
-        let outcome = unsafe {
-            epnas_host_launch(
-                name.as_ptr(),
-                grid.as_ptr(),
-                threads.as_ptr(),
-                launch.shared,
-                params.at,
-                params.size,
-                c_int::from(ORDER.get() == Order::LastToFirst),
-            )
-        };
-        match outcome {
-            0 => Ok(()),
-            3 => Err(format!("{kernel}: takes parameters of another size")),
-            2 => Err(format!("{kernel}: its threads wait for each other forever")),
-            _ => Err(format!("{kernel}: no such kernel, or too many threads")),
-        }
+        recorded(call, Action::run)
     }
 
     fn workspace(&self, bytes: usize) -> Result<Pointer, String> {
-        Ok(WORKSPACE.with_borrow_mut(|memory| {
-            // Filled anew, so that nothing left from before is taken for a result.
-            memory.clear();
-            memory.resize(bytes.div_ceil(size_of::<f64>()), f64::NAN);
-            Pointer(memory.as_mut_ptr().addr() as u64)
-        }))
+        let words = bytes.div_ceil(size_of::<u64>());
+        let workspace = WORKSPACE.with_borrow_mut(|workspace| match workspace {
+            Some(workspace) if workspace.len() >= words => Ok(workspace.clone()),
+            _ if is_recording() => Err("no room for sums while recording".to_string()),
+            _ => {
+                let larger = Workspace::from_iter((0..words).map(|_| AtomicU64::new(0)));
+                Ok(workspace.insert(larger).clone())
+            }
+        })?;
+        let pointer = Pointer(workspace.as_ptr().addr() as u64);
+        recorded(Action::Spoil(workspace), Action::run)?;
+        Ok(pointer)
     }
 
     fn write(&self, to: Pointer, bytes: &[u8]) -> Result<(), String> {
@@ -141,22 +146,158 @@ impl Driver for Host {
             unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) }
         })
     }
+
+    fn begin(&self) -> Result<(), String> {
+        RECORDING.with_borrow_mut(|tape| match tape {
+            Some(_) => Err("recording within a recording".to_string()),
+            None => {
+                *tape = Some(Tape::default());
+                Ok(())
+            }
+        })
+    }
+
+    fn keep(&self, tensor: &Tensor) {
+        RECORDING.with_borrow_mut(|tape| {
+            if let Some(tape) = tape {
+                tape.kept.push(tensor.clone());
+            }
+        });
+    }
+
+    fn end(&self) -> Result<Box<dyn Recorded>, String> {
+        let tape = RECORDING.take().ok_or("no recording to end")?;
+        Ok(Box::new(tape))
+    }
+}
+
+/// What was recorded.
+#[derive(Debug, Default)]
+struct Tape {
+    actions: Vec<Action>,
+    /// Tensors that the launches name.
+    kept: Vec<Tensor>,
+}
+
+impl Recorded for Tape {
+    fn replay(&self) -> Result<(), String> {
+        self.actions.iter().try_for_each(Action::run)
+    }
+}
+
+#[derive(Debug)]
+enum Action {
+    Launch {
+        kernel: CString,
+        launch: Launch,
+        params: Vec<u64>,
+        /// Of the parameters, in bytes.
+        size: usize,
+    },
+    /// Fills a workspace, so that nothing left in there is taken for a result.
+    Spoil(Workspace),
+}
+
+impl Action {
+    fn run(&self) -> Result<(), String> {
+        match self {
+            Action::Launch {
+                kernel,
+                launch,
+                params,
+                size,
+            } => run_kernel(kernel, *launch, params.as_ptr().cast(), *size),
+            Action::Spoil(workspace) => {
+                let filling = f64::NAN.to_bits();
+                workspace
+                    .iter()
+                    .for_each(|word| word.store(filling, Ordering::Relaxed));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn is_recording() -> bool {
+    RECORDING.with_borrow(Option::is_some)
+}
+
+/// Records the action, or runs it where nothing is recorded.
+fn recorded(action: Action, run: impl FnOnce(&Action) -> Result<(), String>) -> Result<(), String> {
+    let left = RECORDING.with_borrow_mut(|tape| match tape {
+        Some(tape) => {
+            tape.actions.push(action);
+            None
+        }
+        None => Some(action),
+    });
+    left.map_or(Ok(()), |action| run(&action))
+}
+
+/// A structure's bytes, where words may lie.
+///
+/// # Safety
+/// As many bytes as it says can be read.
+unsafe fn copied(params: Structure) -> Vec<u64> {
+    let mut words = vec![0u64; params.size.div_ceil(size_of::<u64>())];
+    let to = words.as_mut_ptr().cast::<u8>();
+    // SAFETY: there is room for as many bytes as the caller promises.
+    unsafe { to.copy_from_nonoverlapping(params.at.cast(), params.size) };
+    words
+}
+
+fn run_kernel(
+    kernel: &CString,
+    launch: Launch,
+    params: *const c_void,
+    size: usize,
+) -> Result<(), String> {
+    let name = kernel.to_string_lossy();
+    let wide = |extent: usize| {
+        u32::try_from(extent).map_err(|_| format!("{name}: {extent} blocks or threads"))
+    };
+    let [x, y, z] = launch.blocks;
+    let grid = [wide(x)?, wide(y)?, wide(z)?];
+    let [across, down] = launch.threads;
+    let threads = [wide(across)?, wide(down)?, 1];
+    // SAFETY: the name ends with a zero, both extents have three numbers, and `Params` promises that the kernel of this
+    // name takes what `params` is, whose size is compared. The addresses in there are of tensors that the caller holds, or
+    // that the recording keeps.
+    let outcome = unsafe {
+        epnas_host_launch(
+            kernel.as_ptr(),
+            grid.as_ptr(),
+            threads.as_ptr(),
+            launch.shared,
+            params,
+            size,
+            c_int::from(ORDER.get() == Order::LastToFirst),
+        )
+    };
+    match outcome {
+        0 => Ok(()),
+        3 => Err(format!("{name}: takes parameters of another size")),
+        2 => Err(format!("{name}: its threads wait for each other forever")),
+        _ => Err(format!("{name}: no such kernel, or too many threads")),
+    }
 }
 
 /// Hands out the place of an address in the workspace, behind which `len` bytes lie.
 fn within(at: Pointer, len: usize, body: impl FnOnce(*mut u8)) -> Result<(), String> {
-    WORKSPACE.with_borrow_mut(|memory| {
-        let all = size_of_val(&memory[..]);
-        let start = memory.as_mut_ptr().cast::<u8>();
-        let first = (at.0 as usize).wrapping_sub(start.addr());
-        match first.checked_add(len) {
-            Some(end) if end <= all => {
-                body(start.wrapping_add(first));
-                Ok(())
-            }
-            _ => Err("an address outside of the workspace".to_string()),
+    if is_recording() {
+        return Err("copies from and to the host cannot be recorded".to_string());
+    }
+    let workspace = WORKSPACE.with_borrow(Option::clone);
+    let words: &[AtomicU64] = workspace.as_deref().unwrap_or_default();
+    let start = words.as_ptr().cast::<u8>().cast_mut();
+    let first = (at.0 as usize).wrapping_sub(start.addr());
+    match first.checked_add(len) {
+        Some(end) if end <= size_of_val(words) => {
+            body(start.wrapping_add(first));
+            Ok(())
         }
-    })
+        _ => Err("an address outside of the workspace".to_string()),
+    }
 }
 
 #[cfg(all(test, host_kernels))]
@@ -214,8 +355,9 @@ mod tests {
     #[test]
     fn a_kernel_that_is_not_there_or_takes_something_else_is_an_error() {
         let launch = Launch::elements(1);
+        let params = 0u64;
         let structure = |size| Structure {
-            at: std::ptr::null(),
+            at: std::ptr::from_ref(&params).cast(),
             size,
         };
         let unknown = Host.launch("nothing", launch, structure(0)).unwrap_err();

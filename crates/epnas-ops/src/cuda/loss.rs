@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use crate::error::{Error, Result};
-use crate::loss::LossReport;
+use crate::loss::{LossReport, LossSums};
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -24,6 +24,9 @@ struct LossParams {
 // SAFETY: laid out as in `loss.cu`.
 unsafe impl Params for LossParams {}
 
+/// Sums of a report.
+const SUMS: usize = 3;
+
 /// Loss and hits of a batch, read back, and the gradient if wanted.
 pub(crate) fn rows(
     queue: &Queue,
@@ -32,25 +35,15 @@ pub(crate) fn rows(
     [logits, labels]: [&Tensor; 2],
     dlogits: Option<&Tensor>,
 ) -> Result<LossReport> {
-    /// Sums of the report.
-    const SUMS: usize = 3;
     let call = Call::plain(op, queue);
-    let [n, classes] = [logits.dims()[0], logits.dims()[1]];
-    let dlogits = dlogits.map(|dlogits| call.floats(("dlogits", dlogits)));
-    let report = call.workspace(size_of::<f64>() * (SUMS + 3 * n))?;
+    let report = call.workspace(size_of::<f64>() * (SUMS + SUMS * logits.dims()[0]))?;
+    let rows = report.after(size_of::<f64>() * SUMS);
     let params = LossParams {
-        logits: call.floats(("logits", logits))?,
-        labels: call.typed(("labels", labels), DType::U32)?,
-        dlogits: dlogits.transpose()?.unwrap_or_default(),
-        rows: report.after(size_of::<f64>() * SUMS),
+        rows,
         report,
-        smoothing,
-        n: n as i32,
-        classes: classes as i32,
-        add: 0,
+        ..params(&call, smoothing, [logits, labels], dlogits)?
     };
-    call.launch_plain("loss_rows", Launch::elements(n), &params)?;
-    call.launch_plain("loss_report", Launch::elements(1), &params)?;
+    launch(&call, &params)?;
     let [loss_sum, correct, unknown] = call.download::<SUMS>(report)?;
     if unknown > 0.0 {
         let position = unknown as usize - 1;
@@ -59,11 +52,55 @@ pub(crate) fn rows(
             op,
             position,
             label,
-            classes,
+            classes: logits.dims()[1],
         });
     }
     Ok(LossReport {
         loss_sum,
         correct: correct as usize,
     })
+}
+
+/// Adds loss and hits of a batch to the sums; the gradient if wanted. Nothing is read back.
+pub(crate) fn add_rows(
+    queue: &Queue,
+    op: &'static str,
+    smoothing: f64,
+    [logits, labels]: [&Tensor; 2],
+    dlogits: Option<&Tensor>,
+    sums: &LossSums,
+) -> Result<()> {
+    let call = Call::plain(op, queue);
+    let params = LossParams {
+        rows: call.workspace(size_of::<f64>() * SUMS * logits.dims()[0])?,
+        report: call.doubles(("sums", &sums.sums))?,
+        add: 1,
+        ..params(&call, smoothing, [logits, labels], dlogits)?
+    };
+    launch(&call, &params)
+}
+
+fn params(
+    call: &Call,
+    smoothing: f64,
+    [logits, labels]: [&Tensor; 2],
+    dlogits: Option<&Tensor>,
+) -> Result<LossParams> {
+    let dlogits = dlogits.map(|dlogits| call.floats(("dlogits", dlogits)));
+    Ok(LossParams {
+        logits: call.floats(("logits", logits))?,
+        labels: call.typed(("labels", labels), DType::U32)?,
+        dlogits: dlogits.transpose()?.unwrap_or_default(),
+        rows: Pointer::NONE,
+        report: Pointer::NONE,
+        smoothing,
+        n: logits.dims()[0] as i32,
+        classes: logits.dims()[1] as i32,
+        add: 0,
+    })
+}
+
+fn launch(call: &Call, params: &LossParams) -> Result<()> {
+    call.launch_plain("loss_rows", Launch::elements(params.n as usize), params)?;
+    call.launch_plain("loss_report", Launch::elements(1), params)
 }

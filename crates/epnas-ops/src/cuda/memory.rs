@@ -28,6 +28,11 @@ impl Call<'_> {
         self.typed(arg, DType::F32)
     }
 
+    /// The address of a tensor of `f64`.
+    pub(super) fn doubles(&self, arg: Arg) -> Result<Pointer> {
+        self.typed(arg, DType::F64)
+    }
+
     /// The address of images, of this call's element type.
     pub(super) fn pixels(&self, arg: Arg) -> Result<Pointer> {
         let expected = match self.element {
@@ -47,6 +52,7 @@ impl Call<'_> {
                 expected,
             });
         }
+        self.queue.keep(tensor);
         address(tensor)
     }
 }
@@ -74,6 +80,7 @@ impl InplaceOp1 for Probe {
             CpuStorage::U8(data) => data[start..].as_mut_ptr().addr(),
             CpuStorage::U32(data) => data[start..].as_mut_ptr().addr(),
             CpuStorage::I64(data) => data[start..].as_mut_ptr().addr(),
+            CpuStorage::F64(data) => data[start..].as_mut_ptr().addr(),
             _ => candle_core::bail!("no kernel takes elements of this type"),
         };
         self.0.set(address as u64);
@@ -112,6 +119,7 @@ mod device {
             CudaStorageSlice::U8(slice) => Ok(of(slice, start)),
             CudaStorageSlice::U32(slice) => Ok(of(slice, start)),
             CudaStorageSlice::I64(slice) => Ok(of(slice, start)),
+            CudaStorageSlice::F64(slice) => Ok(of(slice, start)),
             _ => candle_core::bail!("no kernel takes elements of type {dtype:?}"),
         }
     }

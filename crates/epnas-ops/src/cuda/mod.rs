@@ -23,4 +23,4 @@ pub(crate) mod pool;
 mod queue;
 mod reduction;
 
-pub(crate) use queue::{Call, Queue};
+pub(crate) use queue::{Call, Queue, Recorded};

@@ -2,7 +2,9 @@
 
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
+use crate::course::Course;
 use crate::error::Result;
+use crate::loss::LossSums;
 use crate::optimizer::{self, Adam, Nesterov, Sgd};
 
 /// Tensors that one launch takes, and numbers of one that a block takes: as in `optimizer.cu`.
@@ -30,8 +32,12 @@ struct OptimizerParams {
     slots: [Slot; MOST_SLOTS],
     parts: Pointer,
     step: Pointer,
+    rates: Pointer,
+    state: Pointer,
+    losses: Pointer,
     clip: f64,
     parts_len: i64,
+    rates_len: i64,
     slots_count: i32,
     first_part: i32,
     chunks: i32,
@@ -46,35 +52,78 @@ struct OptimizerParams {
 // SAFETY: laid out as in `optimizer.cu`.
 unsafe impl Params for OptimizerParams {}
 
-/// A rule, with what changes from step to step.
+/// A rule, with its settings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rule<'a> {
-    Sgd {
-        rule: &'a Sgd,
-        rate: f64,
-    },
-    Adam {
-        rule: &'a Adam,
-        rate: f64,
-        step: i32,
-    },
+    Sgd(&'a Sgd),
+    Adam(&'a Adam),
 }
 
-/// Updates all slots; the norm of their gradients, read back. When it is not finite, nothing is updated.
+/// Updates all slots by the rates of [`optimizer::Rates`]; the norm of their gradients, read back. When it is not finite,
+/// nothing is updated.
 pub(crate) fn step(
     queue: &Queue,
     op: &'static str,
     rule: Rule,
     slots: &[optimizer::Slot],
     clip: Option<f64>,
+    rates: optimizer::Rates,
 ) -> Result<f64> {
     let call = Call::plain(op, queue);
+    let (state, parts_len) = room(&call, slots)?;
+    call.upload(state, &rates.0)?;
+    launch(&call, blank(rule, clip, state, parts_len), rule, slots)?;
+    let [norm] = call.download(state.after(size_of::<f32>() * STEP_FLOATS))?;
+    Ok(norm)
+}
+
+/// Updates all slots by the rates of the course's next step; nothing is read back.
+pub(crate) fn next_step(
+    queue: &Queue,
+    op: &'static str,
+    rule: Rule,
+    slots: &[optimizer::Slot],
+    clip: Option<f64>,
+    (course, losses): (&Course, &LossSums),
+) -> Result<()> {
+    let call = Call::plain(op, queue);
+    let (state, parts_len) = room(&call, slots)?;
+    let settings = OptimizerParams {
+        rates: call.floats(("rates", &course.rates))?,
+        state: call.doubles(("state", &course.state))?,
+        losses: call.doubles(("sums", &losses.sums))?,
+        rates_len: course.rates.dims()[0] as i64,
+        ..blank(rule, clip, state, parts_len)
+    };
+    launch(&call, settings, rule, slots)
+}
+
+/// The longest slot in chunks.
+fn chunks(slots: &[optimizer::Slot]) -> usize {
+    let longest = slots.iter().map(|slot| slot.value.elem_count()).max();
+    longest.unwrap_or(0).div_ceil(CHUNK)
+}
+
+/// Where the step's numbers and the sums of all chunks lie, and how many sums there are.
+fn room(call: &Call, slots: &[optimizer::Slot]) -> Result<(Pointer, usize)> {
+    let groups = slots.chunks(MOST_SLOTS);
+    let parts_len: usize = groups.map(|slots| slots.len() * chunks(slots)).sum();
+    let state = call.workspace(STEP_BYTES + size_of::<f64>() * parts_len)?;
+    Ok((state, parts_len))
+}
+
+/// Parameters without slots.
+fn blank(rule: Rule, clip: Option<f64>, step: Pointer, parts_len: usize) -> OptimizerParams {
     let blank = OptimizerParams {
         slots: [Slot::default(); MOST_SLOTS],
-        parts: Pointer::NONE,
-        step: Pointer::NONE,
+        parts: step.after(STEP_BYTES),
+        step,
+        rates: Pointer::NONE,
+        state: Pointer::NONE,
+        losses: Pointer::NONE,
         clip: clip.unwrap_or(0.0),
-        parts_len: 0,
+        parts_len: parts_len as i64,
+        rates_len: 0,
         slots_count: 0,
         first_part: 0,
         chunks: 0,
@@ -85,46 +134,29 @@ pub(crate) fn step(
         eps: 0.0,
         nesterov: 0,
     };
-    let (kernel, settings, start) = match rule {
-        Rule::Sgd { rule, rate } => (
-            "sgd",
-            OptimizerParams {
-                momentum: rule.momentum as f32,
-                weight_decay: rule.weight_decay as f32,
-                nesterov: i32::from(rule.nesterov == Nesterov::On),
-                ..blank
-            },
-            [rate as f32, 1.0],
-        ),
-        Rule::Adam { rule, rate, step } => (
-            "adam",
-            OptimizerParams {
-                weight_decay: rule.weight_decay as f32,
-                beta1: rule.beta1 as f32,
-                beta2: rule.beta2 as f32,
-                eps: rule.eps as f32,
-                ..blank
-            },
-            [
-                (rate / (1.0 - rule.beta1.powi(step))) as f32,
-                (1.0 / (1.0 - rule.beta2.powi(step)).sqrt()) as f32,
-            ],
-        ),
-    };
-    let chunks = |slots: &[optimizer::Slot]| {
-        let longest = slots.iter().map(|slot| slot.value.elem_count()).max();
-        longest.unwrap_or(0).div_ceil(CHUNK)
-    };
-    let groups = slots.chunks(MOST_SLOTS);
-    let parts_len: usize = groups.map(|slots| slots.len() * chunks(slots)).sum();
-    let state = call.workspace(STEP_BYTES + size_of::<f64>() * parts_len)?;
-    call.upload(state, &start)?;
-    let settings = OptimizerParams {
-        parts: state.after(STEP_BYTES),
-        step: state,
-        parts_len: parts_len as i64,
-        ..settings
-    };
+    match rule {
+        Rule::Sgd(rule) => OptimizerParams {
+            momentum: rule.momentum as f32,
+            weight_decay: rule.weight_decay as f32,
+            nesterov: i32::from(rule.nesterov == Nesterov::On),
+            ..blank
+        },
+        Rule::Adam(rule) => OptimizerParams {
+            weight_decay: rule.weight_decay as f32,
+            beta1: rule.beta1 as f32,
+            beta2: rule.beta2 as f32,
+            eps: rule.eps as f32,
+            ..blank
+        },
+    }
+}
+
+fn launch(
+    call: &Call,
+    settings: OptimizerParams,
+    rule: Rule,
+    slots: &[optimizer::Slot],
+) -> Result<()> {
     let mut launches = Vec::new();
     let mut first_part = 0;
     for group in slots.chunks(MOST_SLOTS) {
@@ -155,11 +187,14 @@ pub(crate) fn step(
         call.launch_plain("squares", *launch, params)?;
     }
     call.launch_plain("clip", blocks([1, 1, 1]), &settings)?;
+    let kernel = match rule {
+        Rule::Sgd(_) => "sgd",
+        Rule::Adam(_) => "adam",
+    };
     for (launch, params) in &launches {
         call.launch_plain(kernel, *launch, params)?;
     }
-    let [norm] = call.download(state.after(size_of::<f32>() * STEP_FLOATS))?;
-    Ok(norm)
+    Ok(())
 }
 
 fn blocks(blocks: [usize; 3]) -> Launch {

@@ -24,6 +24,21 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
 
     /// Waits for all launches and reads from the workspace.
     fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String>;
+
+    /// From here on launches are recorded instead of run, until [`Driver::end`].
+    fn begin(&self) -> Result<(), String>;
+
+    /// A launch names the memory of this tensor. What is recorded keeps it.
+    fn keep(&self, tensor: &Tensor);
+
+    /// What was recorded since [`Driver::begin`].
+    fn end(&self) -> Result<Box<dyn Recorded>, String>;
+}
+
+/// Launches that can be repeated.
+pub(crate) trait Recorded: std::fmt::Debug + Send + Sync {
+    /// Launches all of them, in order with other launches.
+    fn replay(&self) -> Result<(), String>;
 }
 
 /// A kernel's parameters, made of [`Params`].
@@ -87,7 +102,7 @@ pub(super) unsafe trait Params: Copy {}
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(super) op: &'static str,
-    queue: &'a Queue,
+    pub(super) queue: &'a Queue,
     pub(super) element: Element,
 }
 

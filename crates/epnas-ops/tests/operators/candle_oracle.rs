@@ -1,7 +1,7 @@
 //! candle's autograd as a second opinion, where it is right (convolution, compositions of simple
 //! operations; not its 3x3 pooling).
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use epnas_ops::{Accumulate, Activation, BatchNorm, Conv2d, Head, Running, SoftmaxCrossEntropy};
 
 use crate::bilinear::Images;
@@ -95,7 +95,7 @@ fn batch_norm() {
         activation: Activation::None,
         ..BatchNorm::default()
     };
-    let zeros = || Tensor::zeros(8, DType::F32, &Device::Cpu).unwrap();
+    let zeros = || Tensor::zeros(8, DType::F32, &crate::device()).unwrap();
     let (mean, variance, saved, y) = (zeros(), zeros(), blank(&[2, 8]), blank(&shape));
     let running = Running {
         mean: &mean,
@@ -130,7 +130,7 @@ fn head_and_cross_entropy() {
     let x = var(&mut case, &[n, 4, 4, c]);
     let (weight, bias) = (var(&mut case, &[c, k]), var(&mut case, &[k]));
     let labels: Vec<u32> = (0..n).map(|_| case.below(k) as u32).collect();
-    let labels = Tensor::from_slice(&labels, n, &Device::Cpu).unwrap();
+    let labels = Tensor::from_slice(&labels, n, &crate::device()).unwrap();
     let expected = x
         .mean((1, 2))
         .unwrap()

@@ -1,14 +1,13 @@
 //! What operators refuse, and what they say.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, Error, FactorizedConv, Head,
     MaxPool2d, Running, Sgd, Slot, SoftmaxCrossEntropy, accumulate, sum,
 };
 
 fn zeros(shape: &[usize]) -> Tensor {
-    crate::choose_device();
-    Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+    Tensor::zeros(shape, DType::F32, &crate::device()).unwrap()
 }
 
 fn text<T>(result: Result<T, Error>) -> String {
@@ -173,7 +172,7 @@ fn settings_are_named() {
     let loss = SoftmaxCrossEntropy {
         label_smoothing: 1.0,
     };
-    let labels = Tensor::zeros(1, DType::U32, &Device::Cpu).unwrap();
+    let labels = Tensor::zeros(1, DType::U32, &crate::device()).unwrap();
     assert_eq!(
         text(loss.forward(&zeros(&[1, 2]), &labels)),
         "softmax_cross_entropy.forward: label_smoothing is 1, expected a number from 0 to below 1"
@@ -183,7 +182,7 @@ fn settings_are_named() {
 #[test]
 fn types_are_named() {
     let (x, w) = (zeros(&[1, 4, 4, 3]), zeros(&[3, 3, 3, 3]));
-    let double = Tensor::zeros((1, 4, 4, 3), DType::F64, &Device::Cpu).unwrap();
+    let double = Tensor::zeros((1, 4, 4, 3), DType::F64, &crate::device()).unwrap();
     assert_eq!(
         text(CONV.forward(&[(&double, &w)], &x)),
         "conv2d.forward: `x` holds F64, expected F32"
@@ -197,7 +196,7 @@ fn types_are_named() {
         text(max.forward(&x, &zeros(&[1, 4, 4, 3]), &zeros(&[1, 4, 4, 3]))),
         "max_pool2d.forward: `argmax` holds F32, expected U8"
     );
-    let labels = Tensor::zeros(1, DType::I64, &Device::Cpu).unwrap();
+    let labels = Tensor::zeros(1, DType::I64, &crate::device()).unwrap();
     assert_eq!(
         text(SoftmaxCrossEntropy::default().forward(&zeros(&[1, 2]), &labels)),
         "softmax_cross_entropy.forward: `labels` holds I64, expected U32"
@@ -206,7 +205,7 @@ fn types_are_named() {
 
 #[test]
 fn labels_are_checked() {
-    let labels = Tensor::new(&[0u32, 7], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0u32, 7], &crate::device()).unwrap();
     let (logits, dlogits) = (zeros(&[2, 3]), zeros(&[2, 3]));
     assert_eq!(
         text(SoftmaxCrossEntropy::default().forward_backward(&logits, &labels, &dlogits)),

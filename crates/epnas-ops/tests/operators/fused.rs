@@ -2,7 +2,7 @@
 //! which is tested by itself. The arithmetic is the same, so values are equal bit for bit; only the sums over a batch
 //! are grouped in another way.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Activation, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Output, Running,
@@ -378,7 +378,7 @@ fn pools_sums_and_heads_of_normed_operands() {
             let input = normed(&mut case, &[n, h, w, c]);
             let out = [n, h.div_ceil(stride), w.div_ceil(stride), c];
             let dy = tensor(&case.numbers(out.iter().product()), &out);
-            let argmax = || Tensor::zeros(&out, DType::U8, &Device::Cpu).unwrap();
+            let argmax = || Tensor::zeros(&out, DType::U8, &crate::device()).unwrap();
             let target = || Target {
                 dx: blank(&[n, h, w, c]),
                 acc: Accumulate::Overwrite,

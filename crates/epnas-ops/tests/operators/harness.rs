@@ -1,6 +1,6 @@
 //! Random inputs, tensors and comparisons with bounds.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use epnas_ops::Precision;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +26,6 @@ impl Case {
 
     /// The case of a seed.
     pub(crate) fn of(seed: u64) -> Self {
-        crate::choose_device();
         Case {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -53,14 +52,12 @@ impl Case {
 
 /// A CPU tensor.
 pub(crate) fn tensor(data: &[f32], shape: &[usize]) -> Tensor {
-    crate::choose_device();
-    Tensor::from_slice(data, shape, &Device::Cpu).unwrap()
+    Tensor::from_slice(data, shape, &crate::device()).unwrap()
 }
 
 /// A tensor that is full of a value no test expects, to be overwritten.
 pub(crate) fn blank(shape: &[usize]) -> Tensor {
-    crate::choose_device();
-    Tensor::full(f32::NAN, shape, &Device::Cpu).unwrap()
+    Tensor::full(f32::NAN, shape, &crate::device()).unwrap()
 }
 
 /// All elements of a tensor.

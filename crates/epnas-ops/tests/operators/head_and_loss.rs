@@ -1,6 +1,6 @@
 //! Classifier head and loss.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use epnas_ops::{Accumulate, Head, SoftmaxCrossEntropy};
 
 use crate::bilinear::Images;
@@ -147,7 +147,7 @@ fn softmax_cross_entropy() {
             let labels: Vec<u32> = (0..n).map(|_| case.below(k) as u32).collect();
             let logits64 = wide(&logits);
             let logits = tensor(&logits, &[n, k]);
-            let label_tensor = Tensor::from_slice(&labels, n, &Device::Cpu).unwrap();
+            let label_tensor = Tensor::from_slice(&labels, n, &crate::device()).unwrap();
             let dlogits = blank(&[n, k]);
             let report = op
                 .forward_backward(&logits, &label_tensor, &dlogits)
@@ -176,7 +176,7 @@ fn softmax_cross_entropy() {
 #[test]
 fn correct_rows_are_counted_and_the_first_wins_a_tie() {
     let logits = tensor(&[1.0, 2.0, 2.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[3, 3]);
-    let labels = Tensor::new(&[1u32, 0, 2], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[1u32, 0, 2], &crate::device()).unwrap();
     let report = SoftmaxCrossEntropy::default()
         .forward(&logits, &labels)
         .unwrap();
@@ -186,7 +186,7 @@ fn correct_rows_are_counted_and_the_first_wins_a_tie() {
 #[test]
 fn large_logits_do_not_overflow() {
     let logits = tensor(&[1e30, -1e30, 0.0, 88.0, 200.0, 1000.0], &[2, 3]);
-    let labels = Tensor::new(&[0u32, 2], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0u32, 2], &crate::device()).unwrap();
     let dlogits = blank(&[2, 3]);
     let report = SoftmaxCrossEntropy::default()
         .forward_backward(&logits, &labels, &dlogits)
@@ -198,7 +198,7 @@ fn large_logits_do_not_overflow() {
 #[test]
 fn a_diverged_network_has_no_loss_and_nothing_right() {
     let logits = tensor(&[f32::NAN, f32::NAN], &[1, 2]);
-    let labels = Tensor::new(&[0u32], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0u32], &crate::device()).unwrap();
     let report = SoftmaxCrossEntropy::default()
         .forward(&logits, &labels)
         .unwrap();

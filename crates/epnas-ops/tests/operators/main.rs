@@ -18,5 +18,7 @@ mod optimizers;
 mod reproducible;
 mod separable;
 
-/// Here operators run on the CPU; `tests/cuda.rs` runs the same tests through the CUDA kernels.
-fn choose_device() {}
+/// Here operators run on the CPU; `tests/cuda` runs the same tests through the CUDA kernels.
+fn device() -> candle_core::Device {
+    candle_core::Device::Cpu
+}

@@ -1,13 +1,13 @@
 //! Max pooling: values, ties, gradients.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use epnas_ops::{Accumulate, MaxPool2d};
 
 use crate::bilinear::{Images, windows};
 use crate::harness::{Bounded, Case, UNIT, assert_within, blank, floats, tensor};
 
 fn bytes(shape: &[usize]) -> Tensor {
-    (Tensor::ones(shape, DType::U8, &Device::Cpu).unwrap() * 77.0).unwrap()
+    (Tensor::ones(shape, DType::U8, &crate::device()).unwrap() * 77.0).unwrap()
 }
 
 /// Value and position in `x` of every output, found by looking at all taps in row-major order.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
     Head, MaxPool2d, Running, SeparableConv2d, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, Target,
@@ -138,7 +138,7 @@ fn everything(case: &mut Case, channels: usize) -> Results {
 
     for stride in [1, 2] {
         let y = blank(&images.strided(stride, c).shape());
-        let argmax = Tensor::zeros(y.dims(), DType::U8, &Device::Cpu).unwrap();
+        let argmax = Tensor::zeros(y.dims(), DType::U8, &crate::device()).unwrap();
         let op = MaxPool2d { stride };
         op.forward(&x, &y, &argmax).unwrap();
         keep(&format!("max{stride}.y"), &y);
@@ -159,7 +159,7 @@ fn everything(case: &mut Case, channels: usize) -> Results {
     let (weight, bias) = (random(&[c, 10]), random(&[10]));
     let (pooled, logits) = (blank(&[19, c]), blank(&[19, 10]));
     Head.forward(&x, &weight, &bias, &pooled, &logits).unwrap();
-    let labels = Tensor::from_slice(&[3u32; 19], 19, &Device::Cpu).unwrap();
+    let labels = Tensor::from_slice(&[3u32; 19], 19, &crate::device()).unwrap();
     let dlogits = blank(&[19, 10]);
     let loss = SoftmaxCrossEntropy::default();
     let report = loss.forward_backward(&logits, &labels, &dlogits).unwrap();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use epnas_arch::{Arch, Evaluator, Space};
+use epnas_supernet::DeviceKind;
 
 use super::{Fingerprint, Part, Session};
 use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, TotalCost, Versions, rank};
@@ -121,7 +122,10 @@ impl Session {
             cost: TotalCost::of(&search.history, search.seconds),
             selection_cost: TotalCost::of_selection(&retrained),
             seed: self.config.seed,
-            machine: Machine::here(),
+            machine: Machine {
+                device: self.compute.name().to_owned(),
+                ..Machine::here()
+            },
             precision: self.precisions(folder)?,
             versions: Versions::default(),
             top: ranked,
@@ -140,8 +144,13 @@ impl Session {
     /// What the retraining depends on besides architecture and seed.
     fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
         let (network, mut recipe) = self.config.selection();
-        recipe.precision = recipe.precision.available();
-        serde_json::to_string(&(network, recipe)).map_err(|error| SearchError::Result {
+        let device = self.compute.kind();
+        recipe.precision = recipe.precision.available_on(device);
+        let key = match device {
+            DeviceKind::Cpu => serde_json::to_string(&(network, recipe)),
+            DeviceKind::Cuda => serde_json::to_string(&(network, recipe, device)),
+        };
+        key.map_err(|error| SearchError::Result {
             path: folder.selection(),
             message: error.to_string(),
         })

@@ -15,13 +15,14 @@ use std::sync::{Arc, OnceLock};
 use epnas_arch::NetworkConfig;
 use epnas_arch::seed::split;
 use epnas_data::{DataError, Dataset, Normalization, Split};
-use epnas_supernet::{Supernet, SupernetConfig, TrainConfig, TrainingData};
+use epnas_supernet::{Compute, Supernet, SupernetConfig, TrainConfig, TrainingData};
 use epnas_surrogate::Lstm;
 
 use finish::selection_seconds;
 pub use forecast::{DryRun, ForecastBytes, ForecastSeconds};
 use images::Fingerprint;
 pub use images::{MODEL_IMAGES_FILE, ModelImages, run_images};
+pub use precision::run_device;
 pub use train::{TrainReport, Which};
 
 use crate::best::Best;
@@ -41,6 +42,8 @@ use crate::schedule::Schedule;
 pub struct Session {
     config: Config,
     images: OnceLock<LoadedImages>,
+    /// Where networks are trained.
+    compute: Compute,
     /// Becomes true when whoever runs the session wants it to end soon.
     stop: Arc<AtomicBool>,
 }
@@ -93,8 +96,15 @@ impl Session {
         Ok(Self {
             config,
             images: OnceLock::new(),
+            compute: Compute::cpu(),
             stop: Arc::default(),
         })
+    }
+
+    /// Trains networks on another device than the CPU.
+    #[must_use]
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// Takes a flag that ends the session's work early and in order, once someone sets it to true (a signal handler,
@@ -185,7 +195,8 @@ impl Session {
             network: network.clone(),
             training: recipe.clone(),
         };
-        Ok(Supernet::new(config, self.training()?, seed)?)
+        let (compute, images) = (self.compute.clone(), self.training()?);
+        Ok(Supernet::on(compute, config, images, seed)?)
     }
 
     fn surrogate(&self) -> Result<Lstm, SearchError> {
@@ -215,7 +226,7 @@ impl Session {
             false => Fingerprint::Store,
         };
         self.same_images(folder, fingerprint)?;
-        self.same_precision(folder, fingerprint)?;
+        self.same_computation(folder, fingerprint)?;
         run.store_config(&config)?;
         let budget = self.budget(&training)?;
 

@@ -1,6 +1,8 @@
-//! What the convolutions of a run are computed in, which depends on the CPU and not on the configuration alone.
+//! What a run is computed on and in, which depends on the machine and not on the configuration alone.
 
-use epnas_supernet::PrecisionKind;
+use std::fmt;
+
+use epnas_supernet::{DeviceKind, PrecisionKind};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
@@ -14,48 +16,69 @@ use crate::run::RunFolder;
 #[serde(deny_unknown_fields)]
 struct Record {
     children: PrecisionKind,
+    /// Earlier versions knew the CPU only.
+    #[serde(default)]
+    device: DeviceKind,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.children, self.device)
+    }
+}
+
+/// What a run folder says; earlier versions did not record the only one they had.
+fn recorded(folder: &RunFolder) -> Result<Record, SearchError> {
+    let record = read_json::<Record>(&folder.precision())?;
+    Ok(record.unwrap_or_else(|| Record {
+        children: PrecisionKind::default(),
+        device: DeviceKind::default(),
+    }))
+}
+
+/// The kind of device that the children of a run were trained on; the CPU where there is no run yet.
+///
+/// # Errors
+/// [`SearchError`] when the folder's record cannot be read.
+pub fn run_device(folder: &RunFolder) -> Result<DeviceKind, SearchError> {
+    Ok(recorded(folder)?.device)
 }
 
 impl Session {
-    /// Compares the precision of children on this CPU with `precision.json` in the run folder, or writes it: estimates
-    /// of different precisions are not mixed.
-    pub(super) fn same_precision(
+    /// Compares device and precision of children with `precision.json` in the run folder, or writes it: estimates of
+    /// different ones are not mixed.
+    pub(super) fn same_computation(
         &self,
         folder: &RunFolder,
         fingerprint: Fingerprint,
     ) -> Result<(), SearchError> {
+        let device = self.compute.kind();
         let given = Record {
-            children: self.config.training.recipe.precision.available(),
+            children: self.config.training.recipe.precision.available_on(device),
+            device,
         };
         if matches!(fingerprint, Fingerprint::Store) {
             return write_json(&folder.precision(), &given);
         }
-        let stored = Self::recorded(folder)?;
+        let stored = recorded(folder)?;
         if stored == given {
             return Ok(());
         }
-        Err(SearchError::OtherPrecision {
+        Err(SearchError::OtherComputation {
             dir: folder.dir().to_owned(),
-            stored: stored.children.to_string(),
-            given: given.children.to_string(),
+            stored: stored.to_string(),
+            given: given.to_string(),
         })
     }
 
-    /// What a run folder says; earlier versions did not record the only one they had.
-    fn recorded(folder: &RunFolder) -> Result<Record, SearchError> {
-        let record = read_json::<Record>(&folder.precision())?;
-        Ok(record.unwrap_or_else(|| Record {
-            children: PrecisionKind::default(),
-        }))
-    }
-
-    /// Those of the children in a run folder, and of a retraining on this CPU.
+    /// Those of the children in a run folder, and of a retraining on this device.
     pub(super) fn precisions(&self, folder: &RunFolder) -> Result<Precisions, SearchError> {
-        let Record { children } = Self::recorded(folder)?;
+        let Record { children, .. } = recorded(folder)?;
         let (_, recipe) = self.config.selection();
+        let retrained = recipe.precision.available_on(self.compute.kind());
         Ok(Precisions {
             children: children.to_string(),
-            retrained: recipe.precision.available().to_string(),
+            retrained: retrained.to_string(),
         })
     }
 }

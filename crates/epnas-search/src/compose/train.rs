@@ -48,6 +48,8 @@ pub struct TrainReport {
     pub test: Option<EvalReport>,
     /// What convolutions were computed in during training.
     pub precision: PrecisionKind,
+    /// What it was trained on: `cpu`, or the name of a GPU.
+    pub device: String,
     /// Wall time of the training in seconds, resumed parts included.
     pub seconds: f64,
 }
@@ -117,6 +119,7 @@ impl Session {
         }
         disk::make_dir(work)?;
         let config = self.trainer_config(arch);
+        let compute = self.compute.clone();
         let data = Arc::clone(&self.images()?.unlimited);
         let seed = split(
             self.config.seed,
@@ -129,11 +132,10 @@ impl Session {
         });
         let mut trainer = match disk::read_if_present(&checkpoint)? {
             Some(bytes) => {
-                let trainer = Trainer::resume(config, data, seed, &bytes).map_err(|source| {
-                    SearchError::TrainingCheckpoint {
-                        path: checkpoint.clone(),
-                        source: Box::new(in_settings(source)),
-                    }
+                let trainer = Trainer::resume_on(compute, config, data, seed, &bytes);
+                let trainer = trainer.map_err(|source| SearchError::TrainingCheckpoint {
+                    path: checkpoint.clone(),
+                    source: Box::new(in_settings(source)),
                 })?;
                 observer.event(Event::Resumed {
                     done: trainer.epoch() as u64,
@@ -142,7 +144,7 @@ impl Session {
                 });
                 trainer
             }
-            None => Trainer::new(config, data, seed)?,
+            None => Trainer::on(compute, config, data, seed)?,
         };
         let progress = |observer: &mut dyn Observer, trainer: &mut Trainer| {
             trainer.train_epoch(&mut |p| {
@@ -207,7 +209,8 @@ impl Session {
                 .last()
                 .and_then(|report| report.validation_accuracy),
             test,
-            precision: self.config.train.recipe.precision.available(),
+            precision: (self.config.train.recipe.precision).available_on(self.compute.kind()),
+            device: self.compute.name().to_owned(),
             seconds: seconds(trainer.reports()),
         })
     }

@@ -118,7 +118,8 @@ impl Arena {
                     block
                 }
                 None => {
-                    self.blocks.push(Tensor::zeros(sizes[slot], dtype, device)?);
+                    self.blocks
+                        .push(epnas_ops::zeros(sizes[slot], dtype, device)?);
                     self.blocks.len() - 1
                 }
             };

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param};
-use epnas_ops::{BatchNorm, Norm, NormGradient, Operand, SoftmaxCrossEntropy};
+use epnas_ops::{BatchNorm, Norm, NormGradient, Operand, Recording, SoftmaxCrossEntropy, zeros};
 
 use super::{
     Arena, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions, StepDescription,
     buffers::{Assignment, assign},
-    liveness::Liveness,
+    liveness::{Liveness, Separable},
     step::{Backward, Forward, Statistics},
     traffic::Traffic,
 };
@@ -31,7 +31,11 @@ pub(super) fn compile(
     if batch == 0 {
         return Err(SupernetError::EmptyBatch);
     }
-    let liveness = Liveness::analyze(network, batch, options.mode)?;
+    let fusion = match Recording::is_possible(weights.device()) {
+        true => Separable::Apart,
+        false => Separable::Fused,
+    };
+    let liveness = Liveness::analyze(network, batch, options.mode, fusion)?;
     let assignment = assign(&liveness.spans, options.reuse);
     let mut compiler = Compiler::new(
         network,
@@ -171,7 +175,7 @@ impl<'a> Compiler<'a> {
         let (logits, dlogits) = self
             .logits
             .ok_or(SupernetError::Incomplete { what: "head" })?;
-        let labels = Tensor::zeros(self.batch, DType::U32, &self.device)?;
+        let labels = zeros(self.batch, DType::U32, &self.device)?;
         let training = self.options.mode == Mode::Train;
         let mut steps = self.steps;
         for (step, operator) in steps.iter_mut().zip(&self.forward) {
@@ -228,7 +232,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn allocate(&mut self, shape: Vec<usize>, dtype: DType) -> Result<Tensor, SupernetError> {
-        let tensor = Tensor::zeros(shape, dtype, &self.device)?;
+        let tensor = zeros(shape, dtype, &self.device)?;
         self.fixed_bytes += (tensor.elem_count() * dtype.size_in_bytes()) as u64;
         Ok(tensor)
     }

@@ -27,6 +27,15 @@ pub(super) enum GradientFlow {
     Write(Accumulate),
 }
 
+/// Whether a depthwise convolution and the pointwise one that reads it are one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Separable {
+    /// They are: what lies between them stays in the cache of a CPU.
+    Fused,
+    /// They are not.
+    Apart,
+}
+
 /// The bookkeeping of a plan.
 #[derive(Debug, Clone)]
 pub(super) struct Liveness {
@@ -52,6 +61,7 @@ impl Liveness {
         network: &Network,
         batch: usize,
         mode: Mode,
+        fusion: Separable,
     ) -> Result<Liveness, SupernetError> {
         let nodes = &network.nodes;
         let loss = nodes.len();
@@ -74,7 +84,10 @@ impl Liveness {
                 consumers[*input] += 1;
             }
         }
-        let separable = separable(network, &consumers);
+        let separable = match fusion {
+            Separable::Fused => separable(network, &consumers),
+            Separable::Apart => BTreeMap::new(),
+        };
         for (node, entry) in nodes.iter().enumerate() {
             match entry.kind {
                 _ if is_taken_along(&separable, node) => continue,
@@ -317,7 +330,8 @@ mod tests {
     fn a_pointwise_convolution_takes_the_depthwise_one_before_it_along() {
         let (network, depthwise, pointwise) = network();
         assert_eq!(found(&network), [(pointwise, depthwise)]);
-        let liveness = Liveness::analyze(&network, 2, Mode::Train).expect("in order");
+        let liveness =
+            Liveness::analyze(&network, 2, Mode::Train, Separable::Fused).expect("in order");
         assert_eq!(liveness.activation[depthwise], None);
         // What the depthwise convolution reads lives until the backward step of both.
         let read = liveness.activation[network.nodes[depthwise].inputs[0]].expect("a value");

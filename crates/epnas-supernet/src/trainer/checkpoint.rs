@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Best, Trainer, TrainerConfig, TrainerReport};
 use crate::{
+    compute::{Compute, DeviceKind},
     data::TrainingData,
     error::SupernetError,
     fingerprint::{DataFingerprint, Difference, differences},
@@ -21,6 +22,9 @@ use crate::{
 struct Note {
     config: TrainerConfig,
     seed: u64,
+    /// What it runs on; in checkpoints of earlier versions, always the CPU.
+    #[serde(default)]
+    device: DeviceKind,
     /// The images; unknown in checkpoints of earlier versions.
     #[serde(default)]
     data: Option<DataFingerprint>,
@@ -38,6 +42,7 @@ impl Trainer {
         let note = Note {
             config: self.config.clone(),
             seed: self.seed,
+            device: self.source.compute.kind(),
             data: Some(self.fingerprint.clone()),
             updates: self.session.optimizer.updates(),
             reports: self.reports.clone(),
@@ -58,29 +63,43 @@ impl Trainer {
         all.to_bytes_with_note(&note)
     }
 
-    /// Takes up a training from a [`Trainer::checkpoint`].
+    /// Takes up a training from a [`Trainer::checkpoint`], on the CPU.
     ///
     /// # Errors
-    /// [`SupernetError::OtherTraining`] when the bytes belong to another architecture, recipe, seed or to other images,
-    /// with everything that differs; [`SupernetError::Checkpoint`] or [`SupernetError::WeightBytes`] when they are
-    /// damaged.
+    /// [`SupernetError::OtherTraining`] when the bytes belong to another architecture, recipe, seed or kind of device or
+    /// to other images, with everything that differs; [`SupernetError::Checkpoint`] or [`SupernetError::WeightBytes`]
+    /// when they are damaged.
     pub fn resume(
+        config: TrainerConfig,
+        data: Arc<TrainingData>,
+        seed: u64,
+        checkpoint: &[u8],
+    ) -> Result<Trainer, SupernetError> {
+        Trainer::resume_on(Compute::cpu(), config, data, seed, checkpoint)
+    }
+
+    /// As [`Trainer::resume`], on a device.
+    ///
+    /// # Errors
+    /// As there, and as [`Trainer::on`].
+    pub fn resume_on(
+        compute: Compute,
         mut config: TrainerConfig,
         data: Arc<TrainingData>,
         seed: u64,
         checkpoint: &[u8],
     ) -> Result<Trainer, SupernetError> {
         // What was trained in bfloat16 does not go on in single precision.
-        config.training = config.training.on_this_cpu();
+        config.training = config.training.on(compute.kind());
         let (saved, note) = WeightStore::read_bytes(checkpoint, &Device::Cpu)?;
         let note: Note = serde_json::from_str(&note).map_err(|error| {
             SupernetError::Checkpoint(format!("its description cannot be read: {error}"))
         })?;
-        let differing = settings_differences(&note, &config, seed)?;
+        let differing = settings_differences(&note, &config, seed, compute.kind())?;
         if !differing.is_empty() {
             return Err(SupernetError::OtherTraining(differing));
         }
-        let mut trainer = Trainer::new(config, data, seed)?;
+        let mut trainer = Trainer::on(compute, config, data, seed)?;
         let differing = note
             .data
             .map_or_else(Vec::new, |stored| stored.differences(&trainer.fingerprint));
@@ -104,7 +123,8 @@ impl Trainer {
         let state = |name: &str| saved.tensor(&format!("optimizer/{name}")).cloned();
         trainer.session.optimizer.set_state(state, note.updates)?;
         if let Some((epoch, accuracy)) = note.best {
-            let mut weights = WeightStore::new(trainer.weights.seed());
+            let device = trainer.weights.device().clone();
+            let mut weights = WeightStore::on(trainer.weights.seed(), device);
             for param in network_params(&trainer.network) {
                 weights.insert(
                     param.path.clone(),
@@ -127,6 +147,7 @@ fn settings_differences(
     note: &Note,
     given: &TrainerConfig,
     seed: u64,
+    device: DeviceKind,
 ) -> Result<Vec<Difference>, SupernetError> {
     let mut found = Vec::new();
     let stored = &note.config;
@@ -135,6 +156,9 @@ fn settings_differences(
     }
     if note.seed != seed {
         found.push(Difference::new("seed", note.seed, seed));
+    }
+    if note.device != device {
+        found.push(Difference::new("device", note.device, device));
     }
     // The architecture is said; its JSON form is long.
     let stored = TrainerConfig {

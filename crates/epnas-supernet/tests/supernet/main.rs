@@ -1,7 +1,6 @@
 //! One test binary for the crate.
 
 mod children;
-mod cuda;
 mod models;
 mod plans;
 mod precision;

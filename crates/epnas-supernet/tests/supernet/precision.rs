@@ -4,8 +4,8 @@
 use epnas_arch::{Evaluator, Job};
 use epnas_ops::Precision;
 use epnas_supernet::{
-    Arena, Mode, Optimizer, Plan, PlanOptions, PrecisionKind, Supernet, TrainConfig, Trainer,
-    TrainerConfig, TrainingPart, WeightStore,
+    Arena, DeviceKind, Mode, Optimizer, Plan, PlanOptions, PrecisionKind, Supernet, TrainConfig,
+    Trainer, TrainerConfig, TrainingPart, WeightStore,
 };
 
 use crate::samples::{arch, fill, gratings, quick, supernet, tiny};
@@ -93,7 +93,7 @@ fn a_cpu_without_the_instructions_trains_in_single_precision() {
     let (asked, found) = child(PrecisionKind::Bf16);
     assert_eq!(single.config().training.precision, PrecisionKind::F32);
     let used = asked.config().training.precision;
-    assert_eq!(used, PrecisionKind::Bf16.available());
+    assert_eq!(used, PrecisionKind::Bf16.available_on(DeviceKind::Cpu));
     // Bit for bit what was not asked for, or not that at all.
     assert_eq!(found == expected, used == PrecisionKind::F32);
 }
@@ -110,7 +110,7 @@ fn a_training_says_its_precision_and_is_not_continued_in_another() {
     };
     let mut trainer = Trainer::new(config.clone(), data.clone(), 1).unwrap();
     trainer.train_epoch(&mut |_| ()).unwrap();
-    let used = PrecisionKind::Bf16.available();
+    let used = PrecisionKind::Bf16.available_on(DeviceKind::Cpu);
     let model = trainer.model().unwrap();
     let record = &model.info().training;
     assert_eq!(record.config.precision, used);

@@ -24,10 +24,13 @@ struct Step {
 
 struct OptimizerParams {
     Slot slots[MOST_SLOTS];
-    double* parts;  // [all slots' chunks]
+    double* parts;         // [all slots' chunks]
     Step* step;
-    double clip;    // 0: none
-    long long parts_len;
+    const float* rates;    // [rates_len, 2]: learning rate and root correction of every step; none: they stand in `step`
+    double* state;         // [4]: steps taken; 1 + the step that failed, or 0; what failed: LOSS or NORM; its value
+    const double* losses;  // [3]: sums of the losses so far, of which the first must be finite
+    double clip;           // 0: none
+    long long parts_len, rates_len;
     int slots_count, first_part, chunks;
     float momentum, weight_decay, beta1, beta2, eps;
     int nesterov;
@@ -53,6 +56,27 @@ __device__ void squares(const OptimizerParams& p) {
 }
 EXPORT_PLAIN(squares, OptimizerParams)
 
+constexpr double LOSS = 1, NORM = 2;
+
+// Takes the rates of the next step. After a loss or a norm that is not finite, whose step is noted, nothing is updated.
+__device__ inline void take_step(const OptimizerParams& p) {
+    const long long step = static_cast<long long>(p.state[0]);
+    p.state[0] = step + 1;
+    const double loss = p.losses[0];
+    const bool diverged = loss - loss != 0;
+    if (p.state[1] == 0 && (diverged || p.step->finite == 0)) {
+        p.state[1] = step + 1;
+        p.state[2] = diverged ? LOSS : NORM;
+        p.state[3] = diverged ? loss : p.step->norm;
+    }
+    if (p.state[1] != 0 || step >= p.rates_len) {
+        p.step->finite = 0;
+        return;
+    }
+    p.step->rate = p.rates[2 * step];
+    p.step->root_correction = p.rates[2 * step + 1];
+}
+
 // One block of 128 threads: the norm of all gradients, and the factor of clipping.
 template <class T>
 __device__ void clip(const OptimizerParams& p) {
@@ -69,6 +93,7 @@ __device__ void clip(const OptimizerParams& p) {
     p.step->norm = norm;
     p.step->finite = norm - norm == 0;
     p.step->factor = p.clip > 0 && p.clip < norm + 1e-6 ? static_cast<float>(p.clip / (norm + 1e-6)) : 1.0f;
+    if (p.rates) take_step(p);
 }
 EXPORT_PLAIN(clip, OptimizerParams)
 

@@ -1,14 +1,16 @@
-//! Whole training steps through the CUDA kernels, as they run on the CPU, against the CPU's own.
+//! Whole training steps through the CUDA kernels against the CPU's own.
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Downsample, Network, NetworkConfig};
 use epnas_data::{AugmentConfig, Flip, Images, Normalization, fill_batch};
-use epnas_ops::cuda_emulation::{self, Order, set_order};
+use epnas_ops::cuda_emulation::{Order, set_order};
 use epnas_ops::{DeviceImages, Distortion, Mirror};
 use epnas_supernet::{
-    Activations, Arena, Mode, Optimizer, Plan, PlanOptions, TrainConfig, TrainingData, WeightStore,
+    Activations, Arena, Compute, Mode, Optimizer, Plan, PlanOptions, TrainConfig, TrainingData,
+    WeightStore,
 };
 
+use crate::on_gpu;
 use crate::samples::{arch, fill, gratings, tiny};
 
 const BATCH: usize = 20;
@@ -25,10 +27,11 @@ fn network(text: &str, data: &TrainingData) -> Network {
 }
 
 /// Trains a network; the mean loss of every epoch, and the share of right answers in evaluation at the end.
-fn train(text: &str, activations: Activations) -> (Vec<f64>, f64) {
+fn train(compute: &Compute, text: &str, activations: Activations) -> (Vec<f64>, f64) {
     let data = gratings(200, 8);
     let network = network(text, &data);
-    let (mut weights, mut arena) = (WeightStore::new(5), Arena::new());
+    let mut weights = WeightStore::on(5, compute.device().clone());
+    let mut arena = Arena::new();
     let mut compile = |mode| {
         let options = PlanOptions {
             mode,
@@ -73,10 +76,6 @@ const NETWORKS: [&str; 2] = [
 /// it moves, and they part.)
 #[test]
 fn steps_are_those_of_the_cpu() {
-    if !cuda_emulation::AVAILABLE {
-        println!("skipped: no C++ compiler");
-        return;
-    }
     for text in NETWORKS {
         let data = gratings(200, 8);
         let network = network(text, &data);
@@ -93,10 +92,16 @@ fn steps_are_those_of_the_cpu() {
         let mut errors = Vec::new();
         let batches = data.train.chunks_exact(BATCH);
         for indices in batches.clone().chain(batches) {
-            let mut copy = weights.deep_clone().unwrap();
-            let mut other = Plan::compile(&network, &mut copy, BATCH, Mode::Train).unwrap();
+            let bytes = weights.to_bytes().unwrap();
             let expected = step(&mut plan, indices);
-            let loss = cuda_emulation::run(|| step(&mut other, indices));
+            let there = on_gpu(|gpu| {
+                let mut copy = WeightStore::from_bytes_on(&bytes, gpu.device()).unwrap();
+                let mut other = Plan::compile(&network, &mut copy, BATCH, Mode::Train).unwrap();
+                (step(&mut other, indices), other, copy.on_cpu().unwrap())
+            });
+            let Some((loss, other, copy)) = there else {
+                return;
+            };
             assert!(
                 (loss - expected).abs() < 1e-5 * expected,
                 "{text}: {loss}, {expected}"
@@ -120,7 +125,9 @@ fn steps_are_those_of_the_cpu() {
                             .unwrap(),
                     )
                 };
-                error += sum((&expected.gradient - &found.gradient).unwrap());
+                error += sum((&expected.gradient
+                    - found.gradient.to_device(&Device::Cpu).unwrap())
+                .unwrap());
                 all += sum(expected.gradient.clone());
             }
             errors.push((error / all).sqrt());
@@ -133,22 +140,23 @@ fn steps_are_those_of_the_cpu() {
 }
 
 #[test]
-fn children_learn_what_they_learn_on_the_cpu() {
-    if !cuda_emulation::AVAILABLE {
-        println!("skipped: no C++ compiler");
-        return;
-    }
+fn networks_learn_what_they_learn_on_the_cpu() {
     for text in NETWORKS {
-        let (expected, accuracy) = train(text, Activations::F32);
+        let (expected, accuracy) = train(&Compute::cpu(), text, Activations::F32);
         assert!(expected[EPOCHS - 1] < 0.8 * expected[0], "{expected:?}");
-        let (losses, found) = cuda_emulation::run(|| train(text, Activations::F32));
+        let trained = on_gpu(|gpu| {
+            [Activations::F32, Activations::Bf16].map(|activations| train(gpu, text, activations))
+        });
+        let Some([(losses, found), narrow]) = trained else {
+            return;
+        };
         // The same sums in another order: the same first epoch, then they part (see `steps_are_those_of_the_cpu`).
         for (epoch, (a, b)) in losses.iter().zip(&expected).enumerate() {
             let bound = if epoch == 0 { 1e-4 } else { 0.1 * b };
             assert!((a - b).abs() < bound, "{text}: {losses:?}, {expected:?}");
         }
         assert!((found - accuracy).abs() <= 0.1, "{found}, {accuracy}");
-        let (losses, found) = cuda_emulation::run(|| train(text, Activations::Bf16));
+        let (losses, found) = narrow;
         for (a, b) in losses.iter().zip(&expected) {
             assert!((a - b).abs() < 0.2 * b, "bf16: {losses:?}, {expected:?}");
         }
@@ -159,25 +167,21 @@ fn children_learn_what_they_learn_on_the_cpu() {
 
 #[test]
 fn a_training_repeats_bit_for_bit() {
-    if !cuda_emulation::AVAILABLE {
-        println!("skipped: no C++ compiler");
-        return;
-    }
-    let run = |order| {
+    // Whichever blocks and threads come first, as on a GPU, where this order has no say.
+    let [first, second] = [Order::FirstToLast, Order::LastToFirst].map(|order| {
         set_order(order);
-        cuda_emulation::run(|| train(NETWORKS[0], Activations::Bf16))
-    };
-    // Whichever blocks and threads come first, as on a GPU.
-    assert_eq!(run(Order::FirstToLast), run(Order::LastToFirst));
+        on_gpu(|gpu| train(gpu, NETWORKS[0], Activations::Bf16))
+    });
+    assert_eq!(first, second);
 }
 
 /// The stream of the CPU, batch after batch, for odd sizes, gray and colored images.
 #[test]
 fn batches_drawn_on_the_device_are_those_of_the_cpu() {
-    if !cuda_emulation::AVAILABLE {
-        println!("skipped: no C++ compiler");
-        return;
-    }
+    on_gpu(|gpu| compare_batches(gpu.device()));
+}
+
+fn compare_batches(device: &Device) {
     const COUNT: usize = 11;
     const SEED: u64 = 0xfedc_ba98_7654_3210;
     let order: Vec<u32> = (0..COUNT as u32)
@@ -197,7 +201,6 @@ fn batches_drawn_on_the_device_are_those_of_the_cpu() {
         let normalization = Normalization::from_images(&images, &all);
         let table = normalization.table().concat();
         let shape = (COUNT, height, width, channels);
-        let device = &Device::Cpu;
         let from = DeviceImages {
             pixels: Tensor::from_slice(&images.pixels, shape, device).unwrap(),
             labels: Tensor::from_slice(&images.labels, COUNT, device).unwrap(),
@@ -228,8 +231,8 @@ fn batches_drawn_on_the_device_are_those_of_the_cpu() {
                     Tensor::zeros(batch, DType::U32, device).unwrap(),
                 );
                 let distortion = augmented.then_some(&distortion);
-                cuda_emulation::run(|| from.draw(&order_there, &cursor, distortion, &x, &labels))
-                    .unwrap();
+                let drawn = from.draw(&order_there, &cursor, distortion, &x, &labels);
+                drawn.unwrap();
                 let mut pixels = vec![0.0; x.elem_count()];
                 let mut expected_labels = vec![0; batch];
                 fill_batch(
@@ -251,7 +254,7 @@ fn batches_drawn_on_the_device_are_those_of_the_cpu() {
             // Positions 10 to 14: the last entry names no image, and behind it there is none.
             let x = Tensor::zeros((batch, height, width, channels), DType::BF16, device).unwrap();
             let labels = Tensor::zeros(batch, DType::U32, device).unwrap();
-            cuda_emulation::run(|| from.draw(&order_there, &cursor, None, &x, &labels)).unwrap();
+            from.draw(&order_there, &cursor, None, &x, &labels).unwrap();
             let known = [images.labels[0], images.labels[3], images.labels[3]];
             let labels: Vec<u32> = labels.to_vec1().unwrap();
             assert_eq!(labels, [&known[..], &[u32::MAX; 2]].concat());

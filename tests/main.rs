@@ -12,6 +12,7 @@
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
 //! - [`precision`]: training in bfloat16, and on a CPU that cannot;
+//! - [`device`]: the CPU, GPUs, and that there are none;
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
 //! - [`memory`]: that hundreds of children do not add up.
 
@@ -20,6 +21,7 @@ mod cli;
 mod command;
 mod configs;
 mod data;
+mod device;
 mod golden;
 #[cfg(unix)]
 mod interrupt;

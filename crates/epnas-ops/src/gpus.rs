@@ -49,7 +49,7 @@ mod backend {
 
     fn none() -> Error {
         Error::Gpu(
-            "this build has no CUDA: `cargo xtask cuda build` makes one that has (feature `cuda`)"
+            "this build works without GPUs: `cargo xtask cuda build` makes one that uses them (feature `cuda`)"
                 .to_string(),
         )
     }

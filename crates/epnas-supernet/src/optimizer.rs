@@ -114,10 +114,11 @@ impl Optimizer {
         course: &Course,
         losses: &LossSums,
     ) -> Result<(), SupernetError> {
-        Ok(match &self.rule {
+        match &self.rule {
             Rule::Sgd(rule) => rule.next_step(&self.slots, self.clip, course, losses)?,
             Rule::Adam(rule) => rule.next_step(&self.slots, self.clip, course, losses)?,
-        })
+        }
+        Ok(())
     }
 
     /// Memory of the state, in bytes.

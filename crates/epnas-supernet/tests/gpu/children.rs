@@ -178,7 +178,11 @@ fn a_child_that_diverges_fails_where_it_does_on_the_cpu() {
 fn a_child_that_does_not_fit_fails_alone_and_the_next_goes_on() {
     on_gpu(|gpu| {
         let data = images();
-        let batch = |batch| TrainConfig { batch, ..recipe() };
+        let batch = |batch| TrainConfig {
+            batch,
+            eval_batch: 20,
+            ..recipe()
+        };
         let mut small = supernet(gpu, batch(16), &data);
         train(&mut small, "macro:c3.0", 1).unwrap();
         let before = small.snapshot().unwrap();

@@ -1,8 +1,8 @@
 //! Batch normalization by the statistics of the batch.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::{floats, gradient};
+use super::{Ahead, floats, gradient};
 use crate::kernel::batch_norm::{self, Affine, Geometry};
 use crate::kernel::statistics::statistics;
 use crate::shape;
@@ -30,27 +30,38 @@ pub fn batch_norm_train(
     shape::expect(OP, "scale", &scale, &[geometry.c])?;
     shape::expect(OP, "shift", &shift, &[geometry.c])?;
     let args = [("x", &x), ("scale", &scale), ("shift", &shift)];
-    storage::check(OP, &args, &[])?;
+    let backend = storage::check(OP, &args, &[])?;
     storage::expect_dtype::<f32>(OP, &args)?;
+    let train = |running: Running<'_>, y: &Tensor| -> crate::Result<()> {
+        let saved = Tensor::zeros((2, geometry.c), x.dtype(), x.device())?;
+        let [x, scale, shift] = [&x, &scale, &shift].map(Tensor::detach);
+        op.forward_train(&x, &scale, &shift, running, &saved, y)
+    };
     if let Some(running) = running {
         // A training pass of the operator, of which only the running statistics are kept.
-        let saved = Tensor::zeros((2, geometry.c), x.dtype(), x.device())?;
-        let y = gradient(&x)?;
-        op.forward_train(
-            &x.detach(),
-            &scale.detach(),
-            &shift.detach(),
-            running,
-            &saved,
-            &y,
-        )?;
+        train(running, &gradient(&x)?)?;
     }
-    x.apply_op3(&scale, &shift, Train { op, geometry })
+    let ahead = Ahead::compute(&backend, &x, x.shape(), |y| {
+        let running = [gradient(&scale)?, gradient(&scale)?];
+        let running = Running {
+            mean: &running[0],
+            variance: &running[1],
+            momentum: 0.0,
+        };
+        train(running, y)
+    })?;
+    let op = Train {
+        op,
+        geometry,
+        ahead,
+    };
+    x.apply_op3(&scale, &shift, op)
 }
 
 struct Train {
     op: BatchNorm,
     geometry: Geometry,
+    ahead: Ahead,
 }
 
 impl CustomOp3 for Train {
@@ -67,6 +78,9 @@ impl CustomOp3 for Train {
         shift: &CpuStorage,
         shift_l: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if let Some(result) = self.ahead.cpu() {
+            return Ok(result);
+        }
         let x = floats(x, xl)?;
         let mut saved = vec![0.0; 2 * self.geometry.c];
         statistics(&self.geometry, x).save(self.op.eps, &mut saved);
@@ -75,6 +89,18 @@ impl CustomOp3 for Train {
         let mut y = vec![0.0; x.len()];
         batch_norm::apply(&self.geometry, &affine, x, &mut y);
         Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.ahead.cuda()
     }
 
     fn bwd(

@@ -1,8 +1,8 @@
 //! Dense and depthwise convolution.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::{floats, gradient};
+use super::{Ahead, floats, gradient};
 use crate::kernel::conv::Source;
 use crate::kernel::epilogue::without_sums;
 use crate::kernel::images::Images;
@@ -20,13 +20,22 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize) -> Result<Tensor> {
     let op = Conv2d::new(w.dims().first().copied().unwrap_or(0), stride);
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let geometry = op.checked_geometry(OP, &x, &w)?;
-    storage::check(OP, &[("x", &x), ("w", &w)], &[])?;
-    x.apply_op2(&w, Conv { op, geometry })
+    let backend = storage::check(OP, &[("x", &x), ("w", &w)], &[])?;
+    let ahead = Ahead::compute(&backend, &x, geometry.output().as_slice(), |y| {
+        op.forward(&[(&x.detach(), &w.detach())], y)
+    })?;
+    let op = Conv {
+        op,
+        geometry,
+        ahead,
+    };
+    x.apply_op2(&w, op)
 }
 
 struct Conv {
     op: Conv2d,
     geometry: conv::Geometry,
+    ahead: Ahead,
 }
 
 impl CustomOp2 for Conv {
@@ -41,6 +50,9 @@ impl CustomOp2 for Conv {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if let Some(result) = self.ahead.cpu() {
+            return Ok(result);
+        }
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
         let source = Source {
@@ -53,6 +65,16 @@ impl CustomOp2 for Conv {
             conv::forward(geometry, &[source], &mut y, finish)
         });
         Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.ahead.cuda()
     }
 
     fn bwd(
@@ -82,14 +104,23 @@ pub fn depthwise_conv2d(x: &Tensor, w: &Tensor, stride: usize) -> Result<Tensor>
     };
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let geometry = op.checked_geometry(OP, ("x", &x), ("w", &w))?;
-    storage::check(OP, &[("x", &x), ("w", &w)], &[])?;
+    let backend = storage::check(OP, &[("x", &x), ("w", &w)], &[])?;
     storage::expect_dtype::<f32>(OP, &[("x", &x), ("w", &w)])?;
-    x.apply_op2(&w, Depthwise { op, geometry })
+    let ahead = Ahead::compute(&backend, &x, geometry.output_shape().as_slice(), |y| {
+        op.forward(&x.detach(), &w.detach(), y)
+    })?;
+    let op = Depthwise {
+        op,
+        geometry,
+        ahead,
+    };
+    x.apply_op2(&w, op)
 }
 
 struct Depthwise {
     op: DepthwiseConv2d,
     geometry: depthwise::Geometry,
+    ahead: Ahead,
 }
 
 impl CustomOp2 for Depthwise {
@@ -104,6 +135,9 @@ impl CustomOp2 for Depthwise {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if let Some(result) = self.ahead.cpu() {
+            return Ok(result);
+        }
         let shape = Shape::from(self.geometry.output_shape().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
         let (x, w) = (Images::Plain(floats(x, xl)?), floats(w, wl)?);
@@ -112,6 +146,16 @@ impl CustomOp2 for Depthwise {
             depthwise::forward(geometry, x, w, &mut y, finish)
         });
         Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.ahead.cuda()
     }
 
     fn bwd(

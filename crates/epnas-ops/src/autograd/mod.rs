@@ -29,7 +29,10 @@ pub use batch_norm::batch_norm_train;
 pub use conv::{conv2d, depthwise_conv2d};
 pub use pool::{avg_pool2d, max_pool2d};
 
-use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, Layout, Result, Shape, Storage, Tensor, WithDType};
+
+use crate::device::Backend;
 
 /// The elements of an argument. The public functions made it contiguous.
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -47,4 +50,48 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 /// Memory for a gradient of the shape of `like`.
 fn gradient(like: &Tensor) -> Result<Tensor> {
     Tensor::zeros(like.shape(), like.dtype(), like.device())
+}
+
+/// A result that a GPU computed before candle asks for it: to kernels, tensors have addresses, which the storages that
+/// candle hands out do not tell. On the CPU there is none.
+struct Ahead(Option<Tensor>);
+
+impl Ahead {
+    /// `compute` writes the result, `f32` of this shape on the device of `x`.
+    fn compute(
+        backend: &Backend,
+        x: &Tensor,
+        shape: impl Into<Shape>,
+        compute: impl FnOnce(&Tensor) -> crate::Result<()>,
+    ) -> Result<Self> {
+        match backend {
+            Backend::Cpu => Ok(Ahead(None)),
+            Backend::Cuda(_) => {
+                let y = crate::zeros(shape, x.dtype(), x.device())?;
+                compute(&y)?;
+                Ok(Ahead(Some(y)))
+            }
+        }
+    }
+
+    /// For candle on the CPU, where the kernels are emulated.
+    fn cpu(&self) -> Option<(CpuStorage, Shape)> {
+        let y = self.0.as_ref()?;
+        match &*y.storage_and_layout().0 {
+            Storage::Cpu(storage) => Some((storage.clone(), y.shape().clone())),
+            _ => None,
+        }
+    }
+
+    /// For candle on a GPU.
+    fn cuda(&self) -> Result<(CudaStorage, Shape)> {
+        let Some(y) = &self.0 else {
+            candle_core::bail!("arguments on a GPU among others on the CPU")
+        };
+        let (storage, layout) = y.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, y.shape().clone())),
+            _ => candle_core::bail!("a result on another device than its arguments"),
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! 3x3 pooling with padding 1.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
-use super::{floats, gradient};
+use super::{Ahead, floats, gradient};
 use crate::kernel::images::Images;
 use crate::kernel::pool::{self, Geometry};
 use crate::pool::input_geometry;
@@ -17,13 +17,17 @@ pub fn max_pool2d(x: &Tensor, stride: usize) -> Result<Tensor> {
     const OP: &str = "autograd.max_pool2d";
     let x = x.contiguous()?;
     let geometry = input_geometry(OP, stride, ("x", &x))?;
-    storage::check(OP, &[("x", &x)], &[])?;
+    let backend = storage::check(OP, &[("x", &x)], &[])?;
     storage::expect_dtype::<f32>(OP, &[("x", &x)])?;
-    x.apply_op1(Max { geometry })
+    let ahead = Ahead::compute(&backend, &x, geometry.output().as_slice(), |y| {
+        MaxPool2d { stride }.forward_eval(&x.detach(), y)
+    })?;
+    x.apply_op1(Max { geometry, ahead })
 }
 
 struct Max {
     geometry: Geometry,
+    ahead: Ahead,
 }
 
 impl CustomOp1 for Max {
@@ -32,10 +36,17 @@ impl CustomOp1 for Max {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        if let Some(result) = self.ahead.cpu() {
+            return Ok(result);
+        }
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
         pool::max_forward(&self.geometry, Images::Plain(floats(x, xl)?), &mut y, None);
         Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.ahead.cuda()
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -62,13 +73,17 @@ pub fn avg_pool2d(x: &Tensor, stride: usize) -> Result<Tensor> {
     const OP: &str = "autograd.avg_pool2d";
     let x = x.contiguous()?;
     let geometry = input_geometry(OP, stride, ("x", &x))?;
-    storage::check(OP, &[("x", &x)], &[])?;
+    let backend = storage::check(OP, &[("x", &x)], &[])?;
     storage::expect_dtype::<f32>(OP, &[("x", &x)])?;
-    x.apply_op1(Avg { geometry })
+    let ahead = Ahead::compute(&backend, &x, geometry.output().as_slice(), |y| {
+        AvgPool2d { stride }.forward(&x.detach(), y)
+    })?;
+    x.apply_op1(Avg { geometry, ahead })
 }
 
 struct Avg {
     geometry: Geometry,
+    ahead: Ahead,
 }
 
 impl CustomOp1 for Avg {
@@ -77,10 +92,17 @@ impl CustomOp1 for Avg {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        if let Some(result) = self.ahead.cpu() {
+            return Ok(result);
+        }
         let shape = Shape::from(self.geometry.output().as_slice());
         let mut y = vec![0.0; shape.elem_count()];
         pool::avg_forward(&self.geometry, Images::Plain(floats(x, xl)?), &mut y);
         Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.ahead.cuda()
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {

@@ -6,6 +6,8 @@ use std::cell::OnceCell;
 
 use candle_core::Device;
 
+#[path = "../operators/autograd.rs"]
+mod autograd;
 #[path = "../operators/batch_norm.rs"]
 mod batch_norm;
 mod bfloat16_images;

@@ -5,18 +5,18 @@
 //! cargo run --release -p epnas-supernet --example throughput -- --arch macro:c3.0/d3.1 --channels 24 --batch 64
 //! ```
 
-use std::{
-    error::Error,
-    time::{Duration, Instant},
+use std::{error::Error, sync::Arc, time::Duration};
+
+use epnas_arch::{Arch, MacroSpace, MicroSpace, NetworkConfig, Space};
+use epnas_data::{DataConfig, Split, SyntheticConfig};
+use epnas_supernet::{
+    Arena, Compute, DeviceKind, Mode, Plan, PlanOptions, PrecisionKind, Steps, Supernet,
+    SupernetConfig, TrainConfig, TrainingData, WeightStore,
 };
 
-use epnas_arch::{Arch, Network, NetworkConfig, Shape};
-use epnas_data::{AugmentConfig, Images, Normalization, SyntheticConfig, fill_batch};
-use epnas_ops::Precision;
-use epnas_supernet::{Arena, Mode, Optimizer, Plan, PlanOptions, TrainConfig, WeightStore};
-
 const USAGE: &str = "usage: throughput --arch ARCH [--arch ARCH ..] [--channels 24] [--batch 64] [--seconds 2] \
-                     [--windows 5] [--threads N] [--limit SECONDS] [--precision f32|bf16]";
+                     [--windows 5] [--threads N] [--limit SECONDS] [--precision f32|bf16] [--device cpu|cuda] \
+                     [--steps recorded|called]";
 
 struct Options {
     archs: Vec<String>,
@@ -28,7 +28,8 @@ struct Options {
     threads: usize,
     /// Seconds to measure the machine's limit for, before anything else.
     limit: f64,
-    precision: Precision,
+    precision: PrecisionKind,
+    compute: Compute,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
@@ -40,30 +41,32 @@ fn options() -> Result<Options, Box<dyn Error>> {
         windows: 5,
         threads: 0,
         limit: 0.0,
-        precision: Precision::F32,
+        precision: PrecisionKind::F32,
+        compute: Compute::cpu(),
     };
+    let mut steps = Steps::Recorded;
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
         let value = words.next().ok_or(USAGE)?;
-        match flag.as_str() {
-            "--arch" => options.archs.push(value),
-            "--channels" => options.channels = value.parse()?,
-            "--batch" => options.batch = value.parse()?,
-            "--seconds" => options.seconds = value.parse()?,
-            "--windows" => options.windows = value.parse()?,
-            "--threads" => options.threads = value.parse()?,
-            "--limit" => options.limit = value.parse()?,
-            "--precision" => {
-                options.precision = match value.as_str() {
-                    "f32" => Precision::F32,
-                    "bf16" => Precision::Bf16,
-                    _ => return Err(USAGE.into()),
-                }
-            }
+        match (flag.as_str(), value.as_str()) {
+            ("--arch", _) => options.archs.push(value),
+            ("--channels", _) => options.channels = value.parse()?,
+            ("--batch", _) => options.batch = value.parse()?,
+            ("--seconds", _) => options.seconds = value.parse()?,
+            ("--windows", _) => options.windows = value.parse()?,
+            ("--threads", _) => options.threads = value.parse()?,
+            ("--limit", _) => options.limit = value.parse()?,
+            ("--precision", "f32") => options.precision = PrecisionKind::F32,
+            ("--precision", "bf16") => options.precision = PrecisionKind::Bf16,
+            ("--device", "cpu") => options.compute = Compute::cpu(),
+            ("--device", "cuda") => options.compute = Compute::gpu(0)?,
+            ("--steps", "recorded") => steps = Steps::Recorded,
+            ("--steps", "called") => steps = Steps::Called,
             _ => return Err(USAGE.into()),
         }
     }
-    if !options.precision.is_native() {
+    options.compute = options.compute.with_steps(steps);
+    if options.precision.available_on(options.compute.kind()) != options.precision {
         return Err("this CPU has no bfloat16 dot products (AVX512-BF16)".into());
     }
     match options.archs.is_empty() {
@@ -77,79 +80,77 @@ fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build_global()?;
-    let data = SyntheticConfig {
-        train: 1024,
-        test: 1,
-        seed: 0,
-    };
-    let images = epnas_data::synthetic::dataset(&data, 32, 3).train;
     if options.limit > 0.0 {
         let limit = epnas_ops::peak_flops(Duration::from_secs_f64(options.limit));
         println!("{}", serde_json::json!({ "limit_flops": limit }));
     }
+    let data = images(&options)?;
     for arch in &options.archs {
-        measure(arch, &options, &images)?;
+        measure(arch, &options, &data)?;
     }
     Ok(())
 }
 
-fn measure(text: &str, options: &Options, images: &Images) -> Result<(), Box<dyn Error>> {
-    let arch: Arch = text.parse()?;
-    let config = NetworkConfig {
-        channels: options.channels,
-        ..NetworkConfig::default()
+/// Enough for some batches, and one to validate on.
+fn images(options: &Options) -> Result<Arc<TrainingData>, Box<dyn Error>> {
+    let batches = match options.compute.kind() {
+        DeviceKind::Cpu => 8,
+        DeviceKind::Cuda => 64,
     };
-    let network = Network::build(&arch, arch.len(), &config, Shape::new(32, 32, 3), 10)?;
-    let mut weights = WeightStore::new(1);
+    let train = options.batch * batches;
+    let config = DataConfig {
+        synthetic: SyntheticConfig {
+            train: train + 1,
+            test: 1,
+            seed: 0,
+        },
+        ..DataConfig::default()
+    };
+    let dataset = epnas_data::load(&config)?;
+    let split = Split {
+        train: (0..train as u32).collect(),
+        validation: vec![train as u32],
+    };
+    Ok(Arc::new(TrainingData::from_dataset(&dataset, &split)?))
+}
+
+fn measure(text: &str, options: &Options, data: &Arc<TrainingData>) -> Result<(), Box<dyn Error>> {
+    let arch: Arch = text.parse()?;
+    let space = match arch {
+        Arch::Macro(_) => Space::Macro(MacroSpace {
+            layers: arch.len(),
+            ..MacroSpace::default()
+        }),
+        Arch::Micro(_) => Space::Micro(MicroSpace {
+            blocks: arch.len(),
+            ..MicroSpace::default()
+        }),
+    };
+    let config = SupernetConfig {
+        space,
+        network: NetworkConfig {
+            channels: options.channels,
+            ..NetworkConfig::default()
+        },
+        training: TrainConfig {
+            batch: options.batch,
+            precision: options.precision,
+            ..TrainConfig::fast()
+        },
+    };
+    let supernet = Supernet::on(options.compute.clone(), config, data.clone(), 1)?;
+    let rates = supernet.step_rates(&arch, options.windows + 1, options.seconds)?;
+    // The first window warms up.
+    let mut windows = rates.images_per_second[1..].to_vec();
+    windows.sort_by(f64::total_cmp);
+
     let how = PlanOptions {
         mode: Mode::Train,
-        precision: options.precision,
         ..PlanOptions::default()
     };
-    let mut arena = Arena::new();
-    let mut plan = Plan::compile_with(&network, &mut weights, options.batch, how, &mut arena)?;
-    let mut optimizer = Optimizer::new(&TrainConfig::fast(), plan.parameters())?;
-    let indices: Vec<u32> = (0..images.len() as u32).collect();
-    let normalization = Normalization::from_images(images, &indices);
-    let augment = AugmentConfig::default();
-    let batches = indices.len() / options.batch;
-    let mut number = 0;
-    let mut step = || -> Result<(), Box<dyn Error>> {
-        let first = number % batches.max(1) * options.batch;
-        plan.fill(|pixels, labels| {
-            let indices = &indices[first..first + options.batch];
-            let position = (number * options.batch) as u64;
-            fill_batch(
-                images,
-                indices,
-                &normalization,
-                Some(&augment),
-                1,
-                position,
-                pixels,
-                labels,
-            );
-        })?;
-        plan.forward()?;
-        plan.loss()?;
-        plan.backward()?;
-        optimizer.step(0.01)?;
-        number += 1;
-        Ok(())
-    };
-    let mut windows = Vec::new();
-    // The first window warms up.
-    for window in 0..=options.windows {
-        let (start, mut steps) = (Instant::now(), 0);
-        while steps == 0 || start.elapsed().as_secs_f64() < options.seconds {
-            step()?;
-            steps += 1;
-        }
-        if window > 0 {
-            windows.push((steps * options.batch) as f64 / start.elapsed().as_secs_f64());
-        }
-    }
-    windows.sort_by(f64::total_cmp);
+    let (mut weights, mut arena) = (WeightStore::new(1), Arena::new());
+    let network = supernet.network(&arch)?;
+    let plan = Plan::compile_with(&network, &mut weights, options.batch, how, &mut arena)?;
     let description = plan.describe();
     println!(
         "{}",
@@ -157,8 +158,12 @@ fn measure(text: &str, options: &Options, images: &Images) -> Result<(), Box<dyn
             "arch": text,
             "batch": options.batch,
             "channels": options.channels,
+            "device": options.compute.name(),
+            "precision": options.precision.to_string(),
             "images_per_second": windows[windows.len() / 2],
             "windows": windows,
+            "first_step_seconds": rates.first_step_seconds,
+            "second_step_seconds": rates.second_step_seconds,
             "flop_per_image": 2 * description.macs() / options.batch as u64,
             "mebibytes": description.total_bytes() >> 20,
         })

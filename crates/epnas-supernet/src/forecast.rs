@@ -5,7 +5,10 @@ use std::time::Instant;
 use epnas_arch::Arch;
 use serde::Serialize;
 
-use crate::{error::SupernetError, session::Session, supernet::Supernet, weights::WeightStore};
+use crate::{
+    compute::DeviceKind, error::SupernetError, session::Session, supernet::Supernet,
+    weights::WeightStore,
+};
 
 /// What one child will cost on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -20,7 +23,27 @@ pub struct Forecast {
     pub validation_images_per_second: f64,
 }
 
-/// Training steps and evaluation batches that are timed, after one of each that is not.
+/// How fast training steps are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepRates {
+    /// The first step, on fresh memory, in seconds.
+    pub first_step_seconds: f64,
+    /// The second, which a GPU records, in seconds.
+    pub second_step_seconds: f64,
+    /// Images a second after those, augmentation included, window by window.
+    pub images_per_second: Vec<f64>,
+}
+
+impl StepRates {
+    /// The median of the windows.
+    pub fn median(&self) -> f64 {
+        let mut windows = self.images_per_second.clone();
+        windows.sort_by(f64::total_cmp);
+        windows.get(windows.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+/// Training steps and evaluation batches that are timed, after some that are not.
 const TIMED: usize = 3;
 
 impl Supernet {
@@ -30,20 +53,11 @@ impl Supernet {
     /// # Errors
     /// When the network cannot be built or an operator fails.
     pub fn forecast(&self, arch: &Arch) -> Result<Forecast, SupernetError> {
-        let network = self.network(arch)?;
-        let mut weights = WeightStore::on(self.weights().seed(), self.weights().device().clone());
+        let (mut weights, mut session) = self.trial(arch)?;
         let (config, data) = (&self.config.training, &self.source.data);
-        let images = data.train.clone();
-        let mut session = Session::new(&network, &mut weights, config, &self.source, images, 0)?;
-        // The first touches fresh memory; a GPU records the second.
-        for _ in 0..2 {
-            session.train_steps(0, 1, &mut |_, _| ())?;
-        }
-        let (start, mut images) = (Instant::now(), 0);
-        while images < TIMED * config.batch {
-            images += session.train_steps(0, TIMED, &mut |_, _| ())?.images;
-        }
-        let train = images as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        let least = TIMED * config.batch;
+        let rates = rates(&mut session, 1, TIMED, |images, _| images < least)?;
+        let train = rates.median();
 
         let batch = config.eval_batch.min(data.validation.len());
         let first = &data.validation[..batch];
@@ -63,4 +77,61 @@ impl Supernet {
             validation_images_per_second: validation,
         })
     }
+
+    /// Times training steps of an architecture for some windows of so many seconds, on weights of their own.
+    ///
+    /// # Errors
+    /// As [`Supernet::forecast`].
+    pub fn step_rates(
+        &self,
+        arch: &Arch,
+        windows: usize,
+        seconds: f64,
+    ) -> Result<StepRates, SupernetError> {
+        // Long enough on a GPU that the order's way there does not count.
+        let steps = match self.source.compute.kind() {
+            DeviceKind::Cpu => 1,
+            DeviceKind::Cuda => 50,
+        };
+        let (_weights, mut session) = self.trial(arch)?;
+        rates(&mut session, windows, steps, |_, elapsed| elapsed < seconds)
+    }
+
+    /// A training that leaves nothing behind.
+    fn trial(&self, arch: &Arch) -> Result<(WeightStore, Session), SupernetError> {
+        let network = self.network(arch)?;
+        let mut weights = WeightStore::on(self.weights().seed(), self.weights().device().clone());
+        let (recipe, images) = (&self.config.training, self.source.data.train.clone());
+        let session = Session::new(&network, &mut weights, recipe, &self.source, images, 0)
+            .map_err(|error| error.of_network(&network, recipe.batch))?;
+        Ok((weights, session))
+    }
+}
+
+/// Times windows of so many steps at a time that last as long as `goes_on`, told their images and seconds so far, says so.
+fn rates(
+    session: &mut Session,
+    windows: usize,
+    steps: usize,
+    goes_on: impl Fn(usize, f64) -> bool,
+) -> Result<StepRates, SupernetError> {
+    let step = |session: &mut Session| -> Result<f64, SupernetError> {
+        let start = Instant::now();
+        session.train_steps(0, 1, &mut |_, _| ())?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let (first, second) = (step(session)?, step(session)?);
+    let mut rates = Vec::with_capacity(windows);
+    for _ in 0..windows {
+        let (start, mut images) = (Instant::now(), 0);
+        while images == 0 || goes_on(images, start.elapsed().as_secs_f64()) {
+            images += session.train_steps(0, steps, &mut |_, _| ())?.images;
+        }
+        rates.push(images as f64 / start.elapsed().as_secs_f64().max(1e-9));
+    }
+    Ok(StepRates {
+        first_step_seconds: first,
+        second_step_seconds: second,
+        images_per_second: rates,
+    })
 }

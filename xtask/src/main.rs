@@ -8,6 +8,8 @@ mod command;
 mod cuda;
 mod data;
 mod demo;
+mod figures;
+mod networks;
 mod parity;
 mod python;
 mod table;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::limit::Runner;
 use super::parts::Stage;
@@ -57,7 +57,7 @@ fn described(line: &str) -> Value {
     let fields = QUERY.iter().zip(line.split(", "));
     let field = |((_, name), text): (&(&str, &str), &str)| {
         let text = text.trim();
-        let number = text.parse::<f64>().ok();
+        let number = text.parse::<Number>().ok();
         let value = match number {
             _ if text.starts_with('[') => Value::Null,
             Some(number) if !TEXTS.contains(name) => json!(number),
@@ -110,8 +110,8 @@ mod tests {
         let gpu = described(line);
         assert_eq!(gpu["name"], "NVIDIA H100 80GB HBM3");
         assert_eq!(gpu["driver"], "580.10");
-        assert_eq!(gpu["memory_mib"], 81559.0);
-        assert_eq!(gpu["clock_max_mhz"], 1980.0);
+        assert_eq!(gpu["memory_mib"], 81559);
+        assert_eq!(gpu["power_limit_watts"], 700.0);
         assert_eq!(gpu["utilization_percent"], Value::Null);
         assert_eq!(file_name(&gpu), "gpu-nvidia-h100-80gb-hbm3.json");
     }

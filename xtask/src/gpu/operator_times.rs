@@ -24,13 +24,15 @@ pub(super) fn run(stage: &Stage, deadline: Instant) -> Measured {
     let count = lines.len();
     let result = json!({ "lines": lines });
     match ended.problem() {
-        Some(problem) => {
-            Measured::trouble(&ended, format!("{count} lines, then {problem}"), result)
-        }
+        Some(problem) => Measured::trouble(
+            &ended,
+            format!("{count} measurements, then {problem}"),
+            result,
+        ),
         None if count == 0 => {
             Measured::new(Outcome::Failed, "measured nothing", result).with_printed(Some(&ended))
         }
-        None => Measured::passed(format!("{count} lines"), result),
+        None => Measured::passed(format!("{count} measurements"), result),
     }
 }
 

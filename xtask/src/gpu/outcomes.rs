@@ -1,7 +1,7 @@
 //! Test binaries: what became of every test.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -12,21 +12,45 @@ use super::report::{Measured, Outcome};
 /// Lines of a failure that go into the report: the last ones have what was expected.
 const LINES: usize = 15;
 
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// Runs a test binary on the GPU.
 pub(super) fn run(stage: &Stage, binary: &str, deadline: Instant) -> Measured {
     let program = match stage.program(binary) {
         Ok(program) => program,
         Err(why) => return Measured::not_run(why),
     };
-    let mut tests = Command::new(program);
-    // One test at a time: candle's work is ordered by thread, and a test of memory must not meet another's.
-    tests
-        .args(["--test-threads", "1"])
-        .env("EPNAS_TEST_DEVICE", "cuda")
-        .env("RUST_BACKTRACE", "0");
-    match stage.runner.run(stage.with_libraries(&mut tests), deadline) {
+    let on = |device: &str, deadline: Instant| {
+        let mut tests = Command::new(&program);
+        // One test at a time: a test of memory must not meet another's.
+        tests
+            .args(["--test-threads", "1"])
+            .env("EPNAS_TEST_DEVICE", device)
+            .env("RUST_BACKTRACE", "0");
+        stage.runner.run(stage.with_libraries(&mut tests), deadline)
+    };
+    let measured = match on("cuda", deadline) {
         Ok(ended) => judged(&ended),
-        Err(error) => Measured::not_run(format!("{error:#}")),
+        Err(error) => return Measured::not_run(format!("{error:#}")),
+    };
+    if measured.outcome != Outcome::Passed {
+        return measured;
+    }
+    // Tests that do not heed the variable pass on the CPU and show nothing. Those that do fail at once.
+    let heeded = on("none", deadline.max(Instant::now() + AT_ONCE)).is_ok_and(|ended| {
+        parsed(&ended.stdout)
+            .iter()
+            .any(|test| test.fate == Fate::Failed)
+    });
+    match heeded {
+        true => measured,
+        false => Measured::new(
+            Outcome::Failed,
+            format!(
+                "`{binary}` also passes with EPNAS_TEST_DEVICE=none: it does not run on the GPU"
+            ),
+            measured.result,
+        ),
     }
 }
 
@@ -213,5 +237,24 @@ test result: FAILED. 3 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let passed = judged(&ended(Ending::Exit(0), "test a ... ok\n"));
         assert_eq!(passed.outcome, Outcome::Passed);
         assert_eq!(passed.printed, None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn tests_that_do_not_heed_the_device_show_nothing() {
+        use crate::gpu::fakes::Fakes;
+
+        let soon = || Instant::now() + Duration::from_secs(60);
+        let heeding = "[ $EPNAS_TEST_DEVICE = cuda ] && echo 'test a ... ok' && exit; echo 'test a ... FAILED'; exit 101";
+        let fakes = Fakes::new().with("gpu", heeding);
+        assert_eq!(run(&fakes.stage, "gpu", soon()).outcome, Outcome::Passed);
+        let fakes = Fakes::new().with("gpu", "echo 'test a ... ok'");
+        let measured = run(&fakes.stage, "gpu", soon());
+        assert_eq!(measured.outcome, Outcome::Failed);
+        assert!(
+            measured.note.ends_with("it does not run on the GPU"),
+            "{}",
+            measured.note
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::command::{self, Executable};
@@ -13,29 +13,17 @@ use crate::cuda::Build;
 /// Beyond this the folder is a burden to carry.
 const LIMIT_BYTES: u64 = 64 << 20;
 
-const FOLDER: &str = "target/gpu";
-
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct Flags {
-    /// The folder, made anew.
-    #[arg(long, value_name = "DIR", default_value = FOLDER)]
-    out: PathBuf,
+    /// The folder; what is there under the same names is replaced [default: target/gpu].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// As of `cargo xtask cuda`.
     #[arg(long, value_name = "DIR")]
     toolchain: Option<PathBuf>,
     /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 90].
     #[arg(long, value_name = "N")]
     compute_cap: Option<String>,
-}
-
-impl Default for Flags {
-    fn default() -> Self {
-        Self {
-            out: FOLDER.into(),
-            toolchain: None,
-            compute_cap: None,
-        }
-    }
 }
 
 /// A folder that is ready.
@@ -60,14 +48,14 @@ const BUILDS: [(&[&str], &[&str]); 3] = [
         &["throughput", "operator_times"],
     ),
     (
-        &["test", "--no-run", "--test", "operators", "--test", "gpu"],
-        &["operators", "gpu"],
+        &["test", "--no-run", "--test", "cuda", "--test", "gpu"],
+        &["cuda", "gpu"],
     ),
 ];
 
 pub(super) fn run(root: &Path, flags: &Flags) -> Result<Packed> {
     let peer = root.join("benches/peer/peer.py");
-    anyhow::ensure!(
+    ensure!(
         peer.is_file(),
         "there are no sources in {}; name the folder that `cargo xtask gpu pack` made with --binaries",
         root.display()
@@ -82,7 +70,10 @@ pub(super) fn run(root: &Path, flags: &Flags) -> Result<Packed> {
         let built = command::executables(&mut build.cargo(words)?)?;
         binaries.extend(chosen(built, names)?);
     }
-    let folder = root.join(&flags.out);
+    let folder = match &flags.out {
+        Some(out) => std::path::absolute(out)?,
+        None => root.join("target/gpu"),
+    };
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for binary in &binaries {
         strip(&binary.file, &folder.join(&binary.name))?;
@@ -108,7 +99,7 @@ pub(super) fn run(root: &Path, flags: &Flags) -> Result<Packed> {
 fn chosen(mut built: Vec<Executable>, names: &[&str]) -> Result<Vec<Executable>> {
     for name in names {
         let made = built.iter().any(|binary| binary.name == *name);
-        anyhow::ensure!(made, "cargo built no executable `{name}`");
+        ensure!(made, "cargo built no executable `{name}`");
     }
     built.retain(|binary| names.contains(&binary.name.as_str()));
     Ok(built)

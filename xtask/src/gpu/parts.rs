@@ -42,7 +42,7 @@ pub(super) const PARTS: [Part; 7] = [
         name: "operators",
         shows: "every operator as its reference in f64 and as finite differences, f32 and bf16",
         limit_seconds: 75,
-        run: |stage, deadline| outcomes::run(stage, "operators", deadline),
+        run: |stage, deadline| outcomes::run(stage, "cuda", deadline),
     },
     Part {
         name: "training",
@@ -106,7 +106,7 @@ impl Stage {
         let file = self.folder.join(name);
         match file.is_file() {
             true => Ok(file),
-            false => Err(format!("`{name}` is not in {}", self.folder.display())),
+            false => Err(format!("`{name}` is not in the folder of --binaries")),
         }
     }
 
@@ -186,10 +186,21 @@ fn devices(stage: &Stage, deadline: Instant) -> Measured {
     if let Some(problem) = ended.problem() {
         return Measured::trouble(&ended, problem, Value::Null);
     }
-    match serde_json::from_str(&ended.stdout) {
-        Ok(devices) => Measured::passed("", devices),
-        Err(_) => Measured::new(Outcome::Failed, "printed no JSON", Value::Null)
-            .with_printed(Some(&ended)),
+    let Ok(devices) = serde_json::from_str::<Value>(&ended.stdout) else {
+        return Measured::new(Outcome::Failed, "printed no JSON", Value::Null)
+            .with_printed(Some(&ended));
+    };
+    // The first is the one that all parts use.
+    let first = &devices["gpus"][0];
+    let why_not = [&devices["no_gpu"], &first["unusable"]];
+    let why_not = why_not.into_iter().find_map(Value::as_str);
+    match (first["name"].as_str(), why_not) {
+        (Some(name), None) => Measured::passed(name, devices.clone()),
+        (_, why) => Measured::new(
+            Outcome::Failed,
+            why.unwrap_or("lists no GPU"),
+            devices.clone(),
+        ),
     }
 }
 
@@ -224,7 +235,7 @@ mod tests {
         }
 
         fn operators(stage: &Stage, deadline: Instant) -> Measured {
-            outcomes::run(stage, "operators", deadline)
+            outcomes::run(stage, "cuda", deadline)
         }
 
         fn training(stage: &Stage, deadline: Instant) -> Measured {
@@ -235,14 +246,14 @@ mod tests {
         fn a_part_in_trouble_stops_no_other() {
             let fakes = Fakes::new()
                 .with(
-                    "operators",
+                    "cuda",
                     "echo 'test a ... ok'; echo 'test b ... FAILED'; exit 101",
                 )
                 .with(
                     "gpu",
                     "echo 'test c ... ok'; printf 'test d ... '; sleep 60",
                 )
-                .with("epnas", "echo '[{\"device\": \"cuda\"}]'");
+                .with("epnas", "echo '{\"gpus\": [{\"name\": \"Fake 100\", \"unusable\": null}], \"no_gpu\": null}'");
             let parts = [
                 part("machine", 10, machine::run),
                 part("operators", 1, operators),
@@ -263,7 +274,7 @@ mod tests {
             assert_eq!(outcome("training"), "out of time");
             assert_eq!(outcome("operator-times"), "did not run");
             assert_eq!(outcome("devices"), "passed");
-            assert_eq!(report["parts"]["devices"]["result"][0]["device"], "cuda");
+            assert_eq!(report["parts"]["devices"]["note"], "Fake 100");
             assert_eq!(report["parts"]["training"]["result"]["passed"], 1);
             let limit = report["parts"]["training"]["limit_seconds"]
                 .as_f64()
@@ -279,6 +290,26 @@ mod tests {
                 serde_json::from_str::<Value>(&fakes.read("report.json")).unwrap(),
                 report
             );
+        }
+
+        #[test]
+        fn a_gpu_that_cannot_be_used_is_a_failure() {
+            for (printed, note) in [
+                (r#"{"gpus": [], "no_gpu": "no driver"}"#, "no driver"),
+                (
+                    r#"{"gpus": [{"name": "Old 10", "unusable": "too old"}]}"#,
+                    "too old",
+                ),
+                (r#"{"gpus": []}"#, "lists no GPU"),
+                ("nothing", "printed no JSON"),
+            ] {
+                let fakes = Fakes::new().with("epnas", &format!("echo '{printed}'"));
+                let measured = devices(&fakes.stage, Instant::now() + Duration::from_secs(60));
+                assert_eq!(
+                    (measured.outcome, measured.note.as_str()),
+                    (Outcome::Failed, note)
+                );
+            }
         }
 
         #[test]

@@ -52,7 +52,10 @@ pub(super) fn run(stage: &Stage, deadline: Instant) -> Measured {
     result.insert("run_seconds".into(), json!(seconds));
     result.insert("best".into(), first.clone());
     if repeatable {
-        let note = format!("twice the same; best {}", first["architecture"]);
+        let note = format!(
+            "twice the same; best {}",
+            first["architecture"].as_str().unwrap_or("unknown")
+        );
         return Measured::passed(note, Value::Object(result));
     }
     result.insert("second_best".into(), second);

@@ -2,10 +2,12 @@
 """The PyTorch peer: the networks of this workspace, trained by PyTorch with the same recipe.
 
 Two uses. `--data DIR` trains one network on CIFAR-10 and prints one JSON line per epoch (learning parity,
-run by `cargo xtask parity`). `--bench` times whole training steps on synthetic images (speed comparison).
+run by `cargo xtask parity`). `--bench` times whole training steps on synthetic images (speed comparison, run by
+`cargo xtask bench --peer`, and with `--device cuda` by `cargo xtask gpu`).
 
     python peer.py --data DIR --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --images 45000 --epochs 3 --seed 1
     python peer.py --bench --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --batch 64 --modes fp32,fp32-cl,bf16-cl
+    python peer.py --bench --device cuda --arch macro:c3.0/d3.1/c5.1+2/mp.0+3 --modes graph-tf32-cl,graph-bf16-cl
 
 Macro network (docs/algorithm.md): stem = conv3x3 + BN, no ReLU. Layer l reads the listed outputs (0 is the stem, j is
 layer j), each max-pooled 3x3 stride 2 pad 1 once for every resolution boundary between it and l (boundaries lie
@@ -24,6 +26,7 @@ Needs torch and nothing else. The two sides differ in their random numbers only.
 """
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -433,6 +436,213 @@ def bench(args):
             print(json.dumps(line), flush=True)
 
 
+class DeviceStep:
+    """One training step of a network that never waits for the host, so that a CUDA graph can hold all of it: batch,
+    augmentation, forward, loss, backward, clip, update. The host writes which images and the learning rate beforehand.
+
+    bf16: convolutions and the linear layer have bf16 weights, with masters in fp32 that the optimizer updates. That is
+    two copies of all weights a step, where autocast would be a cast kernel for every single one.
+    """
+
+    def __init__(self, network, pixels, labels, batch, lr, precision, layout):
+        device = pixels.device
+        self.layout = layout
+        scaled = pixels.float() / 255.0
+        self.mean = scaled.mean(dim=(0, 2, 3))
+        self.std = scaled.std(dim=(0, 2, 3), unbiased=False)
+        # [n, 40, 40, 3]: black before normalization, and a pixel's channels lie together.
+        self.padded = F.pad(pixels, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1).contiguous()
+        self.labels = labels
+        self.span = torch.arange(SIZE, device=device)
+        self.chosen = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.lr = torch.tensor(lr, dtype=torch.float32, device=device)
+        self.loss = torch.zeros((), device=device)
+        self.network = network
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.parameters = list(network.parameters())
+        self.low, self.masters = [], []
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.num_batches_tracked = None  # a kernel each, for a number that nobody reads
+            elif precision == "bf16" and isinstance(module, (nn.Conv2d, nn.Linear)):
+                for parameter in module.parameters(recurse=False):
+                    master = parameter.detach().clone()
+                    master.grad = torch.zeros_like(master)
+                    parameter.data = parameter.data.bfloat16()
+                    self.low.append(parameter)
+                    self.masters.append(master)
+        self.updated = self.masters + [p for p in self.parameters if p.dtype == torch.float32]
+        self.optimizer = torch.optim.SGD(self.updated, lr=self.lr, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def batch(self):
+        """Augmented, normalized images of the chosen, [n, 3, 32, 32], and their labels."""
+        n, device = len(self.chosen), self.chosen.device
+        y = torch.randint(0, 2 * PAD + 1, (n, 1), device=device) + self.span
+        x = torch.randint(0, 2 * PAD + 1, (n, 1), device=device) + self.span
+        flip = torch.rand(n, 1, device=device) < 0.5
+        x = torch.where(flip, x.flip(1), x)
+        cropped = self.padded[self.chosen.view(n, 1, 1), y.view(n, SIZE, 1), x.view(n, 1, SIZE)]
+        images = ((cropped.float() / 255.0 - self.mean) / self.std).to(self.dtype)
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=self.layout), self.labels[self.chosen]
+
+    def forget_gradients(self):
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def run(self):
+        self.forget_gradients()
+        images, labels = self.batch()
+        loss = F.cross_entropy(self.network(images).float(), labels)
+        loss.backward()
+        for parameter in self.parameters:
+            # Strides of dimensions of size 1 mean nothing, but the fused optimizer wants them equal too.
+            if parameter.grad.stride() != parameter.stride():
+                parameter.grad = parameter.grad.as_strided(parameter.shape, parameter.stride())
+        if self.low:
+            torch._foreach_copy_([m.grad for m in self.masters], [p.grad for p in self.low])
+        torch.nn.utils.clip_grad_norm_(self.updated, 5.0)
+        self.optimizer.step()
+        if self.low:
+            with torch.no_grad():
+                torch._foreach_copy_(self.low, self.masters)
+        self.loss.copy_(loss.detach())
+
+
+def compile_regions(network):
+    """Compiles stem, merges, operations or cells each by itself: parts that are alike are compiled once, in this network
+    and in the next."""
+    import torch._dynamo
+
+    for limit in ("recompile_limit", "cache_size_limit"):  # its name in newer and in older versions
+        if hasattr(torch._dynamo.config, limit):
+            setattr(torch._dynamo.config, limit, 512)
+    parts = [network.cells] if isinstance(network, MicroNetwork) else [network.merge.values(), network.operation.values()]
+    for region in [network.stem, *(region for part in parts for region in part)]:
+        region.compile(fullgraph=True, dynamic=False)
+
+
+class Captured:
+    """A DeviceStep as a CUDA graph, and what it took to make."""
+
+    def __init__(self, args, arch, text, pixels, labels):
+        compiled, precision, layout = device_mode(text)
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        network = build(args, arch, layout).to(pixels.device)
+        if compiled:
+            compile_regions(network)
+        self.lr = args.lr
+        self.done = 0
+        self.seconds = {}
+        self.step = DeviceStep(network, pixels, labels, args.batch, args.lr, precision, layout)
+        self.order = torch.randperm(len(labels), device=pixels.device)
+        self.capture(compiled)
+
+    def timed(self, name, work):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        self.seconds[name] = time.perf_counter() - started
+
+    def capture(self, compiled):
+        self.prepare()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            if compiled:
+                self.timed("compile_seconds", self.step.run)
+            self.timed("first_step_seconds", self.step.run)
+            self.step.run()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.step.forget_gradients()
+        self.graph = torch.cuda.CUDAGraph()
+
+        def capture():
+            # Backward runs on a thread of its own, which the strictest mode would refuse.
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                self.step.run()
+
+        gc.disable()  # a collection during capture could free what belongs to the device
+        try:
+            self.timed("capture_seconds", capture)
+        finally:
+            gc.enable()
+
+    def prepare(self):
+        """What the host writes before every step."""
+        batch = len(self.step.chosen)
+        first = self.done * batch % (len(self.order) - batch + 1)
+        self.step.chosen.copy_(self.order[first : first + batch])
+        self.step.lr.fill_(0.5 * self.lr * (1.0 + math.cos(math.pi * self.done / 10**6)))
+        self.done += 1
+
+    def rate(self, steps):
+        """Images a second over some steps."""
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.prepare()
+            self.graph.replay()
+        torch.cuda.synchronize()
+        return steps * len(self.step.chosen) / (time.perf_counter() - started)
+
+
+def device_mode(text):
+    """`graph-bf16-cl`, `rcompile-graph-tf32` -> (whether compiled, precision, memory format)."""
+    compiled = text.startswith("rcompile-")
+    words = text.removeprefix("rcompile-").split("-")
+    known = len(words) in (2, 3) and words[0] == "graph" and words[1] in ("fp32", "tf32", "bf16") and words[2:] in ([], ["cl"])
+    if not known:
+        raise ValueError(f"{text!r}: expected graph- or rcompile-graph-, then fp32, tf32 or bf16, alone or with -cl")
+    return compiled, words[1], torch.channels_last if words[2:] else torch.contiguous_format
+
+
+def bench_device(args):
+    """Times whole steps on a GPU, alternating the modes. A mode that fails says so in its line and stops no other."""
+    if not torch.cuda.is_available():
+        raise ValueError("--device cuda: this PyTorch finds no GPU")
+    modes = args.modes.split(",")
+    for text in modes:
+        device_mode(text)
+    device = torch.device("cuda")
+    torch.manual_seed(args.seed)
+    torch.backends.cudnn.benchmark = True
+    # Context and libraries come once, with whatever runs first: not at the expense of the first network.
+    warm = nn.Conv2d(3, 8, 3).to(device)
+    warm(torch.zeros(1, 3, 8, 8, device=device)).sum().backward()
+    pixels = torch.randint(0, 256, (max(4 * args.batch, 50000), 3, SIZE, SIZE), dtype=torch.uint8, device=device)
+    labels = torch.randint(0, CLASSES, (len(pixels),), device=device)
+    for arch in args.arch:
+        captured, errors = {}, {}
+        for text in modes:
+            try:
+                captured[text] = Captured(args, arch, text, pixels, labels)
+            except Exception as error:  # of the compiler, the driver or the graph
+                errors[text] = f"{type(error).__name__}: {error}".splitlines()[0]
+        rates = {text: [] for text in captured}
+        steps = {}
+        for window in range(args.windows + 1):  # the first window warms up, and finds out how many steps fill one
+            for text, one in captured.items():
+                if window == 0:
+                    rate = [one.rate(10), one.rate(50)][-1]
+                    steps[text] = max(1, math.ceil(args.seconds * rate / args.batch))
+                else:
+                    rates[text].append(one.rate(steps[text]))
+        for text in modes:
+            line = {"arch": arch, "mode": text, "batch": args.batch, "channels": args.channels}
+            if text in captured:
+                line["device"] = torch.cuda.get_device_name(device)
+                line["images_per_second"] = statistics.median(rates[text])
+                line["windows"] = [round(rate, 1) for rate in rates[text]]
+                line["loss"] = captured[text].step.loss.item()
+                line.update(captured[text].seconds)
+            else:
+                line["error"] = errors[text]
+            print(json.dumps(line), flush=True)
+        captured = one = None  # the graphs' memory, before the next network's
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", action="append", help="architecture text; --bench takes several")
@@ -450,7 +660,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: torch's own choice")
     parser.add_argument("--channels-last", action="store_true", help="train in the channels-last memory format")
-    parser.add_argument("--modes", default="fp32,fp32-cl", help="--bench: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last); comma-separated")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="--bench: where")
+    parser.add_argument("--modes", default="fp32,fp32-cl", help="--bench: fp32, bf16 (autocast), bf16w (bf16 weights), each also with -cl (channels last); with --device cuda: graph-fp32, graph-tf32, graph-bf16 (the step as one CUDA graph), each also with -cl, and with rcompile- before it (regions compiled); comma-separated")
     parser.add_argument("--seconds", type=float, default=2.0, help="--bench: length of a timing window")
     parser.add_argument("--windows", type=int, default=5, help="--bench: windows per mode, whose median is reported")
     return parser, parser.parse_args()
@@ -466,6 +677,10 @@ def main():
         if args.params:
             for arch in args.arch:
                 print(json.dumps({"arch": arch, "params": sum(p.numel() for p in build(args, arch, torch.contiguous_format).parameters())}))
+        elif args.bench and args.device == "cuda":
+            bench_device(args)
+        elif args.device == "cuda":
+            parser.error("--device cuda goes with --bench")
         elif args.bench:
             bench(args)
         elif args.data and len(args.arch) == 1:

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::figures::{finite, median};
+use crate::networks::{self, Network};
 use crate::{command, python, table};
 
 #[derive(Args)]
@@ -63,68 +65,27 @@ impl Flags {
     }
 }
 
-/// A network of the comparison.
-struct Network {
-    name: &'static str,
-    arch: &'static str,
-    channels: usize,
-    batch: usize,
-}
-
-const FIG4: &str = "macro:c3.0/c3.1/c3.1+2/c5.0+2+3/d3.1+4/c3.2+4+5/c5.0+3+5+6/d5.4+7/mp.1+5+6+8/mp.2+7+8+9/mp.4+6+10/c5.3+5+8+10+11";
-const MACRO_L4: &str = "macro:c3.0/d3.1/c5.1+2/mp.0+3";
-const MACRO_L8: &str = "macro:c3.0/c5.1/d3.0+2/mp.1+3/c3.0+3+4/d5.2+5/ap.1+5+6/c5.3+4+7";
-const MICRO_B5: &str = "micro:d5.-2+mp.-2/c3.-1+id.-1/d3.0+c3.-1/ap.-1+d5.1/c5.2+id.-2";
-
 fn networks() -> Vec<Network> {
-    let search = [
-        ("macro-L4", MACRO_L4),
-        ("macro-L8", MACRO_L8),
-        ("fig4", FIG4),
-        ("micro-B5", MICRO_B5),
-    ];
-    let mut networks = Vec::new();
-    for (name, arch) in search {
-        for batch in [64, 128] {
-            networks.push(Network {
-                name,
-                arch,
-                channels: 24,
-                batch,
-            });
-        }
-    }
-    // A final network, four times as wide.
-    networks.push(Network {
-        name: "macro-L8",
-        arch: MACRO_L8,
-        channels: 96,
-        batch: 64,
-    });
+    let mut networks = networks::of_search(&[64, 128]);
+    networks.push(networks::wide(64));
     networks
 }
 
-impl Network {
-    fn title(&self) -> String {
-        format!("{} C{} B{}", self.name, self.channels, self.batch)
-    }
-
-    fn arguments(&self, flags: &Flags) -> [String; 12] {
-        [
-            "--arch".into(),
-            self.arch.into(),
-            "--channels".into(),
-            self.channels.to_string(),
-            "--batch".into(),
-            self.batch.to_string(),
-            "--seconds".into(),
-            flags.seconds.to_string(),
-            "--windows".into(),
-            "3".into(),
-            "--threads".into(),
-            flags.threads().to_string(),
-        ]
-    }
+fn arguments(network: &Network, flags: &Flags) -> [String; 12] {
+    [
+        "--arch".into(),
+        network.arch.into(),
+        "--channels".into(),
+        network.channels.to_string(),
+        "--batch".into(),
+        network.batch.to_string(),
+        "--seconds".into(),
+        flags.seconds.to_string(),
+        "--windows".into(),
+        "3".into(),
+        "--threads".into(),
+        flags.threads().to_string(),
+    ]
 }
 
 pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
@@ -162,7 +123,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
         let mut modes = flags.modes.clone();
         for _ in 0..flags.repeats {
             figures.add_ours(&lines(
-                Command::new(&ours).args(network.arguments(flags)).args([
+                Command::new(&ours).args(arguments(network, flags)).args([
                     "--limit",
                     "0.5",
                     "--precision",
@@ -173,7 +134,7 @@ fn compare(root: &Path, flags: &Flags) -> Result<()> {
                 Command::new(&python)
                     .arg(&script)
                     .arg("--bench")
-                    .args(network.arguments(flags))
+                    .args(arguments(network, flags))
                     .args(["--modes", &modes.join(",")]),
             )?)?;
             modes = figures.contenders();
@@ -286,21 +247,6 @@ impl Figures {
             "limit_gflops": median(&self.limit_flops) / 1e9,
             "limit_fraction": finite(ours * self.flop_per_image / median(&self.limit_flops)),
         })
-    }
-}
-
-/// JSON has no NaN: a ratio to a mode that did not run is null.
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The `cargo` that runs this task, in the workspace's root.
 pub(crate) fn cargo(root: &Path) -> Command {
@@ -58,26 +59,43 @@ pub(crate) fn messages(command: &mut Command) -> Result<String> {
 /// Builds one binary or example in release and returns where cargo put it.
 pub(crate) fn build_release(root: &Path, target: &[&str]) -> Result<PathBuf> {
     let mut build = cargo(root);
-    build
-        .args([
-            "build",
-            "--release",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .args(target);
-    eprintln!("$ {}", show(&build));
-    let messages = capture(&mut build)?;
+    build.args(["build", "--release"]).args(target);
+    let built = executables(&mut build)?.pop();
+    let built = built.with_context(|| format!("cargo named no executable for {target:?}"))?;
+    Ok(built.file)
+}
+
+/// What a build made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Executable {
+    /// As the manifest names it.
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+}
+
+/// Runs a command of cargo that builds, and returns the executables it made, in its order.
+pub(crate) fn executables(build: &mut Command) -> Result<Vec<Executable>> {
+    eprintln!("$ {}", show(build));
+    build.args(["--message-format", "json-render-diagnostics"]);
+    Ok(executables_in(&capture(build)?))
+}
+
+fn executables_in(messages: &str) -> Vec<Executable> {
+    let executable = |message: Value| {
+        Some(Executable {
+            name: message["target"]["name"].as_str()?.to_owned(),
+            file: message["executable"].as_str()?.into(),
+        })
+    };
     messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
-        .with_context(|| format!("cargo named no executable for {target:?}"))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(executable)
+        .collect()
 }
 
 /// The command as one would type it.
-fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program())
@@ -119,5 +137,18 @@ mod tests {
             error.contains("cannot start `no-such-program-7`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn executables_come_from_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"epnas_ops"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"operators"},"executable":"/t/operators-0a"}
+{"reason":"build-finished","success":true}
+"#;
+        let expected = Executable {
+            name: "operators".into(),
+            file: "/t/operators-0a".into(),
+        };
+        assert_eq!(executables_in(messages), [expected]);
     }
 }

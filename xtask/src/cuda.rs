@@ -45,38 +45,70 @@ struct BuildFlags {
 }
 
 pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
-    let home = toolkit(root, flags.toolchain.as_deref())?;
+    let toolchain = flags.toolchain.as_deref();
     match &flags.task {
-        Task::Build(flags) => build(root, home, flags),
-        Task::Kernels(flags) => kernels::run(root, &home, flags),
+        Task::Build(flags) => build(
+            &Build::new(root, toolchain, flags.compute_cap.as_deref())?,
+            flags,
+        ),
+        Task::Kernels(flags) => kernels::run(root, &toolkit(root, toolchain)?, flags),
     }
 }
 
-fn build(root: &Path, home: PathBuf, flags: &BuildFlags) -> Result<()> {
-    let environment = Environment {
-        compute_cap: compute_cap(flags.compute_cap.as_deref())?,
-        first_on_path: nvcc_on_path() == Some(home.join("bin/nvcc")),
-        home,
-    };
+fn build(build: &Build<'_>, flags: &BuildFlags) -> Result<()> {
     if flags.print_env {
-        print!("{}", environment.exports());
+        print!("{}", build.environment.exports());
         return Ok(());
     }
-    // A folder of its own, so that the build without CUDA stays as it is.
-    let target = root.join("target/cuda");
-    let mut build = command::cargo(root);
-    build
-        .args(["build", "--release", "--locked", "--workspace"])
-        .args(["--features", "epnas-cli/cuda", "--bins"])
-        .env("CARGO_TARGET_DIR", &target);
-    environment.apply(&mut build)?;
-    command::run(&mut build)?;
+    command::run(&mut build.cargo(&["build", "--bins"])?)?;
     eprintln!(
         "built {}; it needs NVIDIA's driver and the libraries of {} (LD_LIBRARY_PATH)",
-        target.join("release/epnas").display(),
-        environment.home.join("lib64").display()
+        build.target().join("release/epnas").display(),
+        build.libraries().display()
     );
     Ok(())
+}
+
+/// A release build of the workspace for NVIDIA GPUs.
+pub(crate) struct Build<'a> {
+    root: &'a Path,
+    environment: Environment,
+}
+
+impl<'a> Build<'a> {
+    /// With the toolkit made in `toolchain`, or else that of this machine.
+    pub(crate) fn new(root: &'a Path, toolchain: Option<&Path>, cap: Option<&str>) -> Result<Self> {
+        let compute_cap = compute_cap(cap)?;
+        let home = toolkit(root, toolchain)?;
+        let environment = Environment {
+            compute_cap,
+            first_on_path: nvcc_on_path() == Some(home.join("bin/nvcc")),
+            home,
+        };
+        Ok(Self { root, environment })
+    }
+
+    /// A folder of its own, so that the build without CUDA stays as it is.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root.join("target/cuda")
+    }
+
+    /// The libraries that what was built needs besides the driver's.
+    pub(crate) fn libraries(&self) -> PathBuf {
+        self.environment.home.join("lib64")
+    }
+
+    /// A command of cargo with the flags and the environment of this build.
+    pub(crate) fn cargo(&self, words: &[&str]) -> Result<Command> {
+        let mut cargo = command::cargo(self.root);
+        cargo
+            .args(words)
+            .args(["--release", "--locked", "--workspace"])
+            .args(["--features", "epnas-cli/cuda"])
+            .env("CARGO_TARGET_DIR", self.target());
+        self.environment.apply(&mut cargo)?;
+        Ok(cargo)
+    }
 }
 
 /// The home of the CUDA toolkit, the folder with `bin/nvcc`; its version goes to stderr.

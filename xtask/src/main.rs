@@ -8,6 +8,9 @@ mod command;
 mod cuda;
 mod data;
 mod demo;
+mod figures;
+mod gpu;
+mod networks;
 mod parity;
 mod python;
 mod table;
@@ -47,6 +50,8 @@ enum Task {
     Bench(bench::Flags),
     /// Build for NVIDIA GPUs, or show what the kernels cost; brings its own toolkit where there is none.
     Cuda(cuda::Flags),
+    /// Check and time everything on a machine with an NVIDIA GPU, which needs no Rust, in under 8 minutes.
+    Gpu(gpu::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
@@ -71,6 +76,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Parity(flags) => parity::run(root, &flags),
         Task::Bench(flags) => bench::run(root, &flags),
         Task::Cuda(flags) => cuda::run(root, &flags),
+        Task::Gpu(flags) => gpu::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }

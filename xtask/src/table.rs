@@ -1,4 +1,4 @@
-//! Plain text tables for the terminal.
+//! Tables: plain text for the terminal, and Markdown.
 
 /// Columns padded to their widest cell; the first is aligned left, the others right.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
@@ -28,9 +28,29 @@ pub(crate) fn render(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The same as a table of Markdown; the first row is its head.
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        if index == 0 {
+            text.push_str(&format!("|{}\n", "---|".repeat(row.len())));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::*;
+
+    #[test]
+    fn markdown_has_a_line_below_its_head() {
+        let rows = [vec!["a".into(), "b".into()], vec!["x|y".into(), "3".into()]];
+        let expected = "| a | b |\n|---|---|\n| x\\|y | 3 |\n";
+        assert_eq!(markdown(&rows), expected);
+    }
 
     #[test]
     fn columns_line_up() {

@@ -119,6 +119,9 @@ impl Conv2d {
                 })
             }
             Backend::Cuda(queue) => {
+                if cuda::library::takes(&queue, &geometry, inputs.len(), &first.x) {
+                    return cuda::library::forward(&queue, OP, &geometry, inputs[0], &output);
+                }
                 let product = (&geometry).into();
                 cuda::conv::forward(&queue, OP, &[product], &[inputs.to_vec()], &output)
             }
@@ -194,6 +197,11 @@ impl Conv2d {
             conv::backward(&geometry, dy, channels.zip(wanted).collect());
         };
         let cuda = |queue: &Queue, branches: &[Branch<1>]| {
+            if let [branch] = branches
+                && cuda::library::takes(queue, &geometry, 1, &branch.x.x)
+            {
+                return cuda::library::backward(queue, op, &geometry, dy, branch);
+            }
             let product = [(&geometry).into()];
             let mut branches = branches.iter();
             branches.try_for_each(|b| cuda::conv::backward(queue, op, &product, dy, b))

@@ -17,8 +17,9 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Device, Tensor};
 
+use super::cudnn::Cudnn;
 use super::memory::Pointer;
-use super::queue::{Driver, Launch, Queue, Recorded, Structure};
+use super::queue::{Dense, DensePass, DenseTensors, Driver, Launch, Queue, Recorded, Structure};
 use crate::error::{Error, Result};
 use crate::gpus::Gpu as Found;
 
@@ -163,11 +164,24 @@ pub(crate) fn queue(device: &CudaDevice) -> Told<Queue> {
             // Such a device orders its work by events, also between streams, of which every thread has another.
             return Err("this device was not made by `epnas_ops::gpu`".to_string());
         }
-        let gpu = Gpu::new(device).map_err(|error| format!("cannot load the kernels: {error}"))?;
+        let gpu = Gpu::new(device, library_channels()?)
+            .map_err(|error| format!("cannot load the kernels: {error}"))?;
         let gpu = Arc::new(gpu);
         gpus.push((device.id(), gpu.clone()));
         Ok(gpu as Queue)
     })
+}
+
+/// Channels from which dense convolutions go to cuDNN: fewer waste its tiles. `EPNAS_CUDNN` overrides it.
+fn library_channels() -> Told<usize> {
+    const LEAST: usize = 64;
+    match std::env::var("EPNAS_CUDNN").as_deref() {
+        Err(_) => Ok(LEAST),
+        Ok("off") => Ok(usize::MAX),
+        Ok(text) => text.parse().map_err(|_| {
+            format!("EPNAS_CUDNN is `{text}`, expected a number of channels, or `off`")
+        }),
+    }
 }
 
 struct Gpu {
@@ -175,6 +189,10 @@ struct Gpu {
     module: Arc<CudaModule>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     workspace: Mutex<Arc<CudaSlice<u8>>>,
+    library_channels: usize,
+    cudnn: Mutex<Option<Cudnn>>,
+    /// What cuDNN's algorithms work in.
+    library_room: Mutex<Arc<CudaSlice<u8>>>,
     /// While a graph is captured.
     tape: Mutex<Option<Tape>>,
 }
@@ -183,7 +201,7 @@ struct Gpu {
 #[derive(Default)]
 struct Tape {
     tensors: Vec<Tensor>,
-    workspaces: Vec<Arc<CudaSlice<u8>>>,
+    rooms: Vec<Arc<CudaSlice<u8>>>,
 }
 
 /// A CUDA graph and what its launches name.
@@ -215,7 +233,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 impl Gpu {
-    fn new(device: &CudaDevice) -> std::result::Result<Self, DriverError> {
+    fn new(device: &CudaDevice, library_channels: usize) -> std::result::Result<Self, DriverError> {
         let stream = device.cuda_stream();
         let context = stream.context();
         let kernels = match context.compute_capability()?.0 {
@@ -225,11 +243,15 @@ impl Gpu {
         };
         let module = context.load_module(kernels)?;
         let workspace = stream.alloc_zeros(WORKSPACE)?;
+        let library_room = stream.alloc_zeros(1)?;
         Ok(Gpu {
             stream,
             module,
             functions: Mutex::default(),
             workspace: Mutex::new(Arc::new(workspace)),
+            library_channels,
+            cudnn: Mutex::default(),
+            library_room: Mutex::new(Arc::new(library_room)),
             tape: Mutex::default(),
         })
     }
@@ -250,6 +272,25 @@ impl Gpu {
         let function = function.map_err(|error| format!("{kernel}: {error}"))?;
         functions.insert(kernel.to_string(), function.clone());
         Ok(function)
+    }
+
+    /// The address of a room that has at least so many bytes.
+    fn room(&self, room: &Mutex<Arc<CudaSlice<u8>>>, bytes: usize) -> Told<Pointer> {
+        let stream = self.ready()?;
+        let (mut room, mut tape) = (locked(room), locked(&self.tape));
+        if room.len() < bytes {
+            if tape.is_some() {
+                return Err("no room for sums while recording".to_string());
+            }
+            let larger = stream.alloc_zeros(bytes);
+            *room = Arc::new(larger.map_err(|error| format!("{bytes} bytes for sums: {error}"))?);
+        }
+        if let Some(tape) = &mut *tape
+            && !tape.rooms.iter().any(|kept| Arc::ptr_eq(kept, &room))
+        {
+            tape.rooms.push(room.clone());
+        }
+        Ok(Pointer(room.device_ptr(stream).0))
     }
 
     /// The stream, for copies from and to the host.
@@ -289,23 +330,7 @@ impl Driver for Gpu {
     }
 
     fn workspace(&self, bytes: usize) -> Told<Pointer> {
-        let stream = self.ready()?;
-        let mut workspace = locked(&self.workspace);
-        let mut tape = locked(&self.tape);
-        if workspace.len() < bytes {
-            if tape.is_some() {
-                return Err("no room for sums while recording".to_string());
-            }
-            let larger = stream.alloc_zeros(bytes);
-            let larger = larger.map_err(|error| format!("{bytes} bytes for sums: {error}"))?;
-            *workspace = Arc::new(larger);
-        }
-        if let Some(tape) = &mut *tape
-            && tape.workspaces.is_empty()
-        {
-            tape.workspaces.push(workspace.clone());
-        }
-        Ok(Pointer(workspace.device_ptr(stream).0))
+        self.room(&self.workspace, bytes)
     }
 
     fn write(&self, to: Pointer, bytes: &[u8]) -> Told<()> {
@@ -321,6 +346,23 @@ impl Driver for Gpu {
         unsafe { result::memcpy_dtoh_async(bytes, from.0, stream.cu_stream()) }
             .and_then(|()| stream.synchronize())
             .map_err(|error| error.to_string())
+    }
+
+    fn library_channels(&self) -> usize {
+        self.library_channels
+    }
+
+    fn dense(&self, pass: DensePass, dense: &Dense, at: DenseTensors, add: bool) -> Told<()> {
+        let stream = self.ready()?;
+        let mut cudnn = locked(&self.cudnn);
+        let cudnn = match &mut *cudnn {
+            Some(cudnn) => cudnn,
+            none => none.insert(Cudnn::new(stream)?),
+        };
+        // Not the workspace: that holds the tensors.
+        let bytes = cudnn.room(pass, dense)?;
+        let room = self.room(&self.library_room, bytes)?;
+        cudnn.launch(pass, dense, at, add, room.0)
     }
 
     fn begin(&self) -> Told<()> {

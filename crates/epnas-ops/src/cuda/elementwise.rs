@@ -47,20 +47,43 @@ pub(crate) fn accumulate(
     add_up(&call, &[image], dst, flag(acc))
 }
 
-pub(super) fn add_up(call: &Call, images: &[Image], y: &Tensor, mut add: i32) -> Result<()> {
-    let rows = Rows::of(y);
+pub(super) fn add_up(call: &Call, images: &[Image], y: &Tensor, add: i32) -> Result<()> {
+    let channels = Rows::of(y).channels;
+    let place = call.pixels(("y", y))?;
+    add_up_at(call, images, place, y.elem_count(), channels, add)
+}
+
+/// Writes an image of so many elements as it is read.
+pub(super) fn write_image(
+    call: &Call,
+    image: Image,
+    to: Pointer,
+    count: usize,
+    channels: usize,
+) -> Result<()> {
+    add_up_at(call, &[image], to, count, channels, 0)
+}
+
+fn add_up_at(
+    call: &Call,
+    images: &[Image],
+    y: Pointer,
+    count: usize,
+    channels: usize,
+    mut add: i32,
+) -> Result<()> {
     for images in images.chunks(MOST_SOURCES) {
         let mut inputs = [Image::default(); MOST_SOURCES];
         inputs[..images.len()].copy_from_slice(images);
         let params = SumParams {
             inputs,
-            y: call.pixels(("y", y))?,
-            count: y.elem_count() as i64,
+            y,
+            count: count as i64,
             inputs_count: images.len() as i32,
-            channels: rows.channels as i32,
+            channels: channels as i32,
             add,
         };
-        call.launch("sum", Launch::elements(y.elem_count()), &params)?;
+        call.launch("sum", Launch::elements(count), &params)?;
         add = 1;
     }
     Ok(())

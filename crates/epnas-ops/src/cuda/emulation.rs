@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::Tensor;
 
+mod library;
+
 use super::memory::Pointer;
-use super::queue::{Driver, Launch, Queue, Recorded, Structure};
+use super::queue::{Dense, DensePass, DenseTensors, Driver, Launch, Queue, Recorded, Structure};
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     static ORDER: Cell<Order> = const { Cell::new(Order::FirstToLast) };
     static LARGEST: Cell<u64> = const { Cell::new(u64::MAX) };
+    static LIBRARY: Cell<usize> = const { Cell::new(usize::MAX) };
     static WORKSPACE: RefCell<Option<Workspace>> = const { RefCell::new(None) };
     static RECORDING: RefCell<Option<Tape>> = const { RefCell::new(None) };
 }
@@ -50,6 +53,12 @@ pub fn set_order(order: Order) {
 /// From here on, this thread finds no room on the device for more bytes at once: a GPU that is nearly full.
 pub fn set_largest_allocation(bytes: u64) {
     LARGEST.set(bytes);
+}
+
+/// From here on, dense convolutions of at least so many channels, of input and of output, that this thread calls go to
+/// the stand-in of a vendor's library, which computes them in double precision.
+pub fn set_library_channels(least: usize) {
+    LIBRARY.set(least);
 }
 
 /// Whether there is room for so many bytes at once.
@@ -147,6 +156,26 @@ impl Driver for Host {
         })
     }
 
+    fn library_channels(&self) -> usize {
+        LIBRARY.get()
+    }
+
+    fn dense(
+        &self,
+        pass: DensePass,
+        dense: &Dense,
+        at: DenseTensors,
+        add: bool,
+    ) -> Result<(), String> {
+        let call = Action::Dense {
+            pass,
+            dense: *dense,
+            at,
+            add,
+        };
+        recorded(call, Action::run)
+    }
+
     fn begin(&self) -> Result<(), String> {
         RECORDING.with_borrow_mut(|tape| match tape {
             Some(_) => Err("recording within a recording".to_string()),
@@ -194,6 +223,12 @@ enum Action {
         /// Of the parameters, in bytes.
         size: usize,
     },
+    Dense {
+        pass: DensePass,
+        dense: Dense,
+        at: DenseTensors,
+        add: bool,
+    },
     /// Fills a workspace, so that nothing left in there is taken for a result.
     Spoil(Workspace),
 }
@@ -207,6 +242,16 @@ impl Action {
                 params,
                 size,
             } => run_kernel(kernel, *launch, params.as_ptr().cast(), *size),
+            Action::Dense {
+                pass,
+                dense,
+                at,
+                add,
+            } => {
+                // SAFETY: the caller, or the recording, holds all three tensors, which are as large as `dense` says.
+                unsafe { library::run(*pass, dense, *at, *add) };
+                Ok(())
+            }
             Action::Spoil(workspace) => {
                 let filling = f64::NAN.to_bits();
                 workspace

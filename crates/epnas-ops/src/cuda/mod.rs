@@ -8,6 +8,8 @@
 pub(crate) mod batch;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
+#[cfg(feature = "cuda")]
+mod cudnn;
 pub(crate) mod depthwise;
 #[cfg(feature = "cuda")]
 pub(crate) mod device;
@@ -16,6 +18,7 @@ pub(crate) mod elementwise;
 pub mod emulation;
 pub(crate) mod head;
 mod images;
+pub(crate) mod library;
 pub(crate) mod loss;
 mod memory;
 pub(crate) mod optimizer;

@@ -25,6 +25,18 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
     /// Waits for all launches and reads from the workspace.
     fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String>;
 
+    /// Channels, of input and of output, from which dense convolutions go to the library of the device's vendor.
+    fn library_channels(&self) -> usize;
+
+    /// A dense convolution by that library, in order with the launches; `add` to what is there.
+    fn dense(
+        &self,
+        pass: DensePass,
+        dense: &Dense,
+        at: DenseTensors,
+        add: bool,
+    ) -> Result<(), String>;
+
     /// From here on launches are recorded instead of run, until [`Driver::end`].
     fn begin(&self) -> Result<(), String>;
 
@@ -39,6 +51,48 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
 pub(crate) trait Recorded: std::fmt::Debug + Send + Sync {
     /// Launches all of them, in order with other launches.
     fn replay(&self) -> Result<(), String>;
+}
+
+/// A dense convolution of one source, padded by half of its odd kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "cuda-emulation")),
+    expect(dead_code, reason = "no device reads it")
+)]
+pub(crate) struct Dense {
+    pub(super) n: i32,
+    pub(super) h: i32,
+    pub(super) w: i32,
+    pub(super) ci: i32,
+    pub(super) co: i32,
+    pub(super) kernel: i32,
+    pub(super) stride: i32,
+    /// Of all three tensors.
+    pub(super) element: Element,
+}
+
+/// What a dense convolution computes from the other two of its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum DensePass {
+    /// The output.
+    Forward,
+    /// The gradient of the input.
+    Input,
+    /// The gradient of the weight.
+    Weight,
+}
+
+/// Where the tensors of a dense convolution lie: `x` `[n, h, w, ci]`, `w` `[co, kernel, kernel, ci]`, `y` `[n, ho, wo, co]`,
+/// or the gradients of each.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "cuda-emulation")),
+    expect(dead_code, reason = "no device reads it")
+)]
+pub(crate) struct DenseTensors {
+    pub(super) x: Pointer,
+    pub(super) w: Pointer,
+    pub(super) y: Pointer,
 }
 
 /// A kernel's parameters, made of [`Params`].
@@ -61,8 +115,8 @@ pub(crate) struct Structure {
 pub(crate) type Queue = Arc<dyn Driver>;
 
 /// The element type of a call's images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
     F32,
     Bf16,
 }
@@ -180,6 +234,17 @@ impl<'a> Call<'a> {
             size: size_of::<P>(),
         };
         self.told(self.queue.launch(kernel, launch, params))
+    }
+
+    /// A dense convolution by the library of the device's vendor.
+    pub(super) fn dense(
+        &self,
+        pass: DensePass,
+        dense: &Dense,
+        at: DenseTensors,
+        add: i32,
+    ) -> Result<()> {
+        self.told(self.queue.dense(pass, dense, at, add != 0))
     }
 
     /// Memory for sums on the way, valid until this is called again, in order with the launches.

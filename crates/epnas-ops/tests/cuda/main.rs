@@ -25,6 +25,7 @@ mod fused;
 mod harness;
 #[path = "../operators/head_and_loss.rs"]
 mod head_and_loss;
+mod library;
 #[path = "../operators/linear_operators.rs"]
 mod linear_operators;
 #[path = "../operators/max_pool.rs"]

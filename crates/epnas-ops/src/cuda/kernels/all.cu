@@ -4,6 +4,7 @@
 #include "pool.cu"
 #include "depthwise.cu"
 #include "conv.cu"
+#include "library.cu"
 #include "head.cu"
 #include "loss.cu"
 #include "optimizer.cu"

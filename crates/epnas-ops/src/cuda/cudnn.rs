@@ -1,0 +1,280 @@
+//! cuDNN: dense convolutions over NHWC tensors, each shape with the first algorithm of its heuristics that repeats.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
+use candle_core::cuda_backend::cudarc::cudnn::sys::{
+    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionDescriptor_t,
+    cudnnConvolutionFwdAlgo_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnDeterminism_t,
+    cudnnFilterDescriptor_t, cudnnHandle_t, cudnnMathType_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+};
+use candle_core::cuda_backend::cudarc::driver::CudaStream;
+
+use super::queue::{Dense, DensePass, DenseTensors, Element};
+
+/// Algorithms that cuDNN is asked for, of each kind; it has fewer.
+const MOST_ALGORITHMS: usize = 16;
+
+/// The library on one stream.
+pub(super) struct Cudnn {
+    handle: cudnnHandle_t,
+    convolutions: HashMap<(DensePass, Dense), Convolution>,
+    /// What `handle` was made for.
+    _stream: Arc<CudaStream>,
+}
+
+// SAFETY: cuDNN's handles may move between threads; they are used by one at a time, behind a lock.
+unsafe impl Send for Cudnn {}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(cudnnConvolutionFwdAlgo_t),
+    Input(cudnnConvolutionBwdDataAlgo_t),
+    Weight(cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// Descriptors of one shape, and how it is computed.
+struct Convolution {
+    x: cudnnTensorDescriptor_t,
+    w: cudnnFilterDescriptor_t,
+    y: cudnnTensorDescriptor_t,
+    convolution: cudnnConvolutionDescriptor_t,
+    algorithm: Algorithm,
+    /// Bytes of room that the algorithm takes.
+    room: usize,
+}
+
+impl Drop for Convolution {
+    fn drop(&mut self) {
+        // SAFETY: made by `Convolution::new` and by nobody else. What fails now has no one to be told to.
+        unsafe {
+            let _ = result::destroy_tensor_descriptor(self.x);
+            let _ = result::destroy_filter_descriptor(self.w);
+            let _ = result::destroy_tensor_descriptor(self.y);
+            let _ = result::destroy_convolution_descriptor(self.convolution);
+        }
+    }
+}
+
+impl Drop for Cudnn {
+    fn drop(&mut self) {
+        self.convolutions.clear();
+        // SAFETY: made by `Cudnn::new` and by nobody else.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+impl Cudnn {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self, String> {
+        let told = |error: CudnnError| format!("cuDNN does not start: {error:?}");
+        let handle = result::create_handle().map_err(told)?;
+        let cudnn = Cudnn {
+            handle,
+            convolutions: HashMap::new(),
+            _stream: stream.clone(),
+        };
+        // SAFETY: both are there.
+        unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(told)?;
+        Ok(cudnn)
+    }
+
+    /// Bytes of room that a convolution needs.
+    pub(super) fn room(&mut self, pass: DensePass, dense: &Dense) -> Result<usize, String> {
+        Ok(self.convolution(pass, dense)?.room)
+    }
+
+    fn convolution(&mut self, pass: DensePass, dense: &Dense) -> Result<&Convolution, String> {
+        let key = (pass, *dense);
+        if !self.convolutions.contains_key(&key) {
+            let made = Convolution::new(self.handle, pass, dense)
+                .map_err(|error| format!("cuDNN, {pass:?} of {dense:?}: {error:?}"))?;
+            self.convolutions.insert(key, made);
+        }
+        Ok(&self.convolutions[&key])
+    }
+
+    /// Launches a convolution, with at least [`Cudnn::room`] bytes at `room`.
+    pub(super) fn launch(
+        &mut self,
+        pass: DensePass,
+        dense: &Dense,
+        at: DenseTensors,
+        add: bool,
+        room: u64,
+    ) -> Result<(), String> {
+        let handle = self.handle;
+        let c = self.convolution(pass, dense)?;
+        let (one, before) = (1f32, f32::from(u8::from(add)));
+        let (alpha, beta) = ((&raw const one).cast(), (&raw const before).cast());
+        let [x, w, y, room] = [at.x.0, at.w.0, at.y.0, room].map(|at| at as *mut c_void);
+        // SAFETY: the descriptors are of these tensors, whose addresses are of memory that the caller holds, and there
+        // is as much room as the algorithm takes.
+        let launched = unsafe {
+            match c.algorithm {
+                Algorithm::Forward(algorithm) => result::convolution_forward(
+                    handle,
+                    alpha,
+                    c.x,
+                    x,
+                    c.w,
+                    w,
+                    c.convolution,
+                    algorithm,
+                    room,
+                    c.room,
+                    beta,
+                    c.y,
+                    y,
+                ),
+                Algorithm::Input(algorithm) => result::convolution_backward_data(
+                    handle,
+                    alpha,
+                    c.w,
+                    w,
+                    c.y,
+                    y,
+                    c.convolution,
+                    algorithm,
+                    room,
+                    c.room,
+                    beta,
+                    c.x,
+                    x,
+                ),
+                Algorithm::Weight(algorithm) => result::convolution_backward_filter(
+                    handle,
+                    alpha,
+                    c.x,
+                    x,
+                    c.y,
+                    y,
+                    c.convolution,
+                    algorithm,
+                    room,
+                    c.room,
+                    beta,
+                    c.w,
+                    w,
+                ),
+            }
+        };
+        launched.map_err(|error| format!("cuDNN, {pass:?} of {dense:?}: {error:?}"))
+    }
+}
+
+impl Convolution {
+    fn new(handle: cudnnHandle_t, pass: DensePass, dense: &Dense) -> Result<Self, CudnnError> {
+        let &Dense {
+            n,
+            h,
+            w,
+            ci,
+            co,
+            kernel,
+            stride,
+            element,
+        } = dense;
+        let (format, kind) = (
+            cudnnTensorFormat_t::CUDNN_TENSOR_NHWC,
+            match element {
+                Element::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
+                Element::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+            },
+        );
+        let mut made = Convolution {
+            x: result::create_tensor_descriptor()?,
+            w: result::create_filter_descriptor()?,
+            y: result::create_tensor_descriptor()?,
+            convolution: result::create_convolution_descriptor()?,
+            algorithm: Algorithm::Forward(
+                cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+            ),
+            room: 0,
+        };
+        let sizes = [n, co, (h + stride - 1) / stride, (w + stride - 1) / stride];
+        // SAFETY: the descriptors were just made.
+        unsafe {
+            result::set_tensor4d_descriptor(made.x, format, kind, [n, ci, h, w])?;
+            result::set_filter4d_descriptor(made.w, kind, format, [co, ci, kernel, kernel])?;
+            result::set_tensor4d_descriptor(made.y, format, kind, sizes)?;
+            result::set_convolution2d_descriptor(
+                made.convolution,
+                kernel / 2,
+                kernel / 2,
+                stride,
+                stride,
+                1,
+                1,
+                cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+                cudnnDataType_t::CUDNN_DATA_FLOAT,
+            )?;
+            let math = match element {
+                // Single precision as it is, not rounded to TF32.
+                Element::F32 => cudnnMathType_t::CUDNN_FMA_MATH,
+                Element::Bf16 => cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+            };
+            result::set_convolution_math_type(made.convolution, math)?;
+        }
+        made.choose(handle, pass)?;
+        Ok(made)
+    }
+
+    /// Takes the first algorithm, in the order of cuDNN's heuristics, that works and gives the same bits each time. The
+    /// heuristics know shapes and the GPU, not the clock, so that another run takes the same.
+    fn choose(&mut self, handle: cudnnHandle_t, pass: DensePass) -> Result<(), CudnnError> {
+        /// Asks for algorithms, and takes one.
+        macro_rules! first {
+            ($ask:path, $room:path, $variant:path, [$($descriptor:expr),*]) => {{
+                let mut found = [const { std::mem::MaybeUninit::uninit() }; MOST_ALGORITHMS];
+                let mut count = 0;
+                // SAFETY: the descriptors are there, and there is room for as many answers as are asked for, of which
+                // the first `count` are written.
+                let found = unsafe {
+                    $ask(
+                        handle,
+                        $($descriptor),*,
+                        MOST_ALGORITHMS as i32,
+                        &mut count,
+                        found.as_mut_ptr().cast(),
+                    )?;
+                    found[..count as usize].iter().map(|entry| entry.assume_init()).collect::<Vec<_>>()
+                };
+                let works = found.iter().find(|entry| {
+                    entry.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                        && entry.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                });
+                let Some(entry) = works else {
+                    return Err(CudnnError(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED));
+                };
+                // SAFETY: as above.
+                self.room = unsafe { $room(handle, $($descriptor),*, entry.algo)? };
+                self.algorithm = $variant(entry.algo);
+            }};
+        }
+        let (x, w, y, convolution) = (self.x, self.w, self.y, self.convolution);
+        match pass {
+            DensePass::Forward => first!(
+                result::get_convolution_forward_algorithm,
+                result::get_convolution_forward_workspace_size,
+                Algorithm::Forward,
+                [x, w, convolution, y]
+            ),
+            DensePass::Input => first!(
+                result::get_convolution_backward_data_algorithm,
+                result::get_convolution_backward_data_workspace_size,
+                Algorithm::Input,
+                [w, y, convolution, x]
+            ),
+            DensePass::Weight => first!(
+                result::get_convolution_backward_filter_algorithm,
+                result::get_convolution_backward_filter_workspace_size,
+                Algorithm::Weight,
+                [x, y, convolution, w]
+            ),
+        }
+        Ok(())
+    }
+}

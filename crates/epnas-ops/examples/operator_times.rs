@@ -15,7 +15,7 @@ use epnas_ops::{
 };
 
 const USAGE: &str = "usage: operator_times [--device cpu|cuda] [--batch 128] [--side 32] [--channels 24] \
-                     [--seconds 0.2]";
+                     [--seconds 0.2] [--only NAME]";
 
 #[derive(Clone, Copy)]
 struct Sizes {
@@ -29,6 +29,8 @@ struct Options {
     sizes: Sizes,
     /// How long each operator is repeated.
     time: Duration,
+    /// What the names of the operators must begin with.
+    only: String,
 }
 
 fn options() -> std::result::Result<Options, Box<dyn Error>> {
@@ -40,6 +42,7 @@ fn options() -> std::result::Result<Options, Box<dyn Error>> {
             channels: 24,
         },
         time: Duration::from_millis(200),
+        only: String::new(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
@@ -51,6 +54,7 @@ fn options() -> std::result::Result<Options, Box<dyn Error>> {
             ("--side", _) => options.sizes.side = value.parse()?,
             ("--channels", _) => options.sizes.channels = value.parse()?,
             ("--seconds", _) => options.time = Duration::from_secs_f64(value.parse()?),
+            ("--only", _) => options.only = value,
             _ => return Err(USAGE.into()),
         }
     }
@@ -69,6 +73,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             device: options.device.clone(),
             time: options.time,
             sizes: options.sizes,
+            only: options.only.clone(),
             dtype,
         };
         bench.convolutions()?;
@@ -82,6 +87,7 @@ struct Bench {
     device: Device,
     time: Duration,
     sizes: Sizes,
+    only: String,
     /// Of the images.
     dtype: DType,
 }
@@ -167,6 +173,9 @@ impl Bench {
 
     /// Calls an operator until the time is over and prints what one call takes; on a GPU recorded, as in a training.
     fn run(&self, work: Work, mut call: impl FnMut() -> Result<()>) -> Result<()> {
+        if !work.operator.starts_with(&self.only) {
+            return Ok(());
+        }
         call()?;
         let recording = match Recording::is_possible(&self.device) {
             // What reads something back is called.

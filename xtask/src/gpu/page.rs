@@ -260,7 +260,10 @@ fn operators(report: &Value) -> Rows {
         let seconds = line["seconds"].as_f64();
         let rate = |name: &str, unit: f64| Some(line[name].as_f64()? / seconds? / unit);
         rows.push(vec![
-            text(&line["operator"]),
+            match line["convolutions"].as_str() {
+                Some("cuDNN") => format!("{}, cuDNN", text(&line["operator"])),
+                _ => text(&line["operator"]),
+            },
             text(&line["phase"]),
             text(&line["shape"]),
             text(&line["precision"]),

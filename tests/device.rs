@@ -1,6 +1,70 @@
 //! Where networks are trained: `epnas devices`, and `--device` where there is no GPU.
 
 use crate::command::{Folder, line, read_json, run};
+#[cfg(unix)]
+use crate::command::{Outcome, epnas};
+
+/// Runs `epnas` with a script of these lines in the place of the build that uses GPUs.
+#[cfg(unix)]
+#[track_caller]
+fn with_companion(folder: &Folder, script: &str, arguments: &[&str]) -> Outcome {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path("epnas-cuda");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let mut command = epnas();
+    let command = command.env("EPNAS_CUDA", &path).args(arguments);
+    Outcome::from(command.output().expect("epnas starts"))
+}
+
+#[cfg(unix)]
+#[test]
+fn what_needs_a_gpu_is_handed_over_to_the_build_that_uses_it() {
+    let folder = Folder::new();
+    let version = concat!(
+        "[ \"$1\" = --version ] && echo epnas ",
+        env!("CARGO_PKG_VERSION"),
+        " && exit"
+    );
+    let dir = folder.arg("run");
+    let search = [
+        "search", "--config", "demo", "--out", &dir, "--device", "cuda:1",
+    ];
+    let script = format!("{version}\necho \"$@\"; exit 7");
+    let handed = with_companion(&folder, &script, &search);
+    assert_eq!(handed.code, Some(7), "{}", handed.stderr);
+    assert_eq!(handed.stdout.trim(), search.join(" "));
+
+    let listed = r#"{"cpu": 1, "gpus": [{"device": "cuda:0", "name": "A", "memory": 1073741824, "capability": "9.0",
+        "unusable": null}], "no_gpu": null}"#;
+    let script = format!("{version}\ncat <<'END'\n{listed}\nEND");
+    let text = with_companion(&folder, &script, &["devices"]).ok().stdout;
+    assert!(
+        text.contains("cuda:0  A, 1.0 GiB, compute capability 9.0; f32 and bf16"),
+        "{text}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_build_for_gpus_that_does_not_start_says_what_it_lacks() {
+    let folder = Folder::new();
+    let script = "echo \"$0: error while loading shared libraries: libcuda.so.1: cannot open\" >&2; exit 127";
+    let search = ["search", "--config", "demo", "--device", "cuda"];
+    let lacks = [
+        "needs libcuda.so.1",
+        "NVIDIA's driver, which must be installed",
+    ];
+    with_companion(&folder, script, &search).fails(1, &lacks);
+    let devices = with_companion(&folder, script, &["devices"]).ok().stdout;
+    assert!(
+        devices.contains("cuda    ") && devices.contains(lacks[0]),
+        "{devices}"
+    );
+    let other = "echo epnas 0.0.0";
+    let expected = concat!("expected `epnas ", env!("CARGO_PKG_VERSION"), "`");
+    with_companion(&folder, other, &search).fails(1, &["is `epnas 0.0.0`", expected]);
+}
 
 #[test]
 fn devices_are_listed_and_say_why_there_is_no_gpu() {

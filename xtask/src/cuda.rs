@@ -8,6 +8,7 @@ mod toolchain;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,9 +62,18 @@ fn build(build: &Build<'_>, flags: &BuildFlags) -> Result<()> {
         return Ok(());
     }
     command::run(&mut build.cargo(&["build", "--bins"])?)?;
+    let built = build.target().join("release/epnas");
+    // Where a release build of the default `epnas` finds it.
+    let beside = build.root.join("target/release/epnas-cuda");
+    for place in [build.target().join("release/epnas-cuda"), beside.clone()] {
+        let folder = place.parent().unwrap_or(build.root);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::copy(&built, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    }
     eprintln!(
-        "built {}; it needs NVIDIA's driver and the libraries of {} (LD_LIBRARY_PATH)",
-        build.target().join("release/epnas").display(),
+        "built {}; an `epnas` beside it hands over to it for --device cuda (copy it beside an installed one). It needs \
+         NVIDIA's driver, and the libraries in {}",
+        beside.display(),
         build.libraries().display()
     );
     Ok(())

@@ -192,12 +192,22 @@ impl DeviceArgs {
         };
         match place {
             Place::Cpu => Ok(Compute::cpu()),
-            Place::Cuda(ordinal) => Compute::gpu(ordinal).with_context(|| match self.device {
+            Place::Cuda(ordinal) => gpu(ordinal).with_context(|| match self.device {
                 Some(_) => format!("--device cuda:{ordinal}"),
                 None => "the run was begun on a GPU (--device cpu goes on without)".to_owned(),
             }),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(ordinal: usize) -> anyhow::Result<Compute> {
+    Ok(Compute::gpu(ordinal)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: usize) -> anyhow::Result<Compute> {
+    Err(crate::companion::hand_over())
 }
 
 /// Ends a command line that clap did not take: help and version as they are, an error in one line as all other errors.

@@ -5,6 +5,8 @@
 
 mod arguments;
 mod commands;
+#[cfg(not(feature = "cuda"))]
+mod companion;
 mod failure;
 mod inputs;
 mod interrupt;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use epnas_search::Machine;
-use epnas_supernet::{Gpu, PrecisionKind, gpus, simd_level};
-use serde::Serialize;
+use epnas_supernet::{PrecisionKind, simd_level};
+use serde::{Deserialize, Serialize};
 
 use crate::arguments::Global;
 use crate::output;
@@ -20,6 +20,12 @@ pub(crate) struct DevicesArgs {}
 #[derive(Debug, Serialize)]
 struct Devices {
     cpu: Cpu,
+    #[serde(flatten)]
+    gpus: Gpus,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Gpus {
     /// Those that cannot be used among them.
     gpus: Vec<Entry>,
     /// Why there is no GPU.
@@ -39,7 +45,7 @@ struct Cpu {
     bf16: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     /// For `--device`.
     device: String,
@@ -52,8 +58,9 @@ struct Entry {
     unusable: Option<String>,
 }
 
-impl From<Gpu> for Entry {
-    fn from(gpu: Gpu) -> Self {
+#[cfg(feature = "cuda")]
+impl From<epnas_supernet::Gpu> for Entry {
+    fn from(gpu: epnas_supernet::Gpu) -> Self {
         let (major, minor) = gpu.capability;
         Entry {
             device: format!("cuda:{}", gpu.ordinal),
@@ -67,10 +74,10 @@ impl From<Gpu> for Entry {
 
 pub(crate) fn run(_: &DevicesArgs, global: &Global) -> anyhow::Result<()> {
     let machine = Machine::here();
-    let (gpus, no_gpu) = match gpus() {
-        Ok(gpus) => (gpus.into_iter().map(Entry::from).collect(), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
+    let gpus = gpus().unwrap_or_else(|error| Gpus {
+        gpus: Vec::new(),
+        no_gpu: Some(format!("{error:#}")),
+    });
     let devices = Devices {
         cpu: Cpu {
             device: "cpu",
@@ -80,9 +87,25 @@ pub(crate) fn run(_: &DevicesArgs, global: &Global) -> anyhow::Result<()> {
             bf16: PrecisionKind::Bf16.is_native(),
         },
         gpus,
-        no_gpu,
     };
     output::print_as(global.format(), &devices, text)
+}
+
+#[cfg(feature = "cuda")]
+fn gpus() -> anyhow::Result<Gpus> {
+    Ok(Gpus {
+        gpus: (epnas_supernet::gpus()?.into_iter())
+            .map(Entry::from)
+            .collect(),
+        no_gpu: None,
+    })
+}
+
+/// What the build that uses GPUs finds.
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> anyhow::Result<Gpus> {
+    let told = crate::companion::ask(&["devices", "--json"])?;
+    Ok(serde_json::from_slice(&told)?)
 }
 
 fn text(devices: &Devices) -> String {
@@ -95,7 +118,7 @@ fn text(devices: &Devices) -> String {
         "cpu     {}, {} cores, {}; {bf16}\n",
         cpu.name, cpu.cores, cpu.instructions
     );
-    for gpu in &devices.gpus {
+    for gpu in &devices.gpus.gpus {
         let unusable = match &gpu.unusable {
             Some(reason) => format!("; cannot be used: {reason}"),
             None => "; f32 and bf16".to_owned(),
@@ -108,7 +131,7 @@ fn text(devices: &Devices) -> String {
             gpu.capability,
         ));
     }
-    if let Some(reason) = &devices.no_gpu {
+    if let Some(reason) = &devices.gpus.no_gpu {
         text.push_str(&format!("cuda    {reason}\n"));
     }
     text
@@ -120,11 +143,11 @@ mod tests {
 
     #[test]
     fn gpus_that_cannot_be_used_say_why() {
-        let gpu = |ordinal, unusable| Gpu {
-            ordinal,
+        let gpu = |ordinal, unusable| Entry {
+            device: format!("cuda:{ordinal}"),
             name: "NVIDIA Example".to_owned(),
             memory: 3 << 29,
-            capability: (8, 6),
+            capability: "8.6".to_owned(),
             unusable,
         };
         let old = Some("it is old".to_owned());
@@ -136,8 +159,10 @@ mod tests {
                 instructions: "avx2",
                 bf16: false,
             },
-            gpus: vec![gpu(0, None).into(), gpu(1, old).into()],
-            no_gpu: None,
+            gpus: Gpus {
+                gpus: vec![gpu(0, None), gpu(1, old)],
+                no_gpu: None,
+            },
         };
         let expected = "cpu     Example, 2 cores, avx2; f32\n\
             cuda:0  NVIDIA Example, 1.5 GiB, compute capability 8.6; f32 and bf16\n\

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
@@ -17,6 +18,9 @@ use super::queue::{Dense, DensePass, DenseTensors, Element};
 
 /// Algorithms that cuDNN is asked for, of each kind; it has fewer.
 const MOST_ALGORITHMS: usize = 16;
+
+/// Bytes that an algorithm may work in: some are fast in gigabytes.
+const MOST_ROOM: usize = 256 << 20;
 
 /// The library on one stream.
 pub(super) struct Cudnn {
@@ -222,59 +226,93 @@ impl Convolution {
         Ok(made)
     }
 
-    /// Takes the first algorithm, in the order of cuDNN's heuristics, that works and gives the same bits each time. The
-    /// heuristics know shapes and the GPU, not the clock, so that another run takes the same.
+    /// Takes the first algorithm, in the order of cuDNN's heuristics, that works, gives the same bits each time and needs
+    /// no more than [`MOST_ROOM`]. The heuristics know shapes and the GPU, not the clock, so that another run takes the
+    /// same.
     fn choose(&mut self, handle: cudnnHandle_t, pass: DensePass) -> Result<(), CudnnError> {
-        /// Asks for algorithms, and takes one.
-        macro_rules! first {
-            ($ask:path, $room:path, $variant:path, [$($descriptor:expr),*]) => {{
-                let mut found = [const { std::mem::MaybeUninit::uninit() }; MOST_ALGORITHMS];
-                let mut count = 0;
-                // SAFETY: the descriptors are there, and there is room for as many answers as are asked for, of which
-                // the first `count` are written.
-                let found = unsafe {
-                    $ask(
-                        handle,
-                        $($descriptor),*,
-                        MOST_ALGORITHMS as i32,
-                        &mut count,
-                        found.as_mut_ptr().cast(),
-                    )?;
-                    found[..count as usize].iter().map(|entry| entry.assume_init()).collect::<Vec<_>>()
-                };
-                let works = found.iter().find(|entry| {
-                    entry.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                        && entry.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                });
-                let Some(entry) = works else {
-                    return Err(CudnnError(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED));
-                };
-                // SAFETY: as above.
-                self.room = unsafe { $room(handle, $($descriptor),*, entry.algo)? };
-                self.algorithm = $variant(entry.algo);
-            }};
+        /// Of answers of one kind.
+        macro_rules! first_that_works {
+            ($answers:expr, $variant:path) => {
+                $answers
+                    .iter()
+                    .find(|answer| {
+                        answer.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                            && answer.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                            && answer.memory <= MOST_ROOM
+                    })
+                    .map(|answer| ($variant(answer.algo), answer.memory))
+            };
         }
         let (x, w, y, convolution) = (self.x, self.w, self.y, self.convolution);
-        match pass {
-            DensePass::Forward => first!(
-                result::get_convolution_forward_algorithm,
-                result::get_convolution_forward_workspace_size,
-                Algorithm::Forward,
-                [x, w, convolution, y]
+        let most = MOST_ALGORITHMS as i32;
+        // SAFETY, all three: the descriptors are there, and there is room for as many answers as are asked for.
+        let chosen = match pass {
+            DensePass::Forward => first_that_works!(
+                // SAFETY: see above.
+                answers(|count, all| unsafe {
+                    result::get_convolution_forward_algorithm(
+                        handle,
+                        x,
+                        w,
+                        convolution,
+                        y,
+                        most,
+                        count,
+                        all,
+                    )
+                })?,
+                Algorithm::Forward
             ),
-            DensePass::Input => first!(
-                result::get_convolution_backward_data_algorithm,
-                result::get_convolution_backward_data_workspace_size,
-                Algorithm::Input,
-                [w, y, convolution, x]
+            DensePass::Input => first_that_works!(
+                // SAFETY: see above.
+                answers(|count, all| unsafe {
+                    result::get_convolution_backward_data_algorithm(
+                        handle,
+                        w,
+                        y,
+                        convolution,
+                        x,
+                        most,
+                        count,
+                        all,
+                    )
+                })?,
+                Algorithm::Input
             ),
-            DensePass::Weight => first!(
-                result::get_convolution_backward_filter_algorithm,
-                result::get_convolution_backward_filter_workspace_size,
-                Algorithm::Weight,
-                [x, y, convolution, w]
+            DensePass::Weight => first_that_works!(
+                // SAFETY: see above.
+                answers(|count, all| unsafe {
+                    result::get_convolution_backward_filter_algorithm(
+                        handle,
+                        x,
+                        y,
+                        convolution,
+                        w,
+                        most,
+                        count,
+                        all,
+                    )
+                })?,
+                Algorithm::Weight
             ),
-        }
+        };
+        let none = CudnnError(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED);
+        (self.algorithm, self.room) = chosen.ok_or(none)?;
         Ok(())
     }
+}
+
+/// What cuDNN answers: `ask` gets where the number of answers goes, and where at most [`MOST_ALGORITHMS`] of them go.
+fn answers<T: Copy>(
+    ask: impl FnOnce(*mut i32, *mut T) -> Result<(), CudnnError>,
+) -> Result<Vec<T>, CudnnError> {
+    let mut all = [const { MaybeUninit::<T>::uninit() }; MOST_ALGORITHMS];
+    let mut count = 0;
+    ask(&raw mut count, all.as_mut_ptr().cast())?;
+    let written = &all[..(count as usize).min(MOST_ALGORITHMS)];
+    // SAFETY: cuDNN has written as many answers as it counted.
+    Ok(written
+        .iter()
+        .map(|answer| unsafe { answer.assume_init() })
+        .collect())
 }

@@ -144,9 +144,10 @@ fn factorized_reductions() {
         conv.forward_fused(&x, [w0, w1], (&y).into()).unwrap();
         let dy = make.cotangent(y.dims());
         let (dw0, dw1) = (blank(w0.dims()), blank(w1.dims()));
-        conv.backward_fused(&dy, &x, [w0, w1], [&dw0, &dw1], None)
+        let target = make.target(x.x.dims());
+        conv.backward_fused(&dy, &x, [w0, w1], [&dw0, &dw1], Some(&target))
             .unwrap();
-        vec![y, dw0, dw1]
+        vec![y, dw0, dw1, target.dx]
     });
 }
 

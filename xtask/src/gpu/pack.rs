@@ -10,9 +10,6 @@ use clap::Args;
 use crate::command::{self, Executable};
 use crate::cuda::Build;
 
-/// Beyond this the folder is a burden to carry.
-const LIMIT_BYTES: u64 = 64 << 20;
-
 #[derive(Args, Default)]
 pub(super) struct Flags {
     /// The folder; what is there under the same names is replaced [default: target/gpu].
@@ -24,6 +21,9 @@ pub(super) struct Flags {
     /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 90].
     #[arg(long, value_name = "N")]
     compute_cap: Option<String>,
+    /// Also write the folder as one file, a sixth of its size, beside it: DIR.tar.xz (two minutes).
+    #[arg(long)]
+    archive: bool,
 }
 
 /// A folder that is ready.
@@ -82,17 +82,33 @@ pub(super) fn run(root: &Path, flags: &Flags) -> Result<Packed> {
     fs::copy(&peer, &script).with_context(|| format!("cannot write {}", script.display()))?;
     let names = binaries.iter().map(|binary| binary.name.as_str());
     let bytes = size(&folder, names.chain(["peer.py"]))?;
-    eprintln!(
-        "packed {}: {:.1} MiB",
-        folder.display(),
-        bytes as f64 / f64::from(1 << 20)
-    );
-    if bytes > LIMIT_BYTES {
-        eprintln!("warning: more than {} MiB", LIMIT_BYTES >> 20);
+    report(&folder, bytes);
+    if flags.archive {
+        let file = archive(&folder)?;
+        let data =
+            fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        report(&file, data.len());
     }
     eprintln!("on the machine with the GPU, in a copy of that folder: ./xtask gpu --binaries .");
     let libraries = build.libraries();
     Ok(Packed { folder, libraries })
+}
+
+fn report(place: &Path, bytes: u64) {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    eprintln!("packed {}: {mebibytes:.1} MiB", place.display());
+}
+
+/// The binaries have most of their bytes in common, the kernels of candle.
+fn archive(folder: &Path) -> Result<PathBuf> {
+    let name = folder.file_name().unwrap_or_else(|| "gpu".as_ref());
+    let mut file = folder.as_os_str().to_owned();
+    file.push(".tar.xz");
+    let above = folder.parent().unwrap_or(folder);
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(above).arg("-cJf").arg(&file).arg(name);
+    command::run(&mut tar).context("needs `tar` and `xz`")?;
+    Ok(file.into())
 }
 
 /// Those with these names.

@@ -322,6 +322,8 @@ fn run_kernel(
     match outcome {
         0 => Ok(()),
         3 => Err(format!("{name}: takes parameters of another size")),
+        4 => Err(format!("{name}: an address is not a multiple of what lies there")),
+        5 => Err(format!("{name}: writes beyond its shared memory")),
         2 => Err(format!("{name}: its threads wait for each other forever")),
         _ => Err(format!("{name}: no such kernel, or too many threads")),
     }

@@ -40,6 +40,23 @@ __device__ inline float load(const bf16* at) { return __bfloat162float(*at); }
 __device__ inline void store(float* at, float value) { *at = value; }
 __device__ inline void store(bf16* at, float value) { *at = __float2bfloat16(value); }
 
+// Two numbers in bfloat16, the first in the lower half.
+#ifdef __CUDACC__
+__device__ inline uint32_t pair(float lower, float upper) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(lower, upper);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+__device__ inline void check_alignment(const void*, unsigned) {}
+#else
+inline uint32_t pair(float lower, float upper) {
+    return __float2bfloat16(lower).bits | static_cast<uint32_t>(__float2bfloat16(upper).bits) << 16;
+}
+// A GPU stops at an address that is not a multiple of what is read there.
+inline void check_alignment(const void* at, unsigned bytes) {
+    if (reinterpret_cast<uintptr_t>(at) % bytes != 0) host::block.misaligned = true;
+}
+#endif
+
 // Images that one launch reads at most.
 constexpr int MOST_SOURCES = 24;
 
@@ -67,6 +84,7 @@ struct Channel {
     float mean, inverse, slope, shift, offset, tilt;
     bool relu;
 
+    Channel() = default;
     __device__ Channel(const Norm& norm, int channels, int c) : offset(0), tilt(0) {
         mean = norm.saved[c];
         inverse = norm.saved[channels + c];
@@ -158,13 +176,14 @@ __device__ inline void each_reader(const Window& g, long long input, const Visit
     }
 }
 
-// Adds the sums of a column of threads; the result is in the first row. `sums` holds a float for every thread.
-__device__ inline float add_rows(float* sums, float value) {
+// Adds the sums of a column of threads; the result is in the first row. `sums` holds a number for every thread.
+template <class N>
+__device__ inline N add_rows(N* sums, N value) {
     const int lane = threadIdx.y * blockDim.x + threadIdx.x;
     __syncthreads();
     sums[lane] = value;
     __syncthreads();
-    float total = 0;
+    N total = 0;
     if (threadIdx.y == 0)
         for (int row = 0; row < static_cast<int>(blockDim.y); ++row) total += sums[row * blockDim.x + threadIdx.x];
     return total;

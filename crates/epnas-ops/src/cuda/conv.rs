@@ -8,7 +8,7 @@ use super::images::{Image, MOST_SOURCES, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Element, Launch, Params, Queue};
 use super::reduction::add_parts;
-use super::tiling::Tiling;
+use super::tiling::{MOST_READ, PIXELS, Tiling};
 use crate::elementwise::Accumulate;
 use crate::error::Result;
 use crate::kernel::{conv, factorized};
@@ -45,8 +45,8 @@ struct ConvParams {
 // SAFETY: laid out as in `conv.cu`.
 unsafe impl Params for ConvParams {}
 
-/// Blocks that fill a large GPU.
-pub(super) const ENOUGH_BLOCKS: usize = 512;
+/// Blocks that fill a large GPU: three, of which each fits beside two others, on 132 multiprocessors or so.
+pub(super) const ENOUGH_BLOCKS: usize = 384;
 
 /// Pixels that one number in `f32` sums at most, so that its error does not grow with the batch.
 pub(super) const MOST_SUMMED: usize = 1 << 14;
@@ -54,7 +54,6 @@ pub(super) const MOST_SUMMED: usize = 1 << 14;
 /// As in `product.cuh` and `conv.cu`.
 const THREADS: usize = 128;
 const COLUMNS: usize = 32;
-const PIXELS: usize = 128;
 const TAPS: usize = 9;
 
 /// How factors lie in shared memory: as in `conv.cu`.
@@ -101,13 +100,13 @@ impl Layout {
 
     /// Bytes of all shared memory.
     fn shared(&self, tiling: &Tiling, side: usize) -> usize {
-        /// Two numbers for each pixel of a tile, 32 for octets, and 7 for each of two times 32 channels.
-        const TABLES: usize = size_of::<i32>() * (2 * PIXELS + 32 + 7 * 2 * COLUMNS);
+        /// Two numbers for each pixel of a tile, one for each that it reads, 32 for octets, and 5 for each of two times 32
+        /// channels.
+        const TABLES: usize = size_of::<i32>() * (2 * PIXELS + MOST_READ + 32 + 5 * 2 * COLUMNS);
         /// The result, with padding.
         const STAGE: usize = size_of::<f32>() * PIXELS * 40;
-        let inputs = size_of::<i32>() * tiling.read().next_multiple_of(4);
         let halo = self.factor.size() * self.pixel * tiling.read();
-        TABLES + inputs + STAGE.max(side + halo)
+        TABLES + STAGE.max(side + halo)
     }
 }
 

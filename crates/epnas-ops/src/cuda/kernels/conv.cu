@@ -35,6 +35,7 @@ template <>
 struct Layout<float> {
     static constexpr int OCTETS = 2, PIXEL = 20, ROW = 32;
 };
+constexpr int MOST_READ = 308;  // pixels that a tile reads, with its margin
 constexpr int MOST_OCTETS = TAPS * 3 + 1, STAGE = 40;
 
 // Images, and a tile of them, whose window is of odd side and padded by half of it.
@@ -81,26 +82,30 @@ struct Corner {
     }
 };
 
+// Maps of channels (`Channel`), number by number.
+struct Maps {
+    float mean[COLUMNS], slope[COLUMNS], shift[COLUMNS], offset[COLUMNS], tilt[COLUMNS];
+};
+
 // What a block has in shared memory.
 template <class P>
 struct Shared {
-    int* outputs;       // [PIXELS]: pixels of the result; -1 where the tile reaches beyond it
-    int* starts;        // [PIXELS]: where their windows begin in the halo
-    int* offsets;       // [MOST_OCTETS]: where octets of a window lie from there
-    Channel* channels;  // [2, COLUMNS]
-    int* inputs;        // [halo]: pixels of the images; -1 outside of them
-    P* side;            // weights, or a tile of dy
+    int* outputs;  // [PIXELS]: pixels of the result; -1 where the tile reaches beyond it
+    int* starts;   // [PIXELS]: where their windows begin in the halo
+    int* offsets;  // [MOST_OCTETS]: where octets of a window lie from there
+    Maps* maps;    // [2]
+    int* inputs;   // [MOST_READ]: pixels of the images; -1 outside of them
+    P* side;       // weights, or a tile of dy
     P* halo;
     float* stage;  // [PIXELS, STAGE]: the result, in the place of `side` and `halo`
 
-    __device__ Shared(unsigned char* memory, const Tiling& t, int side_bytes) {
-        const int pixels = t.images * (t.rows + t.kernel - 1) * (t.columns + t.kernel - 1);
+    __device__ Shared(unsigned char* memory, int side_bytes) {
         outputs = reinterpret_cast<int*>(memory);
         starts = outputs + PIXELS;
         offsets = starts + PIXELS;
-        channels = reinterpret_cast<Channel*>(offsets + 32);
-        inputs = reinterpret_cast<int*>(channels + 2 * COLUMNS);
-        unsigned char* products = reinterpret_cast<unsigned char*>(inputs + (pixels + 3) / 4 * 4);
+        maps = reinterpret_cast<Maps*>(offsets + 32);
+        inputs = reinterpret_cast<int*>(maps + 2);
+        unsigned char* products = reinterpret_cast<unsigned char*>(inputs + MOST_READ);
         side = reinterpret_cast<P*>(products);
         halo = reinterpret_cast<P*>(products + side_bytes);
         stage = reinterpret_cast<float*>(products);
@@ -111,6 +116,7 @@ struct Shared {
 __device__ inline int locate(const Tiling& t, const Corner& corner, int margin, int* pixels) {
     const int rows = t.rows + 2 * margin, columns = t.columns + 2 * margin, count = t.images * rows * columns;
     const Divisor by_rows(rows), by_columns(columns);
+#pragma unroll 1
     for (int at = threadIdx.x; at < count; at += THREADS) {
         const int line = by_columns.quotient(at), image = by_rows.quotient(line);
         const int n = corner.n + image, i = corner.i + line - image * rows - margin;
@@ -144,66 +150,119 @@ __device__ inline int octet_offset(const Tiling& t, int tap, int octets, int at)
 }
 
 // The maps of 8 `octets` channels from `c0` on. Beyond the last they make zeros of zeros.
-__device__ inline void prepare(const Image& image, int channels, int c0, int octets, Channel* to) {
+__device__ inline void prepare(const Image& image, int channels, int c0, int octets, Maps& to) {
     const int at = threadIdx.x, c = c0 + at;
-    if (image.norm.scale && at < 8 * octets) to[at] = c < channels ? Channel(image, channels, c) : Channel{};
+    if (!image.norm.scale || at >= 8 * octets) return;
+    const Channel channel = c < channels ? Channel(image, channels, c) : Channel{};
+    to.mean[at] = channel.mean;
+    to.slope[at] = channel.slope;
+    to.shift[at] = channel.shift;
+    to.offset[at] = channel.offset;
+    to.tilt[at] = channel.tilt;
 }
 
 // Eight channels of a pixel as they lie in memory, those beyond the last as zeros.
 template <class T>
 struct Eight {
-    Words<sizeof(T) * 2> words;
-    __device__ void load(const T* from, int valid, bool vector) {
-        if (vector) {
-            for (int i = 0; i < static_cast<int>(sizeof(T)) / 2; ++i) {
-                const Words<4> part = load_words<4>(from + i * (16 / sizeof(T)));
-                for (int j = 0; j < 4; ++j) words.at[4 * i + j] = part.at[j];
-            }
-            return;
+    static constexpr int PARTS = sizeof(T) / 2;  // of 16 bytes
+    Words<4> parts[PARTS];
+
+    template <bool VECTOR>
+    __device__ void load(const T* from, int valid) {
+        if constexpr (VECTOR) {
+            for (int i = 0; i < PARTS; ++i) parts[i] = load_words<4>(from + i * (8 / PARTS));
+        } else {
+            float values[8];
+            for (int i = 0; i < 8; ++i) values[i] = i < valid ? ::load(from + i) : 0.0f;
+            set(values);
         }
-        float values[8];
-        for (int i = 0; i < 8; ++i) values[i] = i < valid ? ::load(from + i) : 0.0f;
-        store_side(reinterpret_cast<T*>(&words), values);
     }
-    __device__ void values(float (&to)[8]) const { load_side(reinterpret_cast<const T*>(&words), to); }
+    template <bool VECTOR>
+    __device__ void store(T* to, int valid) const {
+        if constexpr (VECTOR) {
+            for (int i = 0; i < PARTS; ++i) store_words(to + i * (8 / PARTS), parts[i]);
+        } else {
+            float values[8];
+            get(values);
+            for (int i = 0; i < 8; ++i)
+                if (i < valid) ::store(to + i, values[i]);
+        }
+    }
+    __device__ void get(float (&to)[8]) const { load_side(reinterpret_cast<const T*>(parts), to); }
+    __device__ void set(const float (&values)[8]) { store_side(reinterpret_cast<T*>(parts), values); }
 };
 
+// Makes factors of what lies in memory; with THROUGH of gradients that pass a batch norm.
+template <bool THROUGH, class T>
+__device__ inline void normalize(const Image& image, const Maps& maps, int octet, const Eight<T>& data, const Eight<T>& through,
+                                 float (&values)[8]) {
+    float x[8];
+    data.get(values);
+    if (!image.norm.scale) return;
+    if (THROUGH) through.get(x);
+    for (int part = 0; part < 8; part += 4) {
+        const int at = 8 * octet + part;
+        float mean[4], slope[4], shift[4], offset[4], tilt[4];
+        load_side(maps.mean + at, mean);
+        load_side(maps.slope + at, slope);
+        load_side(maps.shift + at, shift);
+        if (THROUGH) {
+            load_side(maps.offset + at, offset);
+            load_side(maps.tilt + at, tilt);
+        }
+        for (int i = 0; i < 4; ++i) {
+            Channel map;
+            map.mean = mean[i], map.slope = slope[i], map.shift = shift[i], map.relu = image.norm.relu;
+            float& value = values[part + i];
+            if (THROUGH) {
+                map.offset = offset[i], map.tilt = tilt[i];
+                value = map.backward(x[part + i], value);
+            } else {
+                value = map.normalized(value);
+            }
+        }
+    }
+}
+
 // Factors of 8 `octets` channels from `c0` on of these pixels, `pitch` apart.
-template <class T, class P>
-__device__ inline void fill(const Image& image, int channels, int c0, int octets, const Channel* maps, const int* pixels,
+template <bool THROUGH, class T, class P>
+__device__ inline void fill(const Image& image, int channels, int c0, int octets, const Maps& maps, const int* pixels,
                             int count, P* to, int pitch) {
-    constexpr int BATCH = 2;  // under way at a time
     const int lines = THREADS / octets, line = threadIdx.x / octets, octet = threadIdx.x - line * octets;
     if (line >= lines) return;
     const int c = c0 + 8 * octet, valid = channels - c;
     const bool vector = valid >= 8 && channels * sizeof(T) % 16 == 0 && is_aligned(image.data) && is_aligned(image.through);
-    Channel map[8];
-    if (image.norm.scale)
-        for (int i = 0; i < 8; ++i) map[i] = maps[8 * octet + i];
-    for (int first = line; first < count; first += BATCH * lines) {
-        Eight<T> data[BATCH] = {}, through[BATCH] = {};
-        bool inside[BATCH];
-        for (int b = 0; b < BATCH; ++b) {
-            const int pixel = first + b * lines < count ? pixels[first + b * lines] : -1;
-            const long long at = static_cast<long long>(pixel) * channels + c;
-            inside[b] = pixel >= 0;
-            if (!inside[b]) continue;
-            data[b].load(static_cast<const T*>(image.data) + at, valid, vector);
-            if (image.through) through[b].load(static_cast<const T*>(image.through) + at, valid, vector);
-        }
-        for (int b = 0; b < BATCH; ++b) {
-            if (first + b * lines >= count) break;
-            float values[8], others[8];
-            data[b].values(values);
-            if (image.through) {
-                through[b].values(others);
-                for (int i = 0; i < 8; ++i) values[i] = inside[b] ? map[i].backward(others[i], values[i]) : 0.0f;
-            } else if (image.norm.scale) {
-                for (int i = 0; i < 8; ++i) values[i] = inside[b] ? map[i].normalized(values[i]) : 0.0f;
+    with_flag(vector, [&](auto flag) {
+        constexpr bool VECTOR = decltype(flag)::VALUE;
+        constexpr int BATCH = !THROUGH && sizeof(T) == 2 ? 2 : 1;  // to have 32 bytes under way
+        for (int first = line; first < count; first += BATCH * lines) {
+            Eight<T> data[BATCH], through[BATCH];
+            bool inside[BATCH];
+            for (int b = 0; b < BATCH; ++b) {
+                const int pixel = first + b * lines < count ? pixels[first + b * lines] : -1;
+                const long long at = static_cast<long long>(pixel) * channels + c;
+                inside[b] = pixel >= 0;
+                if (!inside[b]) continue;
+                data[b].template load<VECTOR>(static_cast<const T*>(image.data) + at, valid);
+                if (THROUGH) through[b].template load<VECTOR>(static_cast<const T*>(image.through) + at, valid);
             }
-            store_side(to + (first + b * lines) * pitch + 8 * octet, values);
+            for (int b = 0; b < BATCH; ++b) {
+                if (first + b * lines >= count) break;
+                float values[8] = {};
+                if (inside[b]) normalize<THROUGH>(image, maps, octet, data[b], through[b], values);
+                store_side(to + (first + b * lines) * pitch + 8 * octet, values);
+            }
         }
-    }
+    });
+}
+
+// The same of images that may be gradients that pass a batch norm.
+template <class T, class P>
+__device__ inline void fill_gradient(const Image& dy, int channels, int c0, int octets, const Maps& maps, const int* pixels,
+                                     int count, P* to, int pitch) {
+    with_flag(dy.through, [&](auto flag) {
+        fill<decltype(flag)::VALUE, T>(dy, channels, c0, octets, maps, pixels, count, to, pitch);
+    });
 }
 
 // Which weights a product takes: taps from `tap` on, channels from `c0` on, columns from `column0` on.
@@ -223,13 +282,15 @@ struct Range {
 };
 
 // Four weights that lie side by side; those beyond the last as zeros.
-template <class P>
-__device__ inline void fill_four(const float* from, int valid, bool vector, P* to) {
-    float values[4];
-    if (vector && valid >= 4)
-        load_side(from, values);
-    else
-        for (int i = 0; i < 4; ++i) values[i] = i < valid ? from[i] : 0.0f;
+template <bool VECTOR, class P>
+__device__ inline void fill_four(const float* from, int valid, P* to) {
+    float values[4] = {};
+    if (VECTOR) {
+        if (valid >= 4) load_side(from, values);
+    } else {
+        for (int i = 0; i < 4; ++i)
+            if (i < valid) values[i] = from[i];
+    }
     store_side(to, values);
 }
 
@@ -239,12 +300,15 @@ __device__ inline void fill_weights(const ConvSource& source, const ConvParams& 
     const int quad = threadIdx.x % 8, column = range.column0 + 4 * quad, width = 8 * range.octets;
     const Divisor by_width(width);
     const bool vector = p.co % 4 == 0 && is_aligned(source.weight);
-    for (int row = threadIdx.x / 8; row < range.rows<P>(); row += THREADS / 8) {
-        const int tap = by_width.quotient(row), c = range.c0 + row - tap * width;
-        const int valid = tap < range.taps && c < source.ci ? p.co - column : 0;
-        const float* from = source.weight + ((range.tap + tap) * source.ci + c) * p.co + column;
-        fill_four(from, valid, vector, to + row * Layout<P>::ROW + 4 * quad);
-    }
+    const float* first = source.weight + (range.tap * source.ci + range.c0) * p.co + column;
+    with_flag(vector, [&](auto flag) {
+        for (int row = threadIdx.x / 8; row < range.rows<P>(); row += THREADS / 8) {
+            const int tap = by_width.quotient(row), c = row - tap * width;
+            const int valid = row < range.terms() && c < source.ci - range.c0 ? p.co - column : 0;
+            const float* from = first + (tap * source.ci + c) * p.co;
+            fill_four<decltype(flag)::VALUE>(from, valid, to + row * Layout<P>::ROW + 4 * quad);
+        }
+    });
 }
 
 // Mirrored weights [COLUMNS, terms], transposed: `ci` channels of dy to `co` of the input.
@@ -254,14 +318,16 @@ __device__ inline void fill_transposed(const ConvSource& source, const ConvParam
     const int first = threadIdx.x / quads, quad = threadIdx.x - first * quads, c = range.c0 + 4 * quad;
     const int last = p.tiling.kernel * p.tiling.kernel - 1 - range.tap, pitch = range.pitch<P>();
     const bool vector = source.ci % 4 == 0 && is_aligned(source.weight);
-    for (int line = first; first < lines && line < COLUMNS * range.taps; line += lines) {
-        const int tap = line / COLUMNS, column = line % COLUMNS;
-        const int valid = range.column0 + column < p.co ? source.ci - c : 0;
-        const float* from = source.weight + ((last - tap) * p.co + range.column0 + column) * source.ci + c;
-        fill_four(from, valid, vector, to + column * pitch + tap * width + 4 * quad);
-    }
+    with_flag(vector, [&](auto flag) {
+        for (int line = first; first < lines && line < COLUMNS * range.taps; line += lines) {
+            const int tap = line / COLUMNS, column = line % COLUMNS;
+            const int valid = range.column0 + column < p.co ? source.ci - c : 0;
+            const float* from = source.weight + ((last - tap) * p.co + range.column0 + column) * source.ci + c;
+            fill_four<decltype(flag)::VALUE>(from, valid, to + column * pitch + tap * width + 4 * quad);
+        }
+    });
     if (range.rows<P>() > range.terms() && threadIdx.x < 2 * COLUMNS)
-        fill_four<P>(nullptr, 0, false, to + threadIdx.x / 2 * pitch + range.terms() + threadIdx.x % 2 * 4);
+        fill_four<false>(nullptr, 0, to + threadIdx.x / 2 * pitch + range.terms() + threadIdx.x % 2 * 4);
 }
 
 // Sums of a thread, as an mma has them: of 2 times 16 pixels, and of 8 columns each.
@@ -272,16 +338,14 @@ __device__ inline int lane() { return threadIdx.x % 32; }
 __device__ inline int group() { return lane() / 4; }
 __device__ inline int quad() { return threadIdx.x % 4; }
 
-template <bool TRANSPOSED>
-__device__ inline void multiply(const Shared<bf16>& shared, const Range& range, int used, Sums& sums) {
+template <bool TRANSPOSED, int USED>
+__device__ inline void multiply(const Shared<bf16>& shared, const Range& range, Sums& sums) {
     const int pitch = range.pitch<bf16>(), upper = lane() / 16;
-    const bf16* pixels[2];
-    for (int m = 0; m < 2; ++m) pixels[m] = shared.halo + shared.starts[32 * warp() + 16 * m + lane() % 16];
-    const bf16* weights = shared.side;
-    if (TRANSPOSED)
-        weights += (lane() % 8 + 8 * upper) * pitch + lane() / 8 % 2 * 8;
-    else
-        weights += lane() % 16 * Layout<bf16>::ROW + 8 * upper;
+    const SharedRow halo(shared.halo);
+    const SharedRow pixels[2] = {halo + shared.starts[32 * warp() + lane() % 16],
+                                 halo + shared.starts[32 * warp() + 16 + lane() % 16]};
+    const SharedRow weights = SharedRow(shared.side) + (TRANSPOSED ? (lane() % 8 + 8 * upper) * pitch + lane() / 8 % 2 * 8
+                                                                   : lane() % 16 * Layout<bf16>::ROW + 8 * upper);
     const auto step = [&](int at, bool half) {
         const int offset = shared.offsets[2 * at + (half ? 0 : upper)];
         uint32_t a[2][4], b[2][4];
@@ -289,15 +353,13 @@ __device__ inline void multiply(const Shared<bf16>& shared, const Range& range, 
             ldmatrix_x4(a[m], pixels[m] + offset);
             if (half) a[m][2] = a[m][3] = 0;
         }
-        for (int t = 0; t < 2; ++t) {
-            if (2 * t >= used) break;
+        for (int t = 0; t < (USED + 1) / 2; ++t) {
             if (TRANSPOSED)
-                ldmatrix_x4(b[t], weights + 16 * at + 16 * t * pitch);
+                ldmatrix_x4(b[t], weights + (16 * at + 16 * t * pitch));
             else
-                ldmatrix_x4_trans(b[t], weights + 16 * at * Layout<bf16>::ROW + 16 * t);
+                ldmatrix_x4_trans(b[t], weights + (16 * at * Layout<bf16>::ROW + 16 * t));
         }
-        for (int t = 0; t < COLUMNS / 8; ++t) {
-            if (t >= used) break;
+        for (int t = 0; t < USED; ++t) {
             const uint32_t column[2] = {b[t / 2][t % 2 * 2], b[t / 2][t % 2 * 2 + 1]};
             for (int m = 0; m < 2; ++m) mma_m16n8k16(sums[m][t], a[m], column);
         }
@@ -307,8 +369,8 @@ __device__ inline void multiply(const Shared<bf16>& shared, const Range& range, 
     if (octets % 2) step(octets / 2, true);
 }
 
-template <bool TRANSPOSED>
-__device__ inline void multiply(const Shared<float>& shared, const Range& range, int used, Sums& sums) {
+template <bool TRANSPOSED, int USED>
+__device__ inline void multiply(const Shared<float>& shared, const Range& range, Sums& sums) {
     const int pitch = range.pitch<float>();
     const float* pixels[4];
     for (int m = 0; m < 4; ++m) pixels[m] = shared.halo + shared.starts[32 * warp() + group() + 8 * m];
@@ -319,14 +381,12 @@ __device__ inline void multiply(const Shared<float>& shared, const Range& range,
             for (int m = 0; m < 4; ++m) load_side(pixels[m] + offset + c, a[m]);
             for (int k = 0; k < 4; ++k) {
                 const int term = 8 * at + c + k;
-                for (int t = 0; t < COLUMNS / 8; ++t) {
-                    if (t >= used) break;
+                for (int t = 0; t < USED; ++t)
                     for (int i = 0; i < 2; ++i) {
                         const int column = 8 * t + 2 * quad() + i;
                         const float b = shared.side[TRANSPOSED ? column * pitch + term : term * Layout<float>::ROW + column];
                         for (int m = 0; m < 4; ++m) sums[m / 2][t][m % 2 * 2 + i] += a[m][k] * b;
                     }
-                }
             }
         }
     }
@@ -341,12 +401,14 @@ __device__ inline void moments_of(const float* stage, const int* outputs, int co
         return (sums[column] + sums[COLUMNS + column]) + (sums[2 * COLUMNS + column] + sums[3 * COLUMNS + column]);
     };
     float sum = 0;
+#pragma unroll 8
     for (int row = first; row < first + rows; ++row)
         if (outputs[row] >= 0) sum += stage[row * STAGE + column];
     scratch[warp() * COLUMNS + column] = sum;
     __syncthreads();
     const float mean = total(scratch) / static_cast<float>(count);
     sum = 0;
+#pragma unroll 8
     for (int row = first; row < first + rows; ++row)
         if (outputs[row] >= 0) {
             const float centered = stage[row * STAGE + column] - mean;
@@ -372,40 +434,34 @@ __device__ inline void finish(const ConvParams& p, const Shared<P>& shared, cons
     __syncthreads();
     const int octet = quad(), valid = columns - 8 * octet;
     const bool vector = valid >= 8 && p.co * sizeof(T) % 16 == 0 && is_aligned(p.to);
-    for (int row = threadIdx.x / 4; row < PIXELS && valid > 0; row += THREADS / 4) {
-        const int pixel = shared.outputs[row];
-        if (pixel < 0) continue;
-        T* to = static_cast<T*>(p.to) + static_cast<long long>(pixel) * p.co + column0 + 8 * octet;
-        float values[8];
-        Eight<T> written;
-        load_side(stage + row * STAGE + 8 * octet, values);
-        if (p.add) {
-            float before[8];
-            written.load(to, valid, vector);
-            written.values(before);
-            for (int i = 0; i < 8; ++i) values[i] = before[i] + values[i];
-        }
-        store_side(reinterpret_cast<T*>(&written.words), values);
-        if (vector) {
-            for (int i = 0; i < static_cast<int>(sizeof(T)) / 2; ++i) {
-                Words<4> part;
-                for (int j = 0; j < 4; ++j) part.at[j] = written.words.at[4 * i + j];
-                store_words(to + i * (16 / sizeof(T)), part);
+    with_flag(vector, [&](auto flag) {
+        constexpr bool VECTOR = decltype(flag)::VALUE;
+#pragma unroll 1
+        for (int row = threadIdx.x / 4; row < PIXELS && valid > 0; row += THREADS / 4) {
+            const int pixel = shared.outputs[row];
+            if (pixel < 0) continue;
+            T* to = static_cast<T*>(p.to) + static_cast<long long>(pixel) * p.co + column0 + 8 * octet;
+            float values[8], before[8];
+            Eight<T> written;
+            load_side(stage + row * STAGE + 8 * octet, values);
+            if (p.add) {
+                written.template load<VECTOR>(to, valid);
+                written.get(before);
+                for (int i = 0; i < 8; ++i) values[i] = before[i] + values[i];
             }
-        } else {
-            for (int i = 0; i < 8; ++i)
-                if (i < valid) store(to + i, values[i]);
+            written.set(values);
+            written.template store<VECTOR>(to, valid);
+            if (!p.parts) continue;
+            written.get(values);
+            store_side(stage + row * STAGE + 8 * octet, values);
         }
-        if (!p.parts) continue;
-        written.values(values);
-        store_side(stage + row * STAGE + 8 * octet, values);
-    }
+    });
     if (!p.parts) return;
     __syncthreads();
     const int count = corner.count(p.tiling);
     if (blockIdx.y == 0 && threadIdx.x == 0) p.counts[blockIdx.x] = static_cast<float>(count);
     float* part = p.parts + 2ll * blockIdx.x * p.co + column0;
-    moments_of(stage, shared.outputs, count, reinterpret_cast<float*>(shared.channels), part, columns, p.co);
+    moments_of(stage, shared.outputs, count, reinterpret_cast<float*>(shared.maps), part, columns, p.co);
 }
 
 // Block (x: tiles, y: channels of the result).
@@ -413,10 +469,10 @@ template <class T, class P, bool TRANSPOSED>
 __device__ inline void convolve(const ConvParams& p) {
     DYNAMIC_SHARED(memory);
     const Tiling& t = p.tiling;
-    const Shared<P> shared(memory, t, p.side);
+    const Shared<P> shared(memory, p.side);
     const Corner corner(t, blockIdx.x);
     const int column0 = blockIdx.y * p.columns, columns = least(p.columns, p.co - column0), used = tiles_used(columns);
-    const int all_taps = t.kernel * t.kernel;
+    const int all_taps = t.kernel * t.kernel, PIXEL = Layout<P>::PIXEL;
     const int halo = locate(t, corner, t.kernel / 2, shared.inputs);
     locate_outputs(t, corner, shared.outputs);
     locate_windows(t, shared);
@@ -425,12 +481,14 @@ __device__ inline void convolve(const ConvParams& p) {
         const ConvSource& source = p.sources[s];
         for (int c0 = 0; c0 < source.ci; c0 += 8 * Layout<P>::OCTETS) {
             const int octets = least(Layout<P>::OCTETS, (source.ci - c0 + 7) / 8);
-            prepare(source.x, source.ci, c0, octets, shared.channels);
+            prepare(source.x, source.ci, c0, octets, shared.maps[0]);
             for (int tap = 0; tap < all_taps; tap += TAPS) {
                 const Range range{tap, least(TAPS, all_taps - tap), c0, octets, column0};
                 __syncthreads();
-                if (tap == 0)
-                    fill<T>(source.x, source.ci, c0, octets, shared.channels, shared.inputs, halo, shared.halo, Layout<P>::PIXEL);
+                if (tap == 0 && TRANSPOSED)
+                    fill_gradient<T>(source.x, source.ci, c0, octets, shared.maps[0], shared.inputs, halo, shared.halo, PIXEL);
+                if (tap == 0 && !TRANSPOSED)
+                    fill<false, T>(source.x, source.ci, c0, octets, shared.maps[0], shared.inputs, halo, shared.halo, PIXEL);
                 if (threadIdx.x < range.taps * octets)
                     shared.offsets[threadIdx.x] = octet_offset<P>(t, tap, octets, threadIdx.x);
                 if (TRANSPOSED)
@@ -439,7 +497,8 @@ __device__ inline void convolve(const ConvParams& p) {
                     fill_weights(source, p, range, shared.side);
                 __syncthreads();
                 // Tiles of few pixels leave warps without work.
-                if (32 * warp() < t.images * t.rows * t.columns) multiply<TRANSPOSED>(shared, range, used, sums);
+                if (32 * warp() < t.images * t.rows * t.columns)
+                    with_tiles(used, [&](auto tiles) { multiply<TRANSPOSED, decltype(tiles)::VALUE>(shared, range, sums); });
             }
         }
     }
@@ -450,41 +509,37 @@ template <class T, class P>
 __device__ void conv_forward(const ConvParams& p) {
     convolve<T, P, false>(p);
 }
-EXPORT_PRODUCT(conv_forward, ConvParams)
+EXPORT_PRODUCT(conv_forward, ConvParams, 4)
 
 template <class T, class P>
 __device__ void conv_input(const ConvParams& p) {
     convolve<T, P, true>(p);
 }
-EXPORT_PRODUCT(conv_input, ConvParams)
+EXPORT_PRODUCT(conv_input, ConvParams, 4)
 
 // Pairs of octets of a warp: every fourth.
 constexpr int PAIRS = (MOST_OCTETS / 2 + 3) / 4;
 using WeightSums = float[PAIRS][COLUMNS / 8][4];
 
 // Adds the products of a tile. `octets` are those of a window that the block makes.
-__device__ inline void multiply_pixels(const Shared<bf16>& shared, const int* offsets, int octets, int pixels, int used,
-                                       WeightSums& sums) {
+template <int USED>
+__device__ inline void multiply_pixels(const Shared<bf16>& shared, int octets, int pixels, WeightSums& sums) {
     const int upper = lane() / 16, right = lane() / 8 % 2;
     int pairs[PAIRS];
     for (int i = 0; i < PAIRS; ++i) {
         const int octet = 2 * (warp() + 4 * i) + right;
-        pairs[i] = octet < octets ? offsets[octet] : 0;
+        pairs[i] = octet < octets ? shared.offsets[octet] : 0;
     }
-    const bf16* dy = shared.side + lane() % 16 * Layout<bf16>::ROW + 8 * upper;
+    const SharedRow halo(shared.halo), dy = SharedRow(shared.side) + (lane() % 16 * Layout<bf16>::ROW + 8 * upper);
     for (int at = 0; at < pixels; at += 16) {
-        const bf16* window = shared.halo + shared.starts[at + lane() % 8 + 8 * upper];
+        const SharedRow window = halo + shared.starts[at + lane() % 8 + 8 * upper];
         uint32_t b[2][4];
-        for (int t = 0; t < 2; ++t) {
-            if (2 * t >= used) break;
-            ldmatrix_x4_trans(b[t], dy + at * Layout<bf16>::ROW + 16 * t);
-        }
+        for (int t = 0; t < (USED + 1) / 2; ++t) ldmatrix_x4_trans(b[t], dy + (at * Layout<bf16>::ROW + 16 * t));
         for (int i = 0; i < PAIRS; ++i) {
             if (2 * (warp() + 4 * i) >= octets) break;
             uint32_t a[4];
             ldmatrix_x4_trans(a, window + pairs[i]);
-            for (int t = 0; t < COLUMNS / 8; ++t) {
-                if (t >= used) break;
+            for (int t = 0; t < USED; ++t) {
                 const uint32_t column[2] = {b[t / 2][t % 2 * 2], b[t / 2][t % 2 * 2 + 1]};
                 mma_m16n8k16(sums[i][t], a, column);
             }
@@ -492,13 +547,13 @@ __device__ inline void multiply_pixels(const Shared<bf16>& shared, const int* of
     }
 }
 
-__device__ inline void multiply_pixels(const Shared<float>& shared, const int* offsets, int octets, int pixels, int used,
-                                       WeightSums& sums) {
+template <int USED>
+__device__ inline void multiply_pixels(const Shared<float>& shared, int octets, int pixels, WeightSums& sums) {
     int places[PAIRS][2];
     for (int i = 0; i < PAIRS; ++i)
         for (int m = 0; m < 2; ++m) {
             const int octet = 2 * (warp() + 4 * i) + m;
-            places[i][m] = (octet < octets ? offsets[octet] : 0) + group();
+            places[i][m] = (octet < octets ? shared.offsets[octet] : 0) + group();
         }
     for (int at = 0; at < pixels; ++at) {
         const float* window = shared.halo + shared.starts[at];
@@ -506,10 +561,8 @@ __device__ inline void multiply_pixels(const Shared<float>& shared, const int* o
         for (int i = 0; i < PAIRS; ++i) {
             if (2 * (warp() + 4 * i) >= octets) break;
             const float a[2] = {window[places[i][0]], window[places[i][1]]};
-            for (int t = 0; t < COLUMNS / 8; ++t) {
-                if (t >= used) break;
+            for (int t = 0; t < USED; ++t)
                 for (int m = 0; m < 4; ++m) sums[i][t][m] += a[m / 2] * dy[8 * t + m % 2];
-            }
         }
     }
 }
@@ -519,7 +572,7 @@ template <class T, class P>
 __device__ void conv_weight(const ConvParams& p) {
     DYNAMIC_SHARED(memory);
     const Tiling& t = p.tiling;
-    const Shared<P> shared(memory, t, p.side);
+    const Shared<P> shared(memory, p.side);
     const ConvSource& source = p.sources[0];
     const int column0 = blockIdx.y * p.columns, columns = least(p.columns, p.co - column0), used = tiles_used(columns);
     const int chunks = (source.ci + 8 * Layout<P>::OCTETS - 1) / (8 * Layout<P>::OCTETS);
@@ -528,9 +581,8 @@ __device__ void conv_weight(const ConvParams& p) {
     const int all_taps = t.kernel * t.kernel, all_octets = least(TAPS, all_taps - tap) * octets;
     const int pixels = (t.images * t.rows * t.columns + 15) / 16 * 16;
     const int tiles = (t.n + t.images - 1) / t.images * t.down * t.across, first = blockIdx.z * p.tiles;
-    Channel* dy_channels = shared.channels + COLUMNS;
-    prepare(source.x, source.ci, c0, octets, shared.channels);
-    prepare(p.dy, p.co, column0, used, dy_channels);
+    prepare(source.x, source.ci, c0, octets, shared.maps[0]);
+    prepare(p.dy, p.co, column0, used, shared.maps[1]);
     if (threadIdx.x < all_octets) shared.offsets[threadIdx.x] = octet_offset<P>(t, tap, octets, threadIdx.x);
     locate_windows(t, shared);
     WeightSums sums = {};
@@ -539,12 +591,13 @@ __device__ void conv_weight(const ConvParams& p) {
         const int halo = locate(t, corner, t.kernel / 2, shared.inputs);
         locate_outputs(t, corner, shared.outputs);
         __syncthreads();
-        fill<T>(source.x, source.ci, c0, octets, shared.channels, shared.inputs, halo, shared.halo, Layout<P>::PIXEL);
-        fill<T>(p.dy, p.co, column0, used, dy_channels, shared.outputs, pixels, shared.side, Layout<P>::ROW);
+        fill<false, T>(source.x, source.ci, c0, octets, shared.maps[0], shared.inputs, halo, shared.halo, Layout<P>::PIXEL);
+        fill_gradient<T>(p.dy, p.co, column0, used, shared.maps[1], shared.outputs, pixels, shared.side, Layout<P>::ROW);
         __syncthreads();
-        multiply_pixels(shared, shared.offsets, all_octets, pixels, used, sums);
+        with_tiles(used, [&](auto tiles) { multiply_pixels<decltype(tiles)::VALUE>(shared, all_octets, pixels, sums); });
     }
     float* part = p.parts + static_cast<long long>(blockIdx.z) * all_taps * source.ci * p.co + column0;
+#pragma unroll
     for (int i = 0; i < PAIRS; ++i)
         for (int t8 = 0; t8 < COLUMNS / 8; ++t8)
             for (int m = 0; m < 4; ++m) {
@@ -554,4 +607,4 @@ __device__ void conv_weight(const ConvParams& p) {
                 part[static_cast<long long>((tap + octet / octets) * source.ci + c) * p.co + column] = sums[i][t8][m];
             }
 }
-EXPORT_PRODUCT(conv_weight, ConvParams)
+EXPORT_PRODUCT(conv_weight, ConvParams, 3)

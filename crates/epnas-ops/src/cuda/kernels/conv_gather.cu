@@ -139,7 +139,7 @@ __device__ void gather_forward(const GatherParams& p) {
         put<T>(p.to, (row0 + r) * g.pitch + g.offset + column0 + c, value, p.add);
     });
 }
-EXPORT_PRODUCT(gather_forward, GatherParams)
+EXPORT_PRODUCT(gather_forward, GatherParams, 6)
 
 // Gradient of the only source; block (x: input pixels, y: input channels).
 template <class T, class P>
@@ -167,7 +167,7 @@ __device__ void gather_input(const GatherParams& p) {
         put<T>(p.to, (row0 + r) * source.ci + column0 + c, value, p.add);
     });
 }
-EXPORT_PRODUCT(gather_input, GatherParams)
+EXPORT_PRODUCT(gather_input, GatherParams, 6)
 
 // Part of the weight's gradient; block (x: taps and input channels, y: output channels, z: pixels).
 template <class T, class P>
@@ -198,4 +198,4 @@ __device__ void gather_weight(const GatherParams& p) {
         part[static_cast<long long>(row0 + r) * g.co + column0 + c] = value;
     });
 }
-EXPORT_PRODUCT(gather_weight, GatherParams)
+EXPORT_PRODUCT(gather_weight, GatherParams, 6)

@@ -14,11 +14,17 @@
 using bf16 = __nv_bfloat16;
 
 // `EXPORT_AS(name, Params, suffix, T..)` makes the kernel `name_suffix` of a template `name<T..>(const Params&)`;
-// `EXPORT` one for images in `float` and one for bfloat16, `EXPORT_PLAIN` one that sees no images.
+// `EXPORT` one for images in `float` and one for bfloat16, `EXPORT_PLAIN` one that sees no images. `EXPORT_WITHIN` bounds
+// its threads, and its registers so that so many blocks fit on a multiprocessor.
 #ifdef __CUDACC__
 #define EXPORT_AS(name, Params, suffix, ...) \
     extern "C" __global__ void name##_##suffix(const __grid_constant__ Params params) { name<__VA_ARGS__>(params); }
+#define EXPORT_WITHIN(name, Params, suffix, threads, blocks, ...)                                                    \
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name##_##suffix(const __grid_constant__ Params params) { \
+        name<__VA_ARGS__>(params);                                                                                   \
+    }
 #else
+#define EXPORT_WITHIN(name, Params, suffix, threads, blocks, ...) EXPORT_AS(name, Params, suffix, __VA_ARGS__)
 #define EXPORT_AS(name, Params, suffix, ...)                        \
     static const host::Registration registration_##name##_##suffix( \
         #name "_" #suffix, sizeof(Params), [](const void* params) { name<__VA_ARGS__>(*static_cast<const Params*>(params)); });
@@ -99,7 +105,7 @@ struct Channel {
     }
     __device__ float normalized(float x) const {
         const float value = slope * (x - mean) + shift;
-        return relu && !(value > 0) && value == value ? 0.0f : value;
+        return relu && value <= 0 ? 0.0f : value;  // what is no number stays
     }
     // The gradient before the activation.
     __device__ float masked(float x, float dy) const { return relu && !(slope * (x - mean) + shift > 0) ? 0.0f : dy; }

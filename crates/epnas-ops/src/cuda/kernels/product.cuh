@@ -3,10 +3,11 @@
 #include "kernel.cuh"
 
 // Images of type T, factors rounded to type P: all `float`, all bfloat16, or bfloat16 factors of images in `float`.
-#define EXPORT_PRODUCT(name, Params)             \
-    EXPORT_AS(name, Params, f32, float, float)   \
-    EXPORT_AS(name, Params, mixed, float, bf16)  \
-    EXPORT_AS(name, Params, bf16, bf16, bf16)
+// `blocks` are to fit on a multiprocessor.
+#define EXPORT_PRODUCT(name, Params, blocks)                      \
+    EXPORT_WITHIN(name, Params, f32, THREADS, 3, float, float)       \
+    EXPORT_WITHIN(name, Params, mixed, THREADS, blocks, float, bf16) \
+    EXPORT_WITHIN(name, Params, bf16, THREADS, blocks, bf16, bf16)
 
 // A block of 4 warps makes 32 columns of a product.
 constexpr int THREADS = 128, COLUMNS = 32;
@@ -21,6 +22,30 @@ __device__ inline int least(int a, int b) { return a < b ? a : b; }
 
 // Columns of eight that a block makes.
 __device__ inline int tiles_used(int columns) { return (least(columns, COLUMNS) + 7) / 8; }
+
+// A number that the compiler knows.
+template <int N>
+struct Known {
+    static constexpr int VALUE = N;
+};
+
+// Calls `body` with what `tiles_used` said, for loops without conditions.
+template <class Body>
+__device__ inline void with_tiles(int used, const Body& body) {
+    if (used == 1) body(Known<1>{});
+    if (used == 2) body(Known<2>{});
+    if (used == 3) body(Known<3>{});
+    if (used == 4) body(Known<4>{});
+}
+
+// Calls `body` with the flag.
+template <class Body>
+__device__ inline void with_flag(bool flag, const Body& body) {
+    if (flag)
+        body(Known<1>{});
+    else
+        body(Known<0>{});
+}
 
 // Words that lie side by side and are read and written at once.
 template <int N>
@@ -78,27 +103,35 @@ __device__ inline void store_side(bf16* to, const float (&values)[N]) {
 
 #ifdef __CUDACC__
 __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four 8x8 matrices of bfloat16; lanes 8 i to 8 i + 7 name the rows of matrix i in shared memory.
-__device__ inline void ldmatrix_x4(uint32_t (&to)[4], const bf16* row) {
-    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
+// A place in shared memory, in one register.
+struct SharedRow {
+    unsigned at;
+    __device__ explicit SharedRow(const bf16* row) : at(static_cast<unsigned>(__cvta_generic_to_shared(row))) {}
+    __device__ explicit SharedRow(unsigned at) : at(at) {}
+    __device__ SharedRow operator+(int elements) const { return SharedRow(at + 2 * elements); }
+};
+
+// Four 8x8 matrices of bfloat16; lanes 8 i to 8 i + 7 name the rows of matrix i.
+__device__ inline void ldmatrix_x4(uint32_t (&to)[4], SharedRow row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(at)
+                 : "r"(row.at)
                  : "memory");
 }
 
 // The same, each matrix transposed.
-__device__ inline void ldmatrix_x4_trans(uint32_t (&to)[4], const bf16* row) {
-    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(row));
+__device__ inline void ldmatrix_x4_trans(uint32_t (&to)[4], SharedRow row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(at)
+                 : "r"(row.at)
                  : "memory");
 }
+#else
+using SharedRow = const bf16*;
 #endif

@@ -341,3 +341,25 @@ pub(crate) fn backward<const N: usize>(
     }
     call.complete_target(target)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than 48 KiB would have to be asked for.
+    #[test]
+    fn shared_memory_is_what_every_block_has() {
+        for factor in [Element::F32, Element::Bf16] {
+            let layout = Layout::of(factor);
+            for kernel in [1, 3, 5, 7, 9, 17] {
+                for [h, w] in [[1, 1], [4, 4], [8, 8], [33, 17], [32, 32], [1, 500]] {
+                    let tiling = Tiling::of([64, h, w], kernel).unwrap();
+                    for side in [layout.weights(tiling.taps()), layout.gradients()] {
+                        let bytes = layout.shared(&tiling, side);
+                        assert!(bytes <= 48 << 10, "{bytes}: {tiling:?} {factor:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -118,14 +118,25 @@ mod tests {
     #[test]
     fn every_tile_fits_and_all_pixels_are_in_one() {
         for n in [1, 2, 9] {
-            for (h, w) in [(1, 1), (1, 300), (300, 1), (33, 17), (13, 11), (7, 7), (2, 50)] {
+            for (h, w) in [
+                (1, 1),
+                (1, 300),
+                (300, 1),
+                (33, 17),
+                (13, 11),
+                (7, 7),
+                (2, 50),
+            ] {
                 for kernel in [1, 3, 5, 7, 9, 17] {
                     let t = Tiling::of([n, h, w], kernel).unwrap();
                     assert!(t.made() <= PIXELS && t.read() <= MOST_READ, "{t:?}");
                     let side = t.columns.max(t.rows) + t.kernel - 1;
                     assert!(side as usize * MOST_READ < 1 << 16, "{t:?}");
                     assert_eq!((t.n * t.h * t.w) as usize, n * h * w);
-                    assert!(t.across * t.columns >= t.w && t.down * t.rows >= t.h, "{t:?}");
+                    assert!(
+                        t.across * t.columns >= t.w && t.down * t.rows >= t.h,
+                        "{t:?}"
+                    );
                     assert!((t.across - 1) * t.columns < t.w && (t.down - 1) * t.rows < t.h);
                     assert!(t.images == 1 || t.across * t.down == 1, "{t:?}");
                 }

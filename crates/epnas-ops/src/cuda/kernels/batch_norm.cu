@@ -24,11 +24,13 @@ __device__ void moments(const SumsParams& p) {
     const long long end = first + p.rows_per_block < p.rows ? first + p.rows_per_block : p.rows;
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
     const bool used = c < p.channels;
+    // Sums of differences from one of the values, so that the mean is as exact as they are.
+    const float pivot = used ? load(x + first * p.channels + c) : 0.0f;
     float sum = 0;
     if (used)
-        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) sum += load(x + row * p.channels + c);
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) sum += load(x + row * p.channels + c) - pivot;
     const float total = add_rows(sums, sum);
-    if (threadIdx.y == 0) means[threadIdx.x] = total / static_cast<float>(end - first);
+    if (threadIdx.y == 0) means[threadIdx.x] = pivot + total / static_cast<float>(end - first);
     __syncthreads();
     if (blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) p.counts[blockIdx.x] = static_cast<float>(end - first);
     const float mean = means[threadIdx.x];

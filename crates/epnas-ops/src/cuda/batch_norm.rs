@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::images::{Image, Norm, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
-use super::reduction::Rows;
+use super::reduction::{Rows, over_parts};
 use crate::batch_norm::Running;
 use crate::elementwise::Accumulate;
 use crate::error::Result;
@@ -18,6 +18,7 @@ struct SumsParams {
     dy: Pointer,
     norm: Norm,
     parts: Pointer,
+    counts: Pointer,
     rows: i64,
     channels: i32,
     rows_per_block: i32,
@@ -27,14 +28,13 @@ struct SumsParams {
 #[repr(C)]
 struct StatisticsParams {
     parts: Pointer,
+    counts: Pointer,
     saved: Pointer,
     mean: Pointer,
     variance: Pointer,
     eps: f64,
     momentum: f64,
-    rows: i64,
     channels: i32,
-    rows_per_block: i32,
     blocks: i32,
 }
 
@@ -78,38 +78,77 @@ pub(crate) fn statistics(
 ) -> Result<()> {
     let rows = Rows::of(x);
     let division = rows.divide();
-    let parts = call.workspace(size_of::<f32>() * 2 * division.blocks * rows.channels)?;
+    let moments = Moments::room(call, division.blocks, rows.channels)?;
     let sums = SumsParams {
         x: call.pixels(("x", x))?,
         dy: Pointer::NONE,
         norm: Norm::default(),
-        parts,
+        parts: moments.parts,
+        counts: moments.counts,
         rows: rows.count as i64,
         channels: rows.channels as i32,
         rows_per_block: division.rows_per_block as i32,
     };
     call.launch("moments", division.launch(1), &sums)?;
-    let (mean, variance, momentum) = match running {
-        Some(running) => (
-            call.floats(("running.mean", running.mean))?,
-            call.floats(("running.variance", running.variance))?,
-            running.momentum,
-        ),
-        None => (Pointer::NONE, Pointer::NONE, 0.0),
-    };
-    let params = StatisticsParams {
-        parts,
-        saved: call.floats(("saved", saved))?,
-        mean,
-        variance,
-        eps,
-        momentum,
-        rows: rows.count as i64,
-        channels: rows.channels as i32,
-        rows_per_block: division.rows_per_block as i32,
-        blocks: division.blocks as i32,
-    };
-    call.launch_plain("statistics", Launch::elements(rows.channels), &params)
+    moments.combine(call, eps, saved, running)
+}
+
+/// Statistics of parts of a batch: for each of `blocks` means of all channels, then sums of squares of what differs from
+/// them; and how many rows it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moments {
+    /// `[blocks, 2, channels]`
+    pub(super) parts: Pointer,
+    /// `[blocks]`
+    pub(super) counts: Pointer,
+    blocks: usize,
+    channels: usize,
+}
+
+impl Moments {
+    /// Room for them.
+    pub(super) fn room(call: &Call, blocks: usize, channels: usize) -> Result<Self> {
+        let bytes = size_of::<f32>() * 2 * blocks * channels;
+        let parts = call.workspace(bytes + size_of::<f32>() * blocks)?;
+        let counts = parts.after(bytes);
+        Ok(Moments {
+            parts,
+            counts,
+            blocks,
+            channels,
+        })
+    }
+
+    /// Mean and inverse deviation of all rows into `saved`; moves the running ones.
+    pub(super) fn combine(
+        &self,
+        call: &Call,
+        eps: f64,
+        saved: &Tensor,
+        running: Option<Running>,
+    ) -> Result<()> {
+        let (mean, variance, momentum) = match running {
+            Some(running) => (
+                call.floats(("running.mean", running.mean))?,
+                call.floats(("running.variance", running.variance))?,
+                running.momentum,
+            ),
+            None => (Pointer::NONE, Pointer::NONE, 0.0),
+        };
+        let params = StatisticsParams {
+            parts: self.parts,
+            counts: self.counts,
+            saved: call.floats(("saved", saved))?,
+            mean,
+            variance,
+            eps,
+            momentum,
+            channels: self.channels as i32,
+            blocks: self.blocks as i32,
+        };
+        let launch = over_parts::<f64>(self.channels, self.blocks, 8, 32);
+        call.launch_plain("statistics", launch, &params)
+    }
 }
 
 /// Gradients of scale and shift, from the gradient of what the batch norm made.
@@ -122,6 +161,7 @@ pub(crate) fn gradient(call: &Call, dy: &Tensor, norm: &NormGradient) -> Result<
         dy: call.pixels(("dy", dy))?,
         norm: call.norm(&norm.norm)?,
         parts,
+        counts: Pointer::NONE,
         rows: rows.count as i64,
         channels: rows.channels as i32,
         rows_per_block: division.rows_per_block as i32,
@@ -135,7 +175,8 @@ pub(crate) fn gradient(call: &Call, dy: &Tensor, norm: &NormGradient) -> Result<
         channels: rows.channels as i32,
         blocks: division.blocks as i32,
     };
-    call.launch_plain("norm_gradient", Launch::elements(rows.channels), &params)
+    let launch = over_parts::<f64>(rows.channels, division.blocks, 8, 32);
+    call.launch_plain("norm_gradient", launch, &params)
 }
 
 /// Running statistics in the form of a batch's.

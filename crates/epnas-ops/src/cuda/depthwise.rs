@@ -2,11 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::conv::add_parts;
 use super::images::{Image, Window, flag};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
-use super::reduction::Rows;
+use super::reduction::{Rows, add_parts};
 use crate::error::Result;
 use crate::kernel::depthwise::Geometry;
 use crate::operand::{Branch, Cotangent, Operand, Output};

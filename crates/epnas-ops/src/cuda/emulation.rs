@@ -322,6 +322,10 @@ fn run_kernel(
     match outcome {
         0 => Ok(()),
         3 => Err(format!("{name}: takes parameters of another size")),
+        4 => Err(format!(
+            "{name}: an address is not a multiple of what lies there"
+        )),
+        5 => Err(format!("{name}: writes beyond its shared memory")),
         2 => Err(format!("{name}: its threads wait for each other forever")),
         _ => Err(format!("{name}: no such kernel, or too many threads")),
     }
@@ -386,6 +390,31 @@ mod tests {
         let sums = test(1, 64).unwrap();
         assert_eq!(sums[..32], [496.0; 32]);
         assert_eq!(sums[32..], [1520.0; 32]);
+    }
+
+    #[test]
+    fn lanes_get_their_pairs_of_matrices() {
+        for what in [4, 5] {
+            let found = test(what, 128).unwrap();
+            for (thread, found) in found.iter().enumerate() {
+                let (matrix, group, quad) = (thread / 32, thread % 32 / 4, thread % 4);
+                let (row, column, next) = match what {
+                    4 => (group, 2 * quad, 1),
+                    _ => (2 * quad, group, 8),
+                };
+                let lower = 64 * matrix + 8 * row + column;
+                assert_eq!(*found, (lower + 256 * (lower + next)) as f32, "{thread}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_that_a_gpu_could_not_reach_are_an_error() {
+        let error = test(6, 128).unwrap_err();
+        assert!(error.contains("not a multiple"), "{error}");
+        let error = test(7, 64).unwrap_err();
+        assert!(error.contains("beyond its shared memory"), "{error}");
+        assert!(test(0, 64).is_ok());
     }
 
     #[test]

@@ -33,6 +33,22 @@ pub(super) struct Image {
     pub(super) rows: f32,
 }
 
+impl Image {
+    pub(super) const NONE: Image = Image {
+        data: Pointer::NONE,
+        through: Pointer::NONE,
+        norm: Norm {
+            scale: Pointer::NONE,
+            shift: Pointer::NONE,
+            saved: Pointer::NONE,
+            relu: 0,
+        },
+        dscale: Pointer::NONE,
+        dshift: Pointer::NONE,
+        rows: 0.0,
+    };
+}
+
 /// As in `kernel.cuh`: sizes of an operator with a window.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

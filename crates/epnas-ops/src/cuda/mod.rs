@@ -8,6 +8,7 @@
 pub(crate) mod batch;
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
+mod conv_gather;
 #[cfg(feature = "cuda")]
 mod cudnn;
 pub(crate) mod depthwise;
@@ -25,5 +26,6 @@ pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod queue;
 mod reduction;
+mod tiling;
 
 pub(crate) use queue::{Call, Queue, Recorded};

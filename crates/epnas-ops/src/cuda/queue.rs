@@ -121,6 +121,16 @@ pub(crate) enum Element {
     Bf16,
 }
 
+impl Element {
+    /// In bytes.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::Bf16 => 2,
+        }
+    }
+}
+
 /// Threads: how many blocks, and how many threads in each.
 #[cfg_attr(
     not(any(feature = "cuda", feature = "cuda-emulation")),
@@ -197,19 +207,26 @@ impl<'a> Call<'a> {
         self.run(&format!("{kernel}_{suffix}"), launch, params)
     }
 
-    /// Launches the variant of a product for this call's images, with factors of a precision. Images in bfloat16 have no
-    /// others.
+    /// What factors are rounded to. Images in bfloat16 have no others.
+    pub(super) fn factor(&self, precision: Precision) -> Element {
+        match (self.element, precision) {
+            (Element::F32, Precision::F32) => Element::F32,
+            _ => Element::Bf16,
+        }
+    }
+
+    /// Launches the variant of a product for this call's images and their factors.
     pub(super) fn launch_product<P: Params>(
         &self,
         kernel: &str,
-        precision: Precision,
+        factor: Element,
         launch: Launch,
         params: &P,
     ) -> Result<()> {
-        let suffix = match (self.element, precision) {
+        let suffix = match (self.element, factor) {
             (Element::Bf16, _) => "bf16",
-            (Element::F32, Precision::F32) => "f32",
-            (Element::F32, Precision::Bf16) => "mixed",
+            (Element::F32, Element::F32) => "f32",
+            (Element::F32, Element::Bf16) => "mixed",
         };
         self.run(&format!("{kernel}_{suffix}"), launch, params)
     }

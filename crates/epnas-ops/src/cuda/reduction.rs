@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::queue::Launch;
+use super::memory::Pointer;
+use super::queue::{Call, Launch, Params};
+use crate::error::Result;
 
 /// Channels, and rows of them, of images.
 #[derive(Debug, Clone, Copy)]
@@ -55,5 +57,46 @@ impl Division {
             // A number for every thread, and one for every channel.
             shared: size_of::<f32>() * (across * down + across),
         }
+    }
+}
+
+/// As in `reduction.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct PartsParams {
+    parts: Pointer,
+    to: Pointer,
+    len: i64,
+    count: i32,
+}
+
+// SAFETY: laid out as in `reduction.cu`.
+unsafe impl Params for PartsParams {}
+
+/// Adds `count` parts of `len` floats each, in a fixed order.
+pub(super) fn add_parts(
+    call: &Call,
+    parts: Pointer,
+    count: usize,
+    to: Pointer,
+    len: usize,
+) -> Result<()> {
+    let params = PartsParams {
+        parts,
+        to,
+        len: len as i64,
+        count: count as i32,
+    };
+    call.launch_plain("add_parts", over_parts::<f32>(len, count, 32, 8), &params)
+}
+
+/// A launch with a column of threads for every number of a part, `across` columns a block, each of up to `down` threads
+/// that share the parts; and room for one `N` a thread.
+pub(super) fn over_parts<N>(len: usize, count: usize, across: usize, down: usize) -> Launch {
+    let down = count.clamp(1, down);
+    Launch {
+        blocks: [len.div_ceil(across), 1, 1],
+        threads: [across, down],
+        shared: size_of::<N>() * across * down,
     }
 }

@@ -35,6 +35,7 @@ mod optimizers;
 mod recording;
 #[path = "../operators/separable.rs"]
 mod separable;
+mod tiles;
 
 /// A GPU where `EPNAS_TEST_DEVICE` says `cuda`; else the CPU, from here on with the kernels in place of its own.
 fn device() -> Device {

@@ -5,6 +5,8 @@
 #include "depthwise.cu"
 #include "conv.cu"
 #include "library.cu"
+#include "conv_gather.cu"
+#include "reduction.cu"
 #include "head.cu"
 #include "loss.cu"
 #include "optimizer.cu"

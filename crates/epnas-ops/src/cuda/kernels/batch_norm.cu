@@ -1,5 +1,5 @@
 // Statistics of batch norms and sums of their gradients: each block sums some rows of all channels into a part of its
-// own, then one thread per channel adds the parts in order.
+// own, then a column of threads per channel adds the parts in a fixed order (`over_parts` in `reduction.rs`).
 #include "kernel.cuh"
 
 // Rows that one block sums. A block has `threads.x` channels by `threads.y` rows.
@@ -7,7 +7,8 @@ struct SumsParams {
     const void* x;   // [rows, channels]
     const void* dy;  // of the normalized images; none for moments
     Norm norm;
-    float* parts;  // [blocks, 2, channels]
+    float* parts;   // [blocks, 2, channels]
+    float* counts;  // [blocks]: rows; for moments only
     long long rows;
     int channels, rows_per_block;
 };
@@ -23,12 +24,15 @@ __device__ void moments(const SumsParams& p) {
     const long long end = first + p.rows_per_block < p.rows ? first + p.rows_per_block : p.rows;
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
     const bool used = c < p.channels;
+    // Sums of differences from one of the values, so that the mean is as exact as they are.
+    const float pivot = used ? load(x + first * p.channels + c) : 0.0f;
     float sum = 0;
     if (used)
-        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) sum += load(x + row * p.channels + c);
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) sum += load(x + row * p.channels + c) - pivot;
     const float total = add_rows(sums, sum);
-    if (threadIdx.y == 0) means[threadIdx.x] = total / static_cast<float>(end - first);
+    if (threadIdx.y == 0) means[threadIdx.x] = pivot + total / static_cast<float>(end - first);
     __syncthreads();
+    if (blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) p.counts[blockIdx.x] = static_cast<float>(end - first);
     const float mean = means[threadIdx.x];
     float squares = 0;
     if (used)
@@ -47,29 +51,38 @@ EXPORT(moments, SumsParams)
 
 struct StatisticsParams {
     const float* parts;
+    const float* counts;
     float* saved;     // [2, channels]
     float* mean;      // running, [channels]; may be none
     float* variance;  // running, [channels]
     double eps, momentum;
-    long long rows;
-    int channels, rows_per_block, blocks;
+    int channels, blocks;
 };
 
-// Mean and inverse deviation of a batch from the parts of `moments` (Chan, Golub & LeVeque, 1983); moves the running ones.
+// Mean and inverse deviation of a batch from the moments of its parts: squares about the common mean are those about a
+// part's own and, for each of its rows, the square between the means. Moves the running ones.
 template <class T>
 __device__ void statistics(const StatisticsParams& p) {
+    DYNAMIC_SHARED(shared);
+    double* sums = reinterpret_cast<double*>(shared);
     const int c = static_cast<int>(element());
-    if (c >= p.channels) return;
-    double count = 0, mean = 0, deviation = 0;
-    for (int block = 0; block < p.blocks; ++block) {
-        const float* part = p.parts + 2ll * block * p.channels;
-        const long long left = p.rows - static_cast<long long>(block) * p.rows_per_block;
-        const double rows = static_cast<double>(left < p.rows_per_block ? left : p.rows_per_block);
-        const double delta = part[c] - mean;
-        mean += delta * rows / (count + rows);
-        deviation += part[p.channels + c] + delta * delta * count * rows / (count + rows);
-        count += rows;
-    }
+    const auto total = [&](const auto& of) {
+        double sum = 0;
+        if (c < p.channels)
+            for (int block = threadIdx.y; block < p.blocks; block += blockDim.y)
+                sum += of(static_cast<double>(p.counts[block]), p.parts + 2ll * block * p.channels + c);
+        sum = add_rows(sums, sum);
+        if (threadIdx.y == 0) sums[threadIdx.x] = sum;
+        __syncthreads();
+        return sums[threadIdx.x];
+    };
+    const double count = total([](double rows, const float*) { return rows; });
+    const double mean = total([](double rows, const float* part) { return rows * part[0]; }) / count;
+    const double deviation = total([&](double rows, const float* part) {
+        const double delta = part[0] - mean;
+        return part[p.channels] + rows * delta * delta;
+    });
+    if (threadIdx.y > 0 || c >= p.channels) return;
     p.saved[c] = static_cast<float>(mean);
     p.saved[p.channels + c] = static_cast<float>(1.0 / sqrt(deviation / count + p.eps));
     if (!p.mean) return;
@@ -119,14 +132,19 @@ struct NormGradientParams {
 
 template <class T>
 __device__ void norm_gradient(const NormGradientParams& p) {
+    DYNAMIC_SHARED(shared);
+    double* sums = reinterpret_cast<double*>(shared);
     const int c = static_cast<int>(element());
-    if (c >= p.channels) return;
     double sum = 0, products = 0;
-    for (int block = 0; block < p.blocks; ++block) {
-        const float* part = p.parts + 2ll * block * p.channels;
-        sum += part[c];
-        products += part[p.channels + c];
-    }
+    if (c < p.channels)
+        for (int block = threadIdx.y; block < p.blocks; block += blockDim.y) {
+            const float* part = p.parts + 2ll * block * p.channels;
+            sum += part[c];
+            products += part[p.channels + c];
+        }
+    sum = add_rows(sums, sum);
+    products = add_rows(sums, products);
+    if (threadIdx.y > 0 || c >= p.channels) return;
     p.dshift[c] = static_cast<float>(sum);
     p.dscale[c] = static_cast<float>(products * p.saved[p.channels + c]);
 }

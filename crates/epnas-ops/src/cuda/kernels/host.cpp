@@ -131,34 +131,53 @@ Registration::Registration(const char* name, size_t size, Call call) { registry(
 
 void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     using host::block;
-    host::Thread& self = *block.current;
-    std::memcpy(self.shown, a, sizeof a);
-    std::memcpy(self.shown + 4, b, sizeof b);
-    host::wait(host::Barrier::Warp);
-    const unsigned lane = self.linear & 31u, group = lane / 4, quad = lane % 4;
-    const auto half = [](uint32_t pair, unsigned odd) {
-        return __bfloat162float({static_cast<uint16_t>(odd ? pair >> 16 : pair & 0xffff)});
-    };
-    for (unsigned i = 0; i < 4; ++i) {
-        const unsigned row = group + 8 * (i / 2), column = 2 * quad + i % 2;
-        float sum = d[i];
-        for (unsigned k = 0; k < 16; ++k) {
-            // Element (row, k) of A: lane 4 (row % 8) + k % 8 / 2, register row / 8 + 2 (k / 8). Element (k, column) of B:
-            // lane 4 column + k % 8 / 2, register k / 8.
-            const host::Thread& left = host::neighbor(4 * (row % 8) + k % 8 / 2);
-            const host::Thread& right = host::neighbor(4 * column + k % 8 / 2);
-            sum += half(left.shown[row / 8 + 2 * (k / 8)], k % 2) * half(right.shown[4 + k / 8], k % 2);
-        }
-        d[i] = sum;
+    struct {
+        uint32_t a[4], b[2];
+    } mine;
+    std::memcpy(mine.a, a, sizeof a);
+    std::memcpy(mine.b, b, sizeof b);
+    const unsigned turn = host::show(mine), lane = block.current->linear & 31u, group = lane / 4, quad = lane % 4;
+    const auto half = [](uint32_t word, unsigned odd) { return __uint_as_float(odd ? word & 0xffff0000u : word << 16); };
+    // Element (row, k) of A: lane 4 (row % 8) + k % 8 / 2, register row / 8 + 2 (k / 8). Element (k, column) of B: lane
+    // 4 column + k % 8 / 2, register k / 8.
+    const host::Thread* rows = &host::neighbor(4 * group);
+    const host::Thread* columns[2] = {&host::neighbor(8 * quad), &host::neighbor(8 * quad + 4)};
+    for (unsigned k = 0; k < 16; ++k) {
+        const unsigned at = k % 8 / 2;
+        for (unsigned i = 0; i < 4; ++i)
+            d[i] += half(rows[at].shown[turn][i / 2 + 2 * (k / 8)], k % 2) *
+                    half(columns[i % 2][at].shown[turn][4 + k / 8], k % 2);
     }
-    host::wait(host::Barrier::Warp);
+}
+
+// The row of this lane, shown to all of the warp.
+static unsigned show_row(const __nv_bfloat16* row) {
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) host::block.misaligned = true;
+    return host::show(row);
+}
+
+static uint32_t element(unsigned row, unsigned column, unsigned turn) {
+    return host::shown<const __nv_bfloat16*>(row, turn)[column].bits;
+}
+
+void ldmatrix_x4(uint32_t (&to)[4], const __nv_bfloat16* row) {
+    const unsigned turn = show_row(row), lane = host::block.current->linear & 31u, group = lane / 4, quad = lane % 4;
+    for (unsigned i = 0; i < 4; ++i)
+        to[i] = element(8 * i + group, 2 * quad, turn) | element(8 * i + group, 2 * quad + 1, turn) << 16;
+}
+
+void ldmatrix_x4_trans(uint32_t (&to)[4], const __nv_bfloat16* row) {
+    const unsigned turn = show_row(row), lane = host::block.current->linear & 31u, group = lane / 4, quad = lane % 4;
+    for (unsigned i = 0; i < 4; ++i)
+        to[i] = element(8 * i + 2 * quad, group, turn) | element(8 * i + 2 * quad + 1, group, turn) << 16;
 }
 
 #include "all.cu"
 #include "host_tests.cu"
 
 // Runs a kernel. 0 when it ended; 1 when there is none of this name, 2 when its threads waited for each other, 3 when its
-// parameters have another size. Backwards, the last blocks and threads run first.
+// parameters have another size, 4 when it used an address that a GPU could not, 5 when it wrote beyond its shared memory.
+// Backwards, the last blocks and threads run first.
 extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const unsigned threads[3], size_t shared,
                                  const void* params, size_t size, int backwards) {
     using namespace host;
@@ -170,7 +189,9 @@ extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const
     fibers.call = kernel->second.call;
     fibers.params = params;
     std::vector<Thread> all(count);
-    std::vector<double> memory(shared / sizeof(double) + 1);
+    constexpr size_t GUARD = 64;
+    const size_t room = shared / sizeof(double) + 1;
+    std::vector<double> memory(room + GUARD);
     block = Block{};
     block.size = {threads[0], threads[1], threads[2]};
     block.grid = {grid[0], grid[1], grid[2]};
@@ -194,6 +215,9 @@ extern "C" int epnas_host_launch(const char* name, const unsigned grid[3], const
                     fibers.all.clear();  // they stand in the middle of the kernel
                     return 2;
                 }
+                if (block.misaligned) return 4;
+                for (size_t at = shared; at < (room + GUARD) * sizeof(double); ++at)
+                    if (block.shared[at] != 0xff) return 5;
             }
     return 0;
 }

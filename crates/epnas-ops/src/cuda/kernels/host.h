@@ -23,7 +23,9 @@ struct Thread {
     dim3 index;
     unsigned linear = 0;
     Barrier waits = Barrier::None;
-    uint32_t shown[8] = {};
+    // In turns: what one operation of the warp shows stays until all have come to the next.
+    uint32_t shown[2][8] = {};
+    unsigned turn = 0;
 };
 
 // The block that runs on this thread of the host.
@@ -33,6 +35,7 @@ struct Block {
     Thread* threads = nullptr;
     Thread* current = nullptr;
     unsigned char* shared = nullptr;
+    bool misaligned = false;  // an address was not a multiple of what was read or written there
 };
 extern thread_local Block block;
 
@@ -46,15 +49,26 @@ inline Thread& neighbor(unsigned lane) {
 
 inline void syncthreads() { wait(Barrier::Block); }
 
+// Shows words to the warp; what the others show is there when all have come.
+template <class T>
+unsigned show(const T& value) {
+    static_assert(sizeof(T) <= sizeof(Thread::shown[0]), "as much as is shown");
+    const unsigned turn = block.current->turn++ % 2;
+    std::memcpy(block.current->shown[turn], &value, sizeof(T));
+    wait(Barrier::Warp);
+    return turn;
+}
+
+template <class T>
+T shown(unsigned lane, unsigned turn) {
+    T value;
+    std::memcpy(&value, neighbor(lane & 31u).shown[turn], sizeof(T));
+    return value;
+}
+
 template <class T>
 T shuffle(T value, unsigned lane) {
-    static_assert(sizeof(T) == 4, "32 bits");
-    std::memcpy(&block.current->shown[0], &value, 4);
-    wait(Barrier::Warp);
-    T other;
-    std::memcpy(&other, &neighbor(lane & 31u).shown[0], 4);
-    wait(Barrier::Warp);
-    return other;
+    return shown<T>(lane, show(value));
 }
 
 }  // namespace host
@@ -64,7 +78,6 @@ T shuffle(T value, unsigned lane) {
 #define __forceinline__ inline
 #define __restrict__
 #define __launch_bounds__(...)
-#define __shared__ static thread_local
 #define threadIdx (host::block.current->index)
 #define blockIdx (host::block.index)
 #define blockDim (host::block.size)
@@ -75,21 +88,27 @@ inline float __shfl_xor_sync(unsigned, float value, int mask) {
     return host::shuffle(value, (host::block.current->linear & 31u) ^ static_cast<unsigned>(mask));
 }
 
+inline float __uint_as_float(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline uint32_t __float_as_uint(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+
 struct __nv_bfloat16 {
     uint16_t bits;
 };
 
-inline float __bfloat162float(__nv_bfloat16 value) {
-    const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-    float wide;
-    std::memcpy(&wide, &bits, 4);
-    return wide;
-}
+inline float __bfloat162float(__nv_bfloat16 value) { return __uint_as_float(static_cast<uint32_t>(value.bits) << 16); }
 
 // To the nearest, ties to even.
 inline __nv_bfloat16 __float2bfloat16(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
+    uint32_t bits = __float_as_uint(value);
     if (std::isnan(value)) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
     bits += 0x7fff + (bits >> 16 & 1);
     return {static_cast<uint16_t>(bits >> 16)};
@@ -97,6 +116,10 @@ inline __nv_bfloat16 __float2bfloat16(float value) {
 
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 (PTX ISA, "Matrix Fragments for mma.m16n8k16").
 void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16 and .trans ("Warp-level matrix load instruction: ldmatrix").
+void ldmatrix_x4(uint32_t (&to)[4], const __nv_bfloat16* row);
+void ldmatrix_x4_trans(uint32_t (&to)[4], const __nv_bfloat16* row);
 
 // Makes a kernel known to `epnas_host_launch`.
 namespace host {

@@ -14,11 +14,17 @@
 using bf16 = __nv_bfloat16;
 
 // `EXPORT_AS(name, Params, suffix, T..)` makes the kernel `name_suffix` of a template `name<T..>(const Params&)`;
-// `EXPORT` one for images in `float` and one for bfloat16, `EXPORT_PLAIN` one that sees no images.
+// `EXPORT` one for images in `float` and one for bfloat16, `EXPORT_PLAIN` one that sees no images. `EXPORT_WITHIN` bounds
+// its threads, and its registers so that so many blocks fit on a multiprocessor.
 #ifdef __CUDACC__
 #define EXPORT_AS(name, Params, suffix, ...) \
     extern "C" __global__ void name##_##suffix(const __grid_constant__ Params params) { name<__VA_ARGS__>(params); }
+#define EXPORT_WITHIN(name, Params, suffix, threads, blocks, ...)                                                    \
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name##_##suffix(const __grid_constant__ Params params) { \
+        name<__VA_ARGS__>(params);                                                                                   \
+    }
 #else
+#define EXPORT_WITHIN(name, Params, suffix, threads, blocks, ...) EXPORT_AS(name, Params, suffix, __VA_ARGS__)
 #define EXPORT_AS(name, Params, suffix, ...)                        \
     static const host::Registration registration_##name##_##suffix( \
         #name "_" #suffix, sizeof(Params), [](const void* params) { name<__VA_ARGS__>(*static_cast<const Params*>(params)); });
@@ -39,6 +45,23 @@ __device__ inline float load(const float* at) { return *at; }
 __device__ inline float load(const bf16* at) { return __bfloat162float(*at); }
 __device__ inline void store(float* at, float value) { *at = value; }
 __device__ inline void store(bf16* at, float value) { *at = __float2bfloat16(value); }
+
+// Two numbers in bfloat16, the first in the lower half.
+#ifdef __CUDACC__
+__device__ inline uint32_t pair(float lower, float upper) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(lower, upper);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+__device__ inline void check_alignment(const void*, unsigned) {}
+#else
+inline uint32_t pair(float lower, float upper) {
+    return __float2bfloat16(lower).bits | static_cast<uint32_t>(__float2bfloat16(upper).bits) << 16;
+}
+// A GPU stops at an address that is not a multiple of what is read there.
+inline void check_alignment(const void* at, unsigned bytes) {
+    if (reinterpret_cast<uintptr_t>(at) % bytes != 0) host::block.misaligned = true;
+}
+#endif
 
 // Images that one launch reads at most.
 constexpr int MOST_SOURCES = 24;
@@ -67,6 +90,7 @@ struct Channel {
     float mean, inverse, slope, shift, offset, tilt;
     bool relu;
 
+    Channel() = default;
     __device__ Channel(const Norm& norm, int channels, int c) : offset(0), tilt(0) {
         mean = norm.saved[c];
         inverse = norm.saved[channels + c];
@@ -81,7 +105,7 @@ struct Channel {
     }
     __device__ float normalized(float x) const {
         const float value = slope * (x - mean) + shift;
-        return relu && !(value > 0) && value == value ? 0.0f : value;
+        return relu && value <= 0 ? 0.0f : value;  // what is no number stays
     }
     // The gradient before the activation.
     __device__ float masked(float x, float dy) const { return relu && !(slope * (x - mean) + shift > 0) ? 0.0f : dy; }
@@ -158,13 +182,14 @@ __device__ inline void each_reader(const Window& g, long long input, const Visit
     }
 }
 
-// Adds the sums of a column of threads; the result is in the first row. `sums` holds a float for every thread.
-__device__ inline float add_rows(float* sums, float value) {
+// Adds the sums of a column of threads; the result is in the first row. `sums` holds a number for every thread.
+template <class N>
+__device__ inline N add_rows(N* sums, N value) {
     const int lane = threadIdx.y * blockDim.x + threadIdx.x;
     __syncthreads();
     sums[lane] = value;
     __syncthreads();
-    float total = 0;
+    N total = 0;
     if (threadIdx.y == 0)
         for (int row = 0; row < static_cast<int>(blockDim.y); ++row) total += sums[row * blockDim.x + threadIdx.x];
     return total;

@@ -55,10 +55,6 @@ pub(crate) trait Recorded: std::fmt::Debug + Send + Sync {
 
 /// A dense convolution of one source, padded by half of its odd kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "cuda-emulation")),
-    expect(dead_code, reason = "no device reads it")
-)]
 pub(crate) struct Dense {
     pub(super) n: i32,
     pub(super) h: i32,

@@ -61,9 +61,31 @@ fn a_build_for_gpus_that_does_not_start_says_what_it_lacks() {
         devices.contains("cuda    ") && devices.contains(lacks[0]),
         "{devices}"
     );
+    let wrong = "exit 3";
+    with_companion(&folder, wrong, &search).fails(1, &["ended with exit status: 3"]);
+    let nonsense = concat!(
+        "[ \"$1\" = --version ] && echo epnas ",
+        env!("CARGO_PKG_VERSION"),
+        "; true"
+    );
+    let devices = with_companion(&folder, nonsense, &["devices"]).ok().stdout;
+    assert!(devices.contains("answers nonsense"), "{devices}");
     let other = "echo epnas 0.0.0";
     let expected = concat!("expected `epnas ", env!("CARGO_PKG_VERSION"), "`");
     with_companion(&folder, other, &search).fails(1, &["is `epnas 0.0.0`", expected]);
+}
+
+/// A build without GPUs in the place of the other: it would hand over for ever.
+#[cfg(unix)]
+#[test]
+fn a_build_without_gpus_is_no_companion() {
+    let script = format!("exec '{}' \"$@\"", env!("CARGO_BIN_EXE_epnas"));
+    let folder = Folder::new();
+    let search = ["search", "--config", "demo", "--device", "cuda"];
+    let why = "is a build that works without GPUs";
+    with_companion(&folder, &script, &search).fails(1, &[why]);
+    let devices = with_companion(&folder, &script, &["devices"]).ok().stdout;
+    assert!(devices.contains(why), "{devices}");
 }
 
 #[test]
@@ -111,7 +133,7 @@ fn a_run_knows_its_device_and_its_result_names_it() {
     let here = run(&["devices", "--json"]).ok().json();
     if here["no_gpu"].is_string() {
         run(&resume).fails(1, &["the run was begun on a GPU"]);
-        run(&["train", &dir]).fails(1, &["--device cpu goes on without"]);
+        run(&["train", &dir]).fails(1, &["the run was begun on a GPU"]);
         run(&["train", &dir, "--device", "cpu"]).ok();
     }
 }

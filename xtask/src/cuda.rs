@@ -37,7 +37,8 @@ enum Task {
 
 #[derive(Args)]
 struct BuildFlags {
-    /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 90].
+    /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 80,
+    /// which runs on all later ones].
     #[arg(long, value_name = "N")]
     compute_cap: Option<String>,
     /// Build nothing; print the environment of the build, for `eval`.
@@ -165,14 +166,21 @@ fn home_of(nvcc: &Path) -> Option<PathBuf> {
     Some(homes.iter().find(whole).unwrap_or(&homes[1]).clone())
 }
 
+/// The least that the kernels run on. What is compiled for it runs on later GPUs too; candle's kernels for 90 would not.
+const LEAST_CAP: &str = "80";
+
 fn compute_cap(flag: Option<&str>) -> Result<String> {
     let variable = env::var("CUDA_COMPUTE_CAP").ok();
     let variable = variable.as_deref().filter(|cap| !cap.is_empty());
-    let cap = flag.or(variable).unwrap_or("90");
+    let cap = flag.or(variable).unwrap_or(LEAST_CAP);
     let digits = cap.trim_end_matches(|c: char| c.is_ascii_lowercase());
     ensure!(
         digits.len() >= 2 && digits.bytes().all(|b| b.is_ascii_digit()),
         "`{cap}` is no compute capability; write it as in `80` or `90a`"
+    );
+    ensure!(
+        digits.parse::<u32>()? >= LEAST_CAP.parse()?,
+        "compute capability `{cap}`: the kernels need at least {LEAST_CAP}"
     );
     Ok(cap.to_owned())
 }
@@ -284,7 +292,7 @@ mod tests {
     fn compute_capabilities_are_checked() {
         assert_eq!(compute_cap(Some("80")).unwrap(), "80");
         assert_eq!(compute_cap(Some("90a")).unwrap(), "90a");
-        for wrong in ["9.0", "sm_90", "", "a"] {
+        for wrong in ["9.0", "sm_90", "", "a", "75"] {
             assert!(compute_cap(Some(wrong)).is_err(), "{wrong}");
         }
     }

@@ -95,8 +95,7 @@ fn show(report: Option<&Path>) -> Result<()> {
         Some(file) => {
             let text = fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
-            serde_json::from_str(&text)
-                .with_context(|| format!("{} is no report", file.display()))?
+            report::parse(&text).with_context(|| format!("{} is no report", file.display()))?
         }
         None => Value::Null,
     };

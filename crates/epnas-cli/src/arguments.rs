@@ -127,8 +127,8 @@ pub(crate) struct ConfigArgs {
 /// What convolutions multiply in.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PrecisionArgs {
-    /// Train with the convolutions' products in this precision: sets `training.precision` and `train.precision`. bf16
-    /// needs a GPU, where it is several times as fast, or a CPU with AVX512-BF16 [default: that of the configuration, f32].
+    /// Train with the convolutions' products in this precision: sets `training.precision` and `train.precision`. bf16 is for
+    /// GPUs and for CPUs with AVX512-BF16 [default: that of the configuration, f32].
     #[arg(long, value_name = "f32|bf16", value_parser = ["f32", "bf16"])]
     precision: Option<String>,
 }
@@ -194,7 +194,7 @@ impl DeviceArgs {
             Place::Cpu => Ok(Compute::cpu()),
             Place::Cuda(ordinal) => gpu(ordinal).with_context(|| match self.device {
                 Some(_) => format!("--device cuda:{ordinal}"),
-                None => "the run was begun on a GPU (--device cpu goes on without)".to_owned(),
+                None => "the run was begun on a GPU".to_owned(),
             }),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, anyhow, bail};
 
@@ -16,6 +16,9 @@ const VARIABLE: &str = "EPNAS_CUDA";
 
 /// What the system's loader says before the name of a library that it does not find.
 const LOADER: &str = "error while loading shared libraries: ";
+
+/// Set for a companion: one that hands over again is no build that uses GPUs.
+const HANDED_OVER: &str = "EPNAS_HANDED_OVER";
 
 /// Ends this process in the companion, with the same command line; comes back only with the reason why not.
 pub(crate) fn hand_over() -> anyhow::Error {
@@ -28,37 +31,59 @@ pub(crate) fn hand_over() -> anyhow::Error {
 
 /// What the companion prints for these arguments.
 pub(crate) fn ask(arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
-    let output = command()?.args(arguments).output()?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => bail!("{}", String::from_utf8_lossy(&output.stderr).trim()),
+    let mut companion = command()?;
+    let output = companion.args(arguments).output()?;
+    if output.status.success() {
+        return Ok(output.stdout);
     }
+    let path = companion.get_program().to_string_lossy().into_owned();
+    Err(why_not(Path::new(&path), &output))
 }
 
 /// The companion, which has been seen to start.
 fn command() -> anyhow::Result<Command> {
+    if std::env::var_os(HANDED_OVER).is_some() {
+        bail!(
+            "this `{NAME}` is a build that works without GPUs: `cargo xtask cuda build` makes the one that uses them"
+        );
+    }
     let path = place()?;
     let started = Command::new(&path).arg("--version").output();
     let started = started.with_context(|| format!("{} does not start", path.display()))?;
     if !started.status.success() {
-        return Err(why_not(&path, &String::from_utf8_lossy(&started.stderr)));
+        return Err(why_not(&path, &started));
     }
     let (found, expected) = (
-        String::from_utf8_lossy(&started.stdout).trim().to_owned(),
+        String::from_utf8_lossy(&started.stdout),
         format!("epnas {}", env!("CARGO_PKG_VERSION")),
     );
+    let found = first_line(&found);
     if found != expected {
         bail!("{} is `{found}`, expected `{expected}`", path.display());
     }
-    Ok(Command::new(path))
+    let mut companion = Command::new(path);
+    companion.env(HANDED_OVER, "1");
+    Ok(companion)
+}
+
+/// Cut short where it is long.
+fn first_line(text: &str) -> String {
+    const MOST: usize = 100;
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(MOST)
+        .collect()
 }
 
 fn place() -> anyhow::Result<PathBuf> {
-    if let Some(path) = std::env::var_os(VARIABLE) {
-        let path = PathBuf::from(path);
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        // A bare name would be looked for among the commands.
+        let path = std::path::absolute(path)?;
         return match path.is_file() {
             true => Ok(path),
-            false => Err(anyhow!("{VARIABLE}: {} is no file", path.display())),
+            false => Err(anyhow!("{VARIABLE}: {} is not a file", path.display())),
         };
     }
     let beside = std::env::current_exe()?.with_file_name(NAME);
@@ -72,7 +97,8 @@ fn place() -> anyhow::Result<PathBuf> {
     }
 }
 
-fn why_not(path: &Path, said: &str) -> anyhow::Error {
+fn why_not(path: &Path, output: &Output) -> anyhow::Error {
+    let said = String::from_utf8_lossy(&output.stderr);
     let missing = said.lines().find_map(|line| line.split_once(LOADER));
     let missing = missing.and_then(|(_, rest)| rest.split(':').next());
     let path = path.display();
@@ -84,7 +110,7 @@ fn why_not(path: &Path, said: &str) -> anyhow::Error {
             "{path} needs {library}, which is not found: it comes with the CUDA toolkit or cuDNN; name its folder in \
              LD_LIBRARY_PATH"
         ),
-        None => anyhow!("{path} does not start: {}", said.trim()),
+        None => anyhow!("{path} ended with {}: {}", output.status, first_line(&said)),
     }
 }
 
@@ -105,30 +131,40 @@ fn become_it(companion: &mut Command) -> anyhow::Error {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
     use super::*;
+
+    fn said(text: &str) -> String {
+        let output = Output {
+            status: ExitStatus::from_raw(127 << 8),
+            stdout: Vec::new(),
+            stderr: text.into(),
+        };
+        why_not(Path::new("bin/epnas-cuda"), &output).to_string()
+    }
 
     #[test]
     fn a_library_that_is_missing_is_named_with_where_it_comes_from() {
-        let said = |library: &str| {
-            let line = format!("epnas-cuda: {LOADER}{library}: cannot open shared object file");
-            why_not(Path::new("bin/epnas-cuda"), &line).to_string()
+        let missing = |library: &str| {
+            said(&format!(
+                "epnas-cuda: {LOADER}{library}: cannot open shared object file"
+            ))
         };
-        let driver = said("libcuda.so.1");
+        let driver = missing("libcuda.so.1");
         assert!(
             driver.contains("libcuda.so.1") && driver.contains("driver"),
             "{driver}"
         );
-        let toolkit = said("libcublas.so.13");
+        let toolkit = missing("libcublas.so.13");
         assert!(
             toolkit.contains("libcublas.so.13") && toolkit.contains("LD_LIBRARY_PATH"),
             "{toolkit}"
         );
-        let other = why_not(Path::new("bin/epnas-cuda"), "Illegal instruction\n");
-        assert_eq!(
-            other.to_string(),
-            "bin/epnas-cuda does not start: Illegal instruction"
-        );
+        let other = "bin/epnas-cuda ended with exit status: 127: Illegal instruction";
+        assert_eq!(said("Illegal instruction\nmore\n"), other);
     }
 }

@@ -127,8 +127,8 @@ pub enum SearchError {
     },
     /// Children would be trained in another precision or on another device than those that the run has.
     #[error(
-        "{} was begun with children trained in {stored}, here they would be trained in {given}; continue it on a \
-         device like the first, or begin another", dir.display()
+        "{} was begun with children trained in {stored}, here they would be trained in {given}: estimates would not \
+         compare; continue it as it was begun, or begin another", dir.display()
     )]
     OtherComputation {
         /// The run folder.

@@ -159,8 +159,8 @@ pub struct TrainConfig {
     /// Images in an evaluation step. 250 in `fast`; at least 1. It changes results only for `bn_eval = "batch"`.
     pub eval_batch: usize,
     /// What dense convolutions multiply in during training: `f32` (`fast`) or `bf16`, which rounds their factors to
-    /// bfloat16; weights, sums and all else stay in single precision, and so does evaluation. `bf16` needs a CPU with
-    /// AVX512-BF16 and is `f32` on others, with a warning. On a GPU `bf16` stores activations in bfloat16 too, also in
+    /// bfloat16; weights and sums stay in single precision. On a CPU `bf16` needs AVX512-BF16, others train in `f32`, with
+    /// a warning, and evaluation is in single precision; on a GPU activations are stored in bfloat16 too, in training and in
     /// evaluation.
     pub precision: PrecisionKind,
 }

@@ -15,10 +15,11 @@ pub(super) struct Flags {
     /// The folder; what is there under the same names is replaced [default: target/gpu].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// As of `cargo xtask cuda`.
+    /// As for `cargo xtask cuda`.
     #[arg(long, value_name = "DIR")]
     toolchain: Option<PathBuf>,
-    /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 90].
+    /// The GPUs' compute capability, as in `80` or `90a` [default: CUDA_COMPUTE_CAP, or 80,
+    /// which runs on all later ones].
     #[arg(long, value_name = "N")]
     compute_cap: Option<String>,
     /// Also write the folder as one file, a sixth of its size, beside it: DIR.tar.xz (two minutes).

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::limit::Ended;
@@ -13,6 +13,24 @@ const FORMAT: u32 = 1;
 
 /// Bytes of what a program in trouble printed that are kept, of each stream.
 const KEPT: usize = 4000;
+
+/// A report that was written before.
+pub(super) fn parse(text: &str) -> Result<Value> {
+    let report: Value = serde_json::from_str(text)?;
+    ensure!(
+        report["format"] == FORMAT && report["parts"].is_object(),
+        "`cargo xtask gpu` writes `format` {FORMAT} and `parts`"
+    );
+    let known = |outcome: &Value| Outcome::ALL.iter().any(|known| *outcome == known.name());
+    for (name, part) in report["parts"].as_object().into_iter().flatten() {
+        ensure!(
+            known(&part["outcome"]),
+            "part {name}: outcome {}",
+            part["outcome"]
+        );
+    }
+    Ok(report)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {

@@ -1,5 +1,7 @@
 //! `epnas devices`: what networks can be trained on.
 
+#[cfg(not(feature = "cuda"))]
+use anyhow::Context;
 use clap::Args;
 use epnas_search::Machine;
 use epnas_supernet::{PrecisionKind, simd_level};
@@ -105,7 +107,7 @@ fn gpus() -> anyhow::Result<Gpus> {
 #[cfg(not(feature = "cuda"))]
 fn gpus() -> anyhow::Result<Gpus> {
     let told = crate::companion::ask(&["devices", "--json"])?;
-    Ok(serde_json::from_slice(&told)?)
+    serde_json::from_slice(&told).context("the build that uses GPUs answers nonsense")
 }
 
 fn text(devices: &Devices) -> String {

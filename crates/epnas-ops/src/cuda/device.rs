@@ -48,8 +48,7 @@ pub(crate) fn gpus() -> Result<Vec<Found>> {
 
 /// How many GPUs the driver shows; at least one.
 fn count() -> Told<usize> {
-    let none = "no NVIDIA GPU was found: `nvidia-smi` lists those that the driver sees, and CUDA_VISIBLE_DEVICES \
-                hides those that it does not name";
+    let none = "no NVIDIA GPU was found: see what `nvidia-smi` lists, and whether CUDA_VISIBLE_DEVICES hides it";
     result::init().map_err(|error| match error.0 {
         CUresult::CUDA_ERROR_NO_DEVICE => none.to_string(),
         CUresult::CUDA_ERROR_STUB_LIBRARY => {

@@ -59,7 +59,10 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, S
     let value = bytes
         .map(|bytes| serde_json::from_slice(&bytes))
         .transpose();
-    value.map_err(|error| damaged(path, &error))
+    value.map_err(|error| SearchError::Result {
+        path: path.to_owned(),
+        message: format!("damaged, or of another version: {error}"),
+    })
 }
 
 pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SearchError> {

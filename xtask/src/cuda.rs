@@ -64,6 +64,12 @@ fn build(build: &Build<'_>, flags: &BuildFlags) -> Result<()> {
     }
     command::run(&mut build.cargo(&["build", "--bins"])?)?;
     let built = build.target().join("release/epnas");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    if let Some(target) = bound_to_one_generation(&bytes) {
+        eprintln!(
+            "warning: kernels of candle are for {target} alone, and no later GPU; --compute-cap 80 is for all"
+        );
+    }
     // Where a release build of the default `epnas` finds it.
     let beside = build.root.join("target/release/epnas-cuda");
     for place in [build.target().join("release/epnas-cuda"), beside.clone()] {
@@ -78,6 +84,22 @@ fn build(build: &Build<'_>, flags: &BuildFlags) -> Result<()> {
         build.libraries().display()
     );
     Ok(())
+}
+
+/// The target of PTX in a binary that only its own generation of GPUs runs, as in `sm_90a`.
+fn bound_to_one_generation(binary: &[u8]) -> Option<String> {
+    const BEFORE: &[u8] = b".target ";
+    let targets = binary.windows(BEFORE.len()).enumerate();
+    let mut targets = targets
+        .filter(|(_, window)| *window == BEFORE)
+        .map(|(at, _)| {
+            let word = binary[at + BEFORE.len()..].iter().copied();
+            let word = word.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            String::from_utf8_lossy(&word.collect::<Vec<u8>>()).into_owned()
+        });
+    targets.find(|target| {
+        target.starts_with("sm_") && target.ends_with(|c: char| c.is_ascii_lowercase())
+    })
 }
 
 /// A release build of the workspace for NVIDIA GPUs.
@@ -286,6 +308,16 @@ mod tests {
         assert_eq!(value("CUDA_COMPUTE_CAP"), "80");
         assert!(value("PATH").starts_with("/opt/cuda/bin:"));
         assert!(value("LIBRARY_PATH").starts_with("/opt/cuda/lib64:/opt/cuda/lib64/stubs"));
+    }
+
+    #[test]
+    fn kernels_for_one_generation_are_found() {
+        let both = b"\x7fELF\0.target sm_80\n.target sm_90a, debug\0";
+        assert_eq!(bound_to_one_generation(both).as_deref(), Some("sm_90a"));
+        assert_eq!(
+            bound_to_one_generation(b".target sm_80\0.target sm_90\n.targ"),
+            None
+        );
     }
 
     #[test]

@@ -200,6 +200,26 @@ fn several_sources_and_few_channels_stay_with_the_kernels() {
     let kernels = forward(&[(&x, &weight)]);
     set_library_channels(4);
     assert_eq!(forward(&[(&x, &weight)]), kernels);
+    // Nor do few channels of one side alone, or factors of another precision than the images'.
+    for (ci, co, precision) in [
+        (5, 3, Precision::F32),
+        (3, 5, Precision::F32),
+        (5, 5, Precision::Bf16),
+    ] {
+        let x = crate::harness::tensor(&case.numbers(16 * ci), &[1, 4, 4, ci]);
+        let weight = crate::harness::tensor(&case.numbers(9 * ci * co), &[3, 3, ci, co]);
+        let [found, expected] = [4, usize::MAX].map(|least| {
+            set_library_channels(least);
+            let y = crate::harness::blank(&[1, 4, 4, co]);
+            let op = Conv2d {
+                precision,
+                ..Conv2d::new(3, 1)
+            };
+            op.forward(&[(&x, &weight)], &y).unwrap();
+            floats(&y)
+        });
+        assert_eq!(found, expected, "{ci} to {co}, {precision:?}");
+    }
     set_library_channels(3);
     let both = forward(&[(&x, &weight), (&x, &weight)]);
     let library = forward(&[(&x, &weight)]);

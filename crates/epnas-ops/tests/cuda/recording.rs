@@ -109,9 +109,11 @@ fn a_norm_that_is_no_number_stops_the_course() {
     let (course, sums) = course(&RATES.map(|rate| sgd.rates(rate)));
     let step = || sgd.next_step(&slots, None, &course, &sums).unwrap();
     step();
+    // The first step that fails is told, not the last.
     let (good, bad) = (slots[0].grad.copy().unwrap(), blank(&[5]));
     let before = numbers(&slots);
     slots[0].grad.slice_set(&bad, 0, 0).unwrap();
+    step();
     step();
     // Also after the gradients are numbers again.
     slots[0].grad.slice_set(&good, 0, 0).unwrap();
@@ -122,10 +124,12 @@ fn a_norm_that_is_no_number_stops_the_course() {
     assert!(failure.value.is_nan());
 }
 
-/// Logits and labels of three rows, and what their loss is.
+/// Logits and labels of three rows, of which the first is a hit.
 fn rows(case: &mut Case, classes: usize) -> (Tensor, Tensor) {
-    let logits = tensor(&case.numbers(3 * classes), &[3, classes]);
-    let labels: Vec<u32> = (0..3).map(|_| case.below(classes) as u32).collect();
+    let mut numbers = case.numbers(3 * classes);
+    let mut labels: Vec<u32> = (0..3).map(|_| case.below(classes) as u32).collect();
+    (numbers[1], labels[0]) = (2.0, 1);
+    let logits = tensor(&numbers, &[3, classes]);
     let labels = Tensor::new(labels, &crate::device()).unwrap();
     (logits, labels)
 }
@@ -142,6 +146,7 @@ fn sums_of_losses_are_those_of_single_batches() {
     let sums = LossSums::new(&crate::device()).unwrap();
     repeat(3, || loss.add_to(&logits, &labels, Some(&other), &sums));
     let report = sums.read().unwrap();
+    assert!(single.correct > 0);
     assert_eq!(report.correct, 3 * single.correct);
     assert!((report.loss_sum - 3.0 * single.loss_sum).abs() < 1e-12 * single.loss_sum);
     assert_eq!(floats(&one), floats(&other));
@@ -157,6 +162,9 @@ fn a_label_that_is_no_class_shows_when_sums_are_read() {
     let sums = LossSums::new(&crate::device()).unwrap();
     let loss = SoftmaxCrossEntropy::default();
     loss.add_to(&logits, &labels, None, &sums).unwrap();
+    // Also after batches that are in order.
+    let known = Tensor::new(&[0u32, 3, 1], &crate::device()).unwrap();
+    loss.add_to(&logits, &known, None, &sums).unwrap();
     let error = sums.read().unwrap_err().to_string();
     assert!(error.contains("position 1"), "{error}");
 }

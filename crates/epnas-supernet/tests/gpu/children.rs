@@ -52,7 +52,10 @@ fn train(supernet: &mut Supernet, text: &str, seed: u64) -> Result<Measurement, 
 
 /// What a child leaves: its measurement without times, and all weights.
 fn outcome(compute: &Compute, training: TrainConfig) -> (Vec<(f64, f64)>, Vec<u8>) {
+    let precision = training.precision;
     let mut supernet = supernet(compute, training, &images());
+    // A GPU has both.
+    assert_eq!(supernet.config().training.precision, precision);
     // The second child begins with the weights of the first.
     train(&mut supernet, "macro:c3.0", 3).unwrap();
     let child = train(&mut supernet, ARCH, 4).unwrap();

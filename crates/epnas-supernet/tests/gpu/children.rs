@@ -231,6 +231,30 @@ fn from_scratch(training: TrainConfig) -> TrainerConfig {
     }
 }
 
+/// Half the memory for activations, and for nothing else.
+#[test]
+fn activations_are_stored_in_the_precision() {
+    on_gpu(|gpu| {
+        let bytes = |precision| {
+            let training = TrainConfig {
+                precision,
+                ..recipe()
+            };
+            let config = from_scratch(training);
+            let trainer = Trainer::on(gpu.clone(), config, images(), 7).unwrap();
+            (trainer.bytes(), trainer.weights().bytes())
+        };
+        let [(single, weights), (half, same)] =
+            [PrecisionKind::F32, PrecisionKind::Bf16].map(bytes);
+        assert_eq!(weights, same);
+        let buffers = (single - half) * 2;
+        assert!(
+            half < single && buffers < single && buffers > single / 2,
+            "{single}, {half}"
+        );
+    });
+}
+
 fn epochs(trainer: &mut Trainer) {
     while trainer.train_epoch(&mut |_| ()).unwrap().is_some() {}
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use epnas_arch::{EvaluateError, Evaluator, Job, Measurement, Progress};
+use epnas_data::{AugmentConfig, Flip};
 use epnas_ops::cuda_emulation::{Order, set_largest_allocation, set_order};
 use epnas_supernet::{
     BnEval, Compute, DeviceKind, OptimizerKind, PrecisionKind, Steps, Supernet, SupernetConfig,
@@ -76,6 +77,11 @@ fn recipes() -> [TrainConfig; 4] {
         TrainConfig {
             bn_eval: BnEval::Recalibrated,
             label_smoothing: 0.1,
+            augment: AugmentConfig {
+                pad: 2,
+                flip: Flip::None,
+                cutout: 3,
+            },
             ..recipe()
         },
         TrainConfig {

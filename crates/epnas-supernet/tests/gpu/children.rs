@@ -132,6 +132,26 @@ fn children_learn_what_they_learn_on_the_cpu() {
     }
 }
 
+/// At so small a rate nothing parts by rounding, and every epoch shows the images as they are distorted in it.
+#[test]
+fn every_epoch_has_distortions_of_its_own() {
+    let recipe = TrainConfig {
+        learning_rate: 1e-6,
+        epochs: 3,
+        ..recipe()
+    };
+    let (expected, _) = outcome(&Compute::cpu(), recipe.clone());
+    on_gpu(|gpu| {
+        let (found, _) = outcome(gpu, recipe);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found.0 - expected.0).abs() < 1e-4,
+                "{found:?}, {expected:?}"
+            );
+        }
+    });
+}
+
 #[test]
 fn progress_ends_at_the_total_and_a_measurement_counts_all_images() {
     on_gpu(|gpu| {

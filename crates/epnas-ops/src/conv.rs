@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::cuda::{self, Queue};
+use crate::cuda::{self, DensePass, Queue, library::Job};
 use crate::device::Backend;
 use crate::elementwise::Accumulate;
 use crate::error::{Error, Result};
@@ -119,8 +119,11 @@ impl Conv2d {
                 })
             }
             Backend::Cuda(queue) => {
-                if cuda::library::takes(&queue, &geometry, inputs.len(), &first.x) {
-                    return cuda::library::forward(&queue, OP, &geometry, inputs[0], &output);
+                if let &[input] = inputs {
+                    let passes = [DensePass::Forward];
+                    if let Some(job) = Job::take(&queue, OP, &geometry, &first.x, &passes)? {
+                        return job.forward(input, &output);
+                    }
                 }
                 let product = (&geometry).into();
                 cuda::conv::forward(&queue, OP, &[product], &[inputs.to_vec()], &output)
@@ -197,10 +200,11 @@ impl Conv2d {
             conv::backward(&geometry, dy, channels.zip(wanted).collect());
         };
         let cuda = |queue: &Queue, branches: &[Branch<1>]| {
-            if let [branch] = branches
-                && cuda::library::takes(queue, &geometry, 1, &branch.x.x)
-            {
-                return cuda::library::backward(queue, op, &geometry, dy, branch);
+            if let [branch] = branches {
+                let passes = [DensePass::Weight, DensePass::Input];
+                if let Some(job) = Job::take(queue, op, &geometry, &branch.x.x, &passes)? {
+                    return job.backward(dy, branch);
+                }
             }
             let product = [(&geometry).into()];
             let mut branches = branches.iter();

@@ -89,8 +89,7 @@ impl Sgd {
     /// range; wrong type or layout; unsupported device.
     pub fn step(&self, slots: &[Slot], lr: f64, clip: Option<f64>) -> Result<f64> {
         const OP: &str = "sgd.step";
-        below_one(OP, "momentum", self.momentum)?;
-        not_negative(OP, "weight_decay", self.weight_decay)?;
+        self.check(OP)?;
         match check(OP, slots, Self::STATES, lr, clip)? {
             Backend::Cpu => {
                 let norm = global_norm(OP, slots)?;
@@ -123,6 +122,11 @@ impl Sgd {
         }
     }
 
+    fn check(&self, op: &'static str) -> Result<()> {
+        below_one(op, "momentum", self.momentum)?;
+        not_negative(op, "weight_decay", self.weight_decay)
+    }
+
     /// What a step on a GPU is told of its learning rate.
     pub fn rates(&self, lr: f64) -> Rates {
         Rates([lr as f32, 1.0])
@@ -141,8 +145,7 @@ impl Sgd {
         losses: &LossSums,
     ) -> Result<()> {
         const OP: &str = "sgd.next_step";
-        below_one(OP, "momentum", self.momentum)?;
-        not_negative(OP, "weight_decay", self.weight_decay)?;
+        self.check(OP)?;
         let along = (course, losses);
         let queue = check_along(OP, slots, Self::STATES, clip, along)?;
         cuda::optimizer::next_step(&queue, OP, Rule::Sgd(self), slots, clip, along)
@@ -187,10 +190,7 @@ impl Adam {
     /// As for [`Sgd::step`].
     pub fn step(&self, slots: &[Slot], step: u64, lr: f64, clip: Option<f64>) -> Result<f64> {
         const OP: &str = "adam.step";
-        below_one(OP, "beta1", self.beta1)?;
-        below_one(OP, "beta2", self.beta2)?;
-        not_negative(OP, "weight_decay", self.weight_decay)?;
-        not_negative(OP, "eps", self.eps)?;
+        self.check(OP)?;
         if step == 0 {
             return Err(setting(OP, "step", "0".to_string(), "1 for the first step"));
         }
@@ -234,6 +234,13 @@ impl Adam {
         }
     }
 
+    fn check(&self, op: &'static str) -> Result<()> {
+        below_one(op, "beta1", self.beta1)?;
+        below_one(op, "beta2", self.beta2)?;
+        not_negative(op, "weight_decay", self.weight_decay)?;
+        not_negative(op, "eps", self.eps)
+    }
+
     /// What step `step`, counted from 1, is told on a GPU of its learning rate.
     pub fn rates(&self, step: u64, lr: f64) -> Rates {
         let step = i32::try_from(step).unwrap_or(i32::MAX);
@@ -255,10 +262,7 @@ impl Adam {
         losses: &LossSums,
     ) -> Result<()> {
         const OP: &str = "adam.next_step";
-        below_one(OP, "beta1", self.beta1)?;
-        below_one(OP, "beta2", self.beta2)?;
-        not_negative(OP, "weight_decay", self.weight_decay)?;
-        not_negative(OP, "eps", self.eps)?;
+        self.check(OP)?;
         let along = (course, losses);
         let queue = check_along(OP, slots, Self::STATES, clip, along)?;
         cuda::optimizer::next_step(&queue, OP, Rule::Adam(self), slots, clip, along)

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::cuda::Recorded;
+use crate::cuda::{Queue, Recorded};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 
@@ -40,12 +40,20 @@ impl Recording {
             }
             .into());
         };
+        /// A device that is left recording runs nothing more: ended in any case, a panic of the body among them.
+        struct Ends<'a>(Option<&'a Queue>);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                if let Some(queue) = self.0.take() {
+                    let _ = queue.end();
+                }
+            }
+        }
         queue.begin().map_err(told)?;
-        let outcome = body();
-        // In any case: a device that is left recording runs nothing more.
-        let recorded = queue.end().map_err(told);
-        outcome?;
-        Ok(Recording(recorded?))
+        let mut ends = Ends(Some(&queue));
+        body()?;
+        ends.0 = None;
+        Ok(Recording(queue.end().map_err(told)?))
     }
 
     /// Runs all of it, in order with other operators.

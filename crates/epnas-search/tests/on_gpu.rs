@@ -12,7 +12,7 @@ use epnas_search::{
     Best, Config, Event, Record, RunFolder, SearchError, Session, Silent, Start, Status, Which,
     read_history, run_device,
 };
-use epnas_supernet::DeviceKind;
+use epnas_supernet::{DeviceKind, PrecisionKind};
 
 const CONFIG: &str = "
 seed = 3
@@ -43,6 +43,7 @@ epochs = 1
 channels = 6
 epochs = 2
 batch = 20
+precision = \"bf16\"
 ";
 
 fn session() -> Session {
@@ -72,6 +73,7 @@ fn an_interrupted_search_ends_as_the_whole_one_and_is_not_for_the_cpu() {
         let best = best.expect("a search");
         assert_eq!(best.cost.children, 9);
         assert_eq!(best.precision.children, "bf16");
+        assert_eq!(best.precision.retrained, "bf16");
 
         let stop = Arc::new(AtomicBool::new(false));
         let mut children = 0;
@@ -92,7 +94,9 @@ fn an_interrupted_search_ends_as_the_whole_one_and_is_not_for_the_cpu() {
         assert_eq!(timeless(&cut), timeless(&whole));
 
         let report = session().train(&cut, Which::Found, Start::New, &mut Silent);
-        let test = report.expect("a training").test.expect("test images");
+        let report = report.expect("a training");
+        assert_eq!(report.precision, PrecisionKind::Bf16);
+        let test = report.test.expect("test images");
         assert!((0.0..=1.0).contains(&test.accuracy));
     });
     if cuda_emulation::AVAILABLE {
@@ -102,6 +106,14 @@ fn an_interrupted_search_ends_as_the_whole_one_and_is_not_for_the_cpu() {
         let error = error.expect_err("another device");
         assert!(matches!(error, SearchError::OtherComputation { .. }));
         assert!(error.to_string().contains("bf16 on cuda"), "{error}");
+        // What was retrained on a GPU is not what a CPU would have made of it: it retrains.
+        let retrained = || {
+            let lines = std::fs::read_to_string(cut.join("selection.jsonl"));
+            lines.expect("a selection").lines().count()
+        };
+        let before = retrained();
+        session().select(&cut, &mut Silent).expect("a selection");
+        assert_eq!(retrained(), 2 * before);
     }
 }
 

@@ -28,7 +28,8 @@ pub enum Steps {
     Called,
 }
 
-/// A kind of device. Results of one kind repeat bit for bit; those of different kinds differ in rounding.
+/// A kind of device. Results repeat bit for bit on the same model of device with the same build and libraries; others differ
+/// in rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {

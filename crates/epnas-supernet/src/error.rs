@@ -191,26 +191,30 @@ pub enum SupernetError {
 }
 
 impl SupernetError {
-    /// The same for a network, where the device had no room for it.
-    pub(crate) fn of_network(self, network: &Network, batch: usize) -> SupernetError {
-        let is_full = match &self {
+    /// Whether a device had no room.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        match self {
             SupernetError::Op(error) => error.is_out_of_memory(),
             SupernetError::Tensor(error) => epnas_ops::is_out_of_memory(error),
             _ => false,
-        };
-        match is_full {
-            false => self,
-            true => SupernetError::Memory {
-                cause: match &self {
-                    SupernetError::Op(error @ epnas_ops::Error::Memory { .. }) => error.to_string(),
-                    _ => "not enough memory on the GPU".to_owned(),
-                },
-                batch,
-                height: network.input.height,
-                width: network.input.width,
-                channels: network.input.channels,
-                params: network.params(),
+        }
+    }
+
+    /// The same for a network, where the device had no room for it.
+    pub(crate) fn of_network(self, network: &Network, batch: usize) -> SupernetError {
+        if !self.is_out_of_memory() {
+            return self;
+        }
+        SupernetError::Memory {
+            cause: match &self {
+                SupernetError::Op(error @ epnas_ops::Error::Memory { .. }) => error.to_string(),
+                _ => "not enough memory on the GPU".to_owned(),
             },
+            batch,
+            height: network.input.height,
+            width: network.input.width,
+            channels: network.input.channels,
+            params: network.params(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use epnas_arch::Arch;
+use epnas_arch::{Arch, Network};
 use serde::Serialize;
 
 use crate::{
@@ -53,7 +53,13 @@ impl Supernet {
     /// # Errors
     /// When the network cannot be built or an operator fails.
     pub fn forecast(&self, arch: &Arch) -> Result<Forecast, SupernetError> {
-        let (mut weights, mut session) = self.trial(arch)?;
+        let network = self.network(arch)?;
+        self.measured(&network)
+            .map_err(|error| error.of_network(&network, self.config.training.batch))
+    }
+
+    fn measured(&self, network: &Network) -> Result<Forecast, SupernetError> {
+        let (mut weights, mut session) = self.trial(network)?;
         let (config, data) = (&self.config.training, &self.source.data);
         let least = TIMED * config.batch;
         let rates = rates(&mut session, 1, TIMED, |images, _| images < least)?;
@@ -61,7 +67,10 @@ impl Supernet {
 
         let batch = config.eval_batch.min(data.validation.len());
         let first = &data.validation[..batch];
-        session.evaluate(&mut weights, first)?;
+        // The first touches fresh memory; a GPU records the second.
+        for _ in 0..2 {
+            session.evaluate(&mut weights, first)?;
+        }
         let start = Instant::now();
         for _ in 0..TIMED {
             session.evaluate(&mut weights, first)?;
@@ -93,17 +102,16 @@ impl Supernet {
             DeviceKind::Cpu => 1,
             DeviceKind::Cuda => 50,
         };
-        let (_weights, mut session) = self.trial(arch)?;
+        let network = self.network(arch)?;
+        let (_weights, mut session) = self.trial(&network)?;
         rates(&mut session, windows, steps, |_, elapsed| elapsed < seconds)
     }
 
     /// A training that leaves nothing behind.
-    fn trial(&self, arch: &Arch) -> Result<(WeightStore, Session), SupernetError> {
-        let network = self.network(arch)?;
+    fn trial(&self, network: &Network) -> Result<(WeightStore, Session), SupernetError> {
         let mut weights = WeightStore::on(self.weights().seed(), self.weights().device().clone());
         let (recipe, images) = (&self.config.training, self.source.data.train.clone());
-        let session = Session::new(&network, &mut weights, recipe, &self.source, images, 0)
-            .map_err(|error| error.of_network(&network, recipe.batch))?;
+        let session = Session::new(network, &mut weights, recipe, &self.source, images, 0)?;
         Ok((weights, session))
     }
 }

@@ -34,3 +34,40 @@ impl Routine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+    use epnas_ops::{Accumulate, accumulate, cuda_emulation};
+
+    use super::*;
+
+    #[test]
+    fn work_is_called_once_recorded_once_and_repeated_from_then_on() {
+        if !cuda_emulation::AVAILABLE {
+            println!("skipped: no C++ compiler");
+            return;
+        }
+        let run = |steps| {
+            let shape = (1, 1, 1, 2);
+            let one = Tensor::ones(shape, DType::F32, &Device::Cpu).expect("a tensor");
+            let sum = one.zeros_like().expect("a tensor");
+            let (mut routine, mut calls) = (Routine::default(), 0);
+            for _ in 0..5 {
+                let work = || {
+                    calls += 1;
+                    Ok(accumulate(&one, &sum, Accumulate::Add)?)
+                };
+                let compute = Compute::cpu().with_steps(steps);
+                cuda_emulation::run(|| routine.run(&compute, work)).expect("work");
+            }
+            let sum: Vec<f32> = sum
+                .flatten_all()
+                .and_then(|sum| sum.to_vec1())
+                .expect("numbers");
+            (sum, calls)
+        };
+        assert_eq!(run(Steps::Recorded), (vec![5.0; 2], 2));
+        assert_eq!(run(Steps::Called), (vec![5.0; 2], 5));
+    }
+}

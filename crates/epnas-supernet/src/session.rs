@@ -20,8 +20,9 @@ use crate::{
     weights::WeightStore,
 };
 
-/// How often a GPU is asked how far it is, at most: to read its sums, it must have nothing left to do.
-const READ_EVERY: Duration = Duration::from_millis(500);
+/// How often a GPU is asked how far it is, at most: to read its sums, it must have nothing left to do. Tests ask after
+/// every step.
+const READ_EVERY: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 500 });
 
 /// One network in training. Its results depend on the weights, the network, the recipe, the images and the seed.
 #[derive(Debug)]
@@ -362,16 +363,29 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use epnas_arch::{Arch, NetworkConfig};
-    use epnas_data::{DataConfig, Split};
-
-    use super::*;
     use std::sync::Arc;
 
-    use crate::{compute::Compute, config::PrecisionKind, data::TrainingData};
+    use epnas_arch::{Arch, NetworkConfig};
+    use epnas_data::{DataConfig, Split};
+    use epnas_ops::cuda_emulation;
 
-    #[test]
-    fn training_takes_the_precision_of_the_recipe_and_evaluation_takes_single() {
+    use super::*;
+    use crate::{
+        compute::Compute,
+        config::{OptimizerKind, PrecisionKind},
+        data::TrainingData,
+        host,
+    };
+
+    fn recipe() -> TrainConfig {
+        TrainConfig {
+            batch: 20,
+            ..TrainConfig::fast()
+        }
+    }
+
+    /// A session on the CPU, or inside of [`cuda_emulation::run`] on a GPU, and its weights.
+    fn session(recipe: &TrainConfig) -> (Session, WeightStore) {
         let mut images = DataConfig {
             image_size: 8,
             ..DataConfig::default()
@@ -390,22 +404,115 @@ mod tests {
         };
         let (shape, classes) = (data.image_shape(), data.classes.len());
         let network = Network::build(&arch, 2, &config, shape, classes).expect("a network");
+        let (mut weights, train) = (WeightStore::new(1), data.train.clone());
+        let source = Source::new(data, Compute::cpu()).expect("a source");
+        let session = Session::new(&network, &mut weights, recipe, &source, train, 2);
+        (session.expect("a session"), weights)
+    }
+
+    /// What `body` gives on the CPU and on a GPU, if there is a C++ compiler.
+    fn on_both<R>(body: impl Fn() -> R) -> Option<[R; 2]> {
+        match cuda_emulation::AVAILABLE {
+            true => Some([body(), cuda_emulation::run(&body)]),
+            false => {
+                println!("skipped: no C++ compiler");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn training_takes_the_precision_of_the_recipe_and_evaluation_takes_single() {
         // Emulated where this CPU has no instructions: a session does as it is told.
         let [single, bf16] = [PrecisionKind::F32, PrecisionKind::Bf16].map(|precision| {
             let recipe = TrainConfig {
-                batch: 20,
                 precision,
-                ..TrainConfig::fast()
+                ..recipe()
             };
-            let (mut weights, train) = (WeightStore::new(1), data.train.clone());
-            let source = Source::new(data.clone(), Compute::cpu()).expect("a source");
-            let session = Session::new(&network, &mut weights, &recipe, &source, train, 2);
-            let mut session = session.expect("a session");
+            let (mut session, mut weights) = session(&recipe);
             let evaluated = session.validate(&mut weights, 0).expect("an evaluation");
             let trained = session.train_steps(0, 1, &mut |_, _| ()).expect("a step");
             (evaluated.loss(), trained.loss())
         });
         assert_eq!(single.0.to_bits(), bf16.0.to_bits());
         assert_ne!(single.1.to_bits(), bf16.1.to_bits());
+    }
+
+    #[test]
+    fn progress_tells_the_loss_of_each_step() {
+        let told = on_both(|| {
+            let (mut session, _weights) = session(&recipe());
+            let mut told = Vec::new();
+            let totals = session.train_epoch(0, &mut |images, loss| told.push((images, loss)));
+            (told, totals.expect("an epoch").loss())
+        });
+        for (told, mean) in told.into_iter().flatten() {
+            let images: Vec<u64> = told.iter().map(|(images, _)| *images).collect();
+            assert_eq!(images, [20, 40]);
+            assert!(
+                (told[0].1 + told[1].1 - 2.0 * mean).abs() < 1e-9,
+                "{told:?}, {mean}"
+            );
+        }
+    }
+
+    #[test]
+    fn updates_are_counted_from_epoch_to_epoch() {
+        let recipe = TrainConfig {
+            optimizer: OptimizerKind::Adam,
+            ..recipe()
+        };
+        let updates = on_both(|| {
+            let (mut session, _weights) = session(&recipe);
+            for epoch in 0..3 {
+                session
+                    .train_epoch(epoch, &mut |_, _| ())
+                    .expect("an epoch");
+            }
+            session.optimizer.updates()
+        });
+        assert!(updates.is_none_or(|updates| updates == [6, 6]));
+    }
+
+    #[test]
+    fn a_step_that_diverges_is_counted_over_all_epochs() {
+        let recipe = TrainConfig {
+            learning_rate: 1e30,
+            clip: 0.0,
+            ..recipe()
+        };
+        let told = on_both(|| {
+            let (mut session, _weights) = session(&recipe);
+            let outcome = session.train_epoch(2, &mut |_, _| ());
+            outcome
+                .expect_err("a number that is not finite")
+                .to_string()
+        });
+        if let Some([expected, found]) = told {
+            assert!(expected.contains("at step 6"), "{expected}");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn recalibration_sees_images_as_they_are() {
+        let recipe = TrainConfig {
+            bn_eval: BnEval::Recalibrated,
+            ..recipe()
+        };
+        let means = on_both(|| {
+            let (mut session, _weights) = session(&recipe);
+            let statistics = session.recalibrated().expect("statistics");
+            let read = |entry: &Statistics| host::read::<f32>(&entry.mean).expect("numbers");
+            statistics.iter().flat_map(read).collect::<Vec<f32>>()
+        });
+        if let Some([expected, found]) = means {
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{found}, expected {expected}"
+                );
+            }
+        }
     }
 }

@@ -128,9 +128,10 @@ impl Supernet {
         let start = Instant::now();
         let network = self.network(arch)?;
         let params = network_params(&network);
-        let before = Backup::before(&self.weights, &params)?;
-        let result = self.train(&network, seed, progress);
-        let result = result.map_err(|error| error.of_network(&network, self.config.training.batch));
+        let batch = self.config.training.batch;
+        let of_network = |error: SupernetError| error.of_network(&network, batch);
+        let before = Backup::before(&self.weights, &params).map_err(of_network)?;
+        let result = self.train(&network, seed, progress).map_err(of_network);
         if result.is_err() {
             before.restore(&mut self.weights)?;
         }

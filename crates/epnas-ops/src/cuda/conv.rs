@@ -51,12 +51,12 @@ pub(super) const ENOUGH_BLOCKS: usize = 384;
 /// Pixels that one number in `f32` sums at most, so that its error does not grow with the batch.
 pub(super) const MOST_SUMMED: usize = 1 << 14;
 
-/// As in `product.cuh` and `conv.cu`.
+/// As in `product.cuh`, `tile.cuh` and `conv.cu`.
 const THREADS: usize = 128;
 const COLUMNS: usize = 32;
 const TAPS: usize = 9;
 
-/// How factors lie in shared memory: as in `conv.cu`.
+/// How factors lie in shared memory: as in `tile.cuh`.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     factor: Element,

@@ -25,7 +25,7 @@ const MOST_ROOM: usize = 256 << 20;
 /// The library on one stream.
 pub(super) struct Cudnn {
     handle: cudnnHandle_t,
-    convolutions: HashMap<(DensePass, Dense), Convolution>,
+    convolutions: HashMap<(DensePass, Dense), Option<Convolution>>,
     /// What `handle` was made for.
     _stream: Arc<CudaStream>,
 }
@@ -73,7 +73,9 @@ impl Drop for Cudnn {
 
 impl Cudnn {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self, String> {
-        let told = |error: CudnnError| format!("cuDNN does not start: {error:?}");
+        let told = |error: CudnnError| {
+            format!("cuDNN does not start ({error:?}); EPNAS_CUDNN=off goes without it")
+        };
         let handle = result::create_handle().map_err(told)?;
         let cudnn = Cudnn {
             handle,
@@ -85,19 +87,23 @@ impl Cudnn {
         Ok(cudnn)
     }
 
-    /// Bytes of room that a convolution needs.
-    pub(super) fn room(&mut self, pass: DensePass, dense: &Dense) -> Result<usize, String> {
-        Ok(self.convolution(pass, dense)?.room)
+    /// Bytes of room that a convolution needs; nothing where cuDNN does not compute it as it should.
+    pub(super) fn room(&mut self, pass: DensePass, dense: &Dense) -> Result<Option<usize>, String> {
+        Ok(self.convolution(pass, dense)?.map(|made| made.room))
     }
 
-    fn convolution(&mut self, pass: DensePass, dense: &Dense) -> Result<&Convolution, String> {
+    fn convolution(
+        &mut self,
+        pass: DensePass,
+        dense: &Dense,
+    ) -> Result<Option<&Convolution>, String> {
         let key = (pass, *dense);
         if !self.convolutions.contains_key(&key) {
             let made = Convolution::new(self.handle, pass, dense)
                 .map_err(|error| format!("cuDNN, {pass:?} of {dense:?}: {error:?}"))?;
             self.convolutions.insert(key, made);
         }
-        Ok(&self.convolutions[&key])
+        Ok(self.convolutions[&key].as_ref())
     }
 
     /// Launches a convolution, with at least [`Cudnn::room`] bytes at `room`.
@@ -110,7 +116,7 @@ impl Cudnn {
         room: u64,
     ) -> Result<(), String> {
         let handle = self.handle;
-        let c = self.convolution(pass, dense)?;
+        let c = self.convolution(pass, dense)?.ok_or("no algorithm")?;
         let (one, before) = (1f32, f32::from(u8::from(add)));
         let (alpha, beta) = ((&raw const one).cast(), (&raw const before).cast());
         let [x, w, y, room] = [at.x.0, at.w.0, at.y.0, room].map(|at| at as *mut c_void);
@@ -170,7 +176,12 @@ impl Cudnn {
 }
 
 impl Convolution {
-    fn new(handle: cudnnHandle_t, pass: DensePass, dense: &Dense) -> Result<Self, CudnnError> {
+    /// Nothing where no algorithm is to be had.
+    fn new(
+        handle: cudnnHandle_t,
+        pass: DensePass,
+        dense: &Dense,
+    ) -> Result<Option<Self>, CudnnError> {
         let &Dense {
             n,
             h,
@@ -198,6 +209,11 @@ impl Convolution {
             ),
             room: 0,
         };
+        let math = match element {
+            // Single precision as it is, not rounded to TF32.
+            Element::F32 => cudnnMathType_t::CUDNN_FMA_MATH,
+            Element::Bf16 => cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        };
         let sizes = [n, co, (h + stride - 1) / stride, (w + stride - 1) / stride];
         // SAFETY: the descriptors were just made.
         unsafe {
@@ -215,90 +231,59 @@ impl Convolution {
                 cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
                 cudnnDataType_t::CUDNN_DATA_FLOAT,
             )?;
-            let math = match element {
-                // Single precision as it is, not rounded to TF32.
-                Element::F32 => cudnnMathType_t::CUDNN_FMA_MATH,
-                Element::Bf16 => cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
-            };
             result::set_convolution_math_type(made.convolution, math)?;
         }
-        made.choose(handle, pass)?;
-        Ok(made)
+        Ok(made.choose(handle, pass, math)?.then_some(made))
     }
 
-    /// Takes the first algorithm, in the order of cuDNN's heuristics, that works, gives the same bits each time and needs
-    /// no more than [`MOST_ROOM`]. The heuristics know shapes and the GPU, not the clock, so that another run takes the
-    /// same.
-    fn choose(&mut self, handle: cudnnHandle_t, pass: DensePass) -> Result<(), CudnnError> {
-        /// Of answers of one kind.
+    /// Takes the first algorithm, in the order of cuDNN's heuristics, that works as it is asked for, gives the same bits
+    /// each time and needs no more than [`MOST_ROOM`]; false where there is none. The heuristics know shapes and the GPU,
+    /// not the clock, so that another run takes the same.
+    fn choose(
+        &mut self,
+        handle: cudnnHandle_t,
+        pass: DensePass,
+        math: cudnnMathType_t,
+    ) -> Result<bool, CudnnError> {
+        /// Of the answers of one kind. They are given for several ways to multiply.
         macro_rules! first_that_works {
-            ($answers:expr, $variant:path) => {
-                $answers
-                    .iter()
-                    .find(|answer| {
-                        answer.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                            && answer.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                            && answer.memory <= MOST_ROOM
-                    })
-                    .map(|answer| ($variant(answer.algo), answer.memory))
+            ($ask:path, [$($descriptor:expr),*], $variant:path) => {
+                // SAFETY: the descriptors are there, and there is room for as many answers as are asked for.
+                answers(|count, all| unsafe {
+                    $ask(handle, $($descriptor),*, MOST_ALGORITHMS as i32, count, all)
+                })?
+                .iter()
+                .find(|answer| {
+                    answer.status == cudnnStatus_t::CUDNN_STATUS_SUCCESS
+                        && answer.determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC
+                        && answer.mathType == math
+                        && answer.memory <= MOST_ROOM
+                })
+                .map(|answer| ($variant(answer.algo), answer.memory))
             };
         }
         let (x, w, y, convolution) = (self.x, self.w, self.y, self.convolution);
-        let most = MOST_ALGORITHMS as i32;
-        // SAFETY, all three: the descriptors are there, and there is room for as many answers as are asked for.
         let chosen = match pass {
             DensePass::Forward => first_that_works!(
-                // SAFETY: see above.
-                answers(|count, all| unsafe {
-                    result::get_convolution_forward_algorithm(
-                        handle,
-                        x,
-                        w,
-                        convolution,
-                        y,
-                        most,
-                        count,
-                        all,
-                    )
-                })?,
+                result::get_convolution_forward_algorithm,
+                [x, w, convolution, y],
                 Algorithm::Forward
             ),
             DensePass::Input => first_that_works!(
-                // SAFETY: see above.
-                answers(|count, all| unsafe {
-                    result::get_convolution_backward_data_algorithm(
-                        handle,
-                        w,
-                        y,
-                        convolution,
-                        x,
-                        most,
-                        count,
-                        all,
-                    )
-                })?,
+                result::get_convolution_backward_data_algorithm,
+                [w, y, convolution, x],
                 Algorithm::Input
             ),
             DensePass::Weight => first_that_works!(
-                // SAFETY: see above.
-                answers(|count, all| unsafe {
-                    result::get_convolution_backward_filter_algorithm(
-                        handle,
-                        x,
-                        y,
-                        convolution,
-                        w,
-                        most,
-                        count,
-                        all,
-                    )
-                })?,
+                result::get_convolution_backward_filter_algorithm,
+                [x, y, convolution, w],
                 Algorithm::Weight
             ),
         };
-        let none = CudnnError(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED);
-        (self.algorithm, self.room) = chosen.ok_or(none)?;
-        Ok(())
+        if let Some(chosen) = chosen {
+            (self.algorithm, self.room) = chosen;
+        }
+        Ok(chosen.is_some())
     }
 }
 

@@ -68,13 +68,13 @@ fn count() -> Told<usize> {
     let asked = unsafe { sys::cuDriverGetVersion(&mut version) };
     asked.result().map_err(|error| error.to_string())?;
     let least = COMPILED_FOR.parse::<i32>().unwrap_or(i32::MAX);
-    // Later versions of one first number run what the first of them runs.
-    if version / 1000 < least / 1000 {
+    // candle's kernels are compiled by the driver, which must know the language of the toolkit's version.
+    if version < least {
         return Err(format!(
             "NVIDIA's driver is too old: it knows CUDA {}, the kernels need {}; update the driver, or build with an \
              older toolkit",
             dotted(version),
-            dotted(least / 1000 * 1000)
+            dotted(least)
         ));
     }
     match result::device::get_count() {
@@ -292,6 +292,15 @@ impl Gpu {
         Ok(Pointer(room.device_ptr(stream).0))
     }
 
+    fn with_cudnn<R>(&self, body: impl FnOnce(&mut Cudnn) -> Told<R>) -> Told<R> {
+        let stream = self.ready()?;
+        let mut cudnn = locked(&self.cudnn);
+        match &mut *cudnn {
+            Some(cudnn) => body(cudnn),
+            none => body(none.insert(Cudnn::new(stream)?)),
+        }
+    }
+
     /// The stream, for copies from and to the host.
     fn copying(&self) -> Told<&Arc<CudaStream>> {
         match *locked(&self.tape) {
@@ -347,21 +356,20 @@ impl Driver for Gpu {
             .map_err(|error| error.to_string())
     }
 
-    fn library_channels(&self) -> usize {
-        self.library_channels
+    fn has_dense(&self, pass: DensePass, dense: &Dense) -> Told<bool> {
+        if dense.channels() < self.library_channels {
+            return Ok(false);
+        }
+        self.with_cudnn(|cudnn| Ok(cudnn.room(pass, dense)?.is_some()))
     }
 
     fn dense(&self, pass: DensePass, dense: &Dense, at: DenseTensors, add: bool) -> Told<()> {
-        let stream = self.ready()?;
-        let mut cudnn = locked(&self.cudnn);
-        let cudnn = match &mut *cudnn {
-            Some(cudnn) => cudnn,
-            none => none.insert(Cudnn::new(stream)?),
-        };
-        // Not the workspace: that holds the tensors.
-        let bytes = cudnn.room(pass, dense)?;
-        let room = self.room(&self.library_room, bytes)?;
-        cudnn.launch(pass, dense, at, add, room.0)
+        self.with_cudnn(|cudnn| {
+            // Not the workspace: that holds the tensors.
+            let bytes = cudnn.room(pass, dense)?.unwrap_or_default();
+            let room = self.room(&self.library_room, bytes)?;
+            cudnn.launch(pass, dense, at, add, room.0)
+        })
     }
 
     fn begin(&self) -> Told<()> {
@@ -386,7 +394,9 @@ impl Driver for Gpu {
 
     fn end(&self) -> Told<Box<dyn Recorded>> {
         let tape = mem::take(&mut *locked(&self.tape)).ok_or("no recording to end")?;
-        let graph = self.ready()?.end_capture(CUgraphInstantiate_flags(0));
+        let end = || self.stream.end_capture(CUgraphInstantiate_flags(0));
+        // cudarc first tells of what failed before, and does not end the capture then.
+        let graph = end().or_else(|error| end().map_err(|_| error));
         let graph = graph.map_err(|error| format!("cannot make a graph: {error}"))?;
         let graph = graph.ok_or("nothing was recorded")?;
         graph.upload().map_err(|error| error.to_string())?;

@@ -7,12 +7,13 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::Tensor;
+use candle_core::{DeviceLocation, Tensor};
 
 mod library;
 
 use super::memory::Pointer;
 use super::queue::{Dense, DensePass, DenseTensors, Driver, Launch, Queue, Recorded, Structure};
+use crate::error::Error;
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
@@ -61,9 +62,19 @@ pub fn set_library_channels(least: usize) {
     LIBRARY.set(least);
 }
 
-/// Whether there is room for so many bytes at once.
-pub(crate) fn has_room(bytes: u64) -> bool {
-    !RUNNING.get() || bytes <= LARGEST.get()
+/// Refuses so many bytes at once where there is no room, and any while launches are recorded: on a GPU they would become
+/// part of the graph.
+pub(crate) fn allocate(device: DeviceLocation, bytes: u64) -> Result<(), Error> {
+    if RUNNING.get() && is_recording() {
+        return Err(Error::Cuda {
+            op: "zeros",
+            message: "memory cannot be allocated while recording".to_string(),
+        });
+    }
+    match RUNNING.get() && bytes > LARGEST.get() {
+        true => Err(Error::Memory { device, bytes }),
+        false => Ok(()),
+    }
 }
 
 /// Runs `body`, whose operators on CPU tensors go through the CUDA kernels.
@@ -156,8 +167,8 @@ impl Driver for Host {
         })
     }
 
-    fn library_channels(&self) -> usize {
-        LIBRARY.get()
+    fn has_dense(&self, _: DensePass, dense: &Dense) -> Result<bool, String> {
+        Ok(dense.channels() >= LIBRARY.get())
     }
 
     fn dense(

@@ -11,7 +11,6 @@ use super::queue::{Call, Dense, DensePass, DenseTensors, Element, Launch, Params
 use crate::error::Result;
 use crate::kernel::conv::Geometry;
 use crate::operand::{Branch, Cotangent, Operand, Output};
-use crate::precision::Precision;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -26,17 +25,8 @@ struct PackParams {
 // SAFETY: laid out as in `library.cu`.
 unsafe impl Params for PackParams {}
 
-/// Whether a convolution goes to the library: all its channels are many, it has one source, and its factors are what the
-/// images are stored in.
-pub(crate) fn takes(queue: &Queue, g: &Geometry, sources: usize, x: &Tensor) -> bool {
-    let least = queue.library_channels();
-    let [.., ci] = *x.dims() else { return false };
-    let plain = x.dtype() == candle_core::DType::BF16 || g.precision == Precision::F32;
-    sources == 1 && ci >= least && g.co >= least && plain
-}
-
-/// A convolution and the room that its arguments take.
-struct Job<'a> {
+/// A convolution that goes to the library, and the room that its arguments take.
+pub(crate) struct Job<'a> {
     call: Call<'a>,
     dense: Dense,
     /// Elements of images, of their gradients, and of weights.
@@ -46,9 +36,19 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(call: Call<'a>, g: &Geometry, ci: usize) -> Self {
+    /// The convolution of one source `x`, if the library should compute these passes and can: its factors must be what
+    /// the images are stored in.
+    pub(crate) fn take(
+        queue: &'a Queue,
+        op: &'static str,
+        g: &Geometry,
+        x: &Tensor,
+        passes: &[DensePass],
+    ) -> Result<Option<Self>> {
+        let call = Call::new(op, queue, ("x", x))?;
         let [n, ho, wo, co] = g.output();
-        Job {
+        let ci = x.dims()[3];
+        let job = Job {
             call,
             dense: Dense {
                 n: g.n as i32,
@@ -63,7 +63,10 @@ impl<'a> Job<'a> {
             x: n * g.h * g.w * ci,
             y: n * ho * wo * co,
             w: g.kernel * g.kernel * ci * co,
-        }
+        };
+        let taken =
+            call.factor(g.precision) == call.element && call.has_dense(passes, &job.dense)?;
+        Ok(taken.then_some(job))
     }
 
     /// Room for several tensors of the images' type, each of so many elements.
@@ -118,57 +121,44 @@ impl<'a> Job<'a> {
             }
         }
     }
-}
 
-/// The convolution of one input, then the statistics of the result.
-pub(crate) fn forward(
-    queue: &Queue,
-    op: &'static str,
-    g: &Geometry,
-    (x, weight): (&Operand, &Tensor),
-    output: &Output,
-) -> Result<()> {
-    let job = Job::new(Call::new(op, queue, ("y", output.y))?, g, weight.dims()[2]);
-    let [images, packed] = job.room([job.x, job.w])?;
-    job.weights("pack", job.call.floats(("w", weight))?, packed)?;
-    let tensors = DenseTensors {
-        x: job.images(x, images)?,
-        w: packed,
-        y: job.call.pixels(("y", output.y))?,
-    };
-    job.call.dense(DensePass::Forward, &job.dense, tensors, 0)?;
-    job.call.complete(output)
-}
-
-/// The gradients that are wanted of the input.
-pub(crate) fn backward(
-    queue: &Queue,
-    op: &'static str,
-    g: &Geometry,
-    dy: &Cotangent,
-    branch: &Branch<1>,
-) -> Result<()> {
-    let [(_, weight)] = branch.w;
-    let job = Job::new(Call::new(op, queue, ("dy", &dy.dy))?, g, weight.dims()[2]);
-    let call = &job.call;
-    let [images, gradient, packed] = job.room([job.x, job.y, job.w])?;
-    let y = job.gradient(dy, gradient)?;
-    if let Some([(_, dweight)]) = branch.dw {
-        let x = job.images(branch.x, images)?;
-        let tensors = DenseTensors { x, w: packed, y };
-        call.dense(DensePass::Weight, &job.dense, tensors, 0)?;
-        job.weights("unpack", call.floats(("dw", dweight))?, packed)?;
+    /// The convolution, then the statistics of the result.
+    pub(crate) fn forward(&self, (x, weight): (&Operand, &Tensor), output: &Output) -> Result<()> {
+        let [images, packed] = self.room([self.x, self.w])?;
+        self.weights("pack", self.call.floats(("w", weight))?, packed)?;
+        let tensors = DenseTensors {
+            x: self.images(x, images)?,
+            w: packed,
+            y: self.call.pixels(("y", output.y))?,
+        };
+        self.call
+            .dense(DensePass::Forward, &self.dense, tensors, 0)?;
+        self.call.complete(output)
     }
-    let Some(target) = branch.dx else {
-        return Ok(());
-    };
-    job.weights("pack", call.floats(("w", weight))?, packed)?;
-    let tensors = DenseTensors {
-        x: call.pixels(("dx", &target.dx))?,
-        w: packed,
-        y,
-    };
-    let add = super::images::flag(target.acc);
-    call.dense(DensePass::Input, &job.dense, tensors, add)?;
-    call.complete_target(target)
+
+    /// The gradients that are wanted of the input.
+    pub(crate) fn backward(&self, dy: &Cotangent, branch: &Branch<1>) -> Result<()> {
+        let call = &self.call;
+        let [(_, weight)] = branch.w;
+        let [images, gradient, packed] = self.room([self.x, self.y, self.w])?;
+        let y = self.gradient(dy, gradient)?;
+        if let Some([(_, dweight)]) = branch.dw {
+            let x = self.images(branch.x, images)?;
+            let tensors = DenseTensors { x, w: packed, y };
+            call.dense(DensePass::Weight, &self.dense, tensors, 0)?;
+            self.weights("unpack", call.floats(("dw", dweight))?, packed)?;
+        }
+        let Some(target) = branch.dx else {
+            return Ok(());
+        };
+        self.weights("pack", call.floats(("w", weight))?, packed)?;
+        let tensors = DenseTensors {
+            x: call.pixels(("dx", &target.dx))?,
+            w: packed,
+            y,
+        };
+        let add = super::images::flag(target.acc);
+        call.dense(DensePass::Input, &self.dense, tensors, add)?;
+        call.complete_target(target)
+    }
 }

@@ -28,4 +28,4 @@ mod queue;
 mod reduction;
 mod tiling;
 
-pub(crate) use queue::{Call, Queue, Recorded};
+pub(crate) use queue::{Call, DensePass, Queue, Recorded};

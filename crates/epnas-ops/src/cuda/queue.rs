@@ -25,8 +25,8 @@ pub(crate) trait Driver: std::fmt::Debug + Send + Sync {
     /// Waits for all launches and reads from the workspace.
     fn read(&self, from: Pointer, bytes: &mut [u8]) -> Result<(), String>;
 
-    /// Channels, of input and of output, from which dense convolutions go to the library of the device's vendor.
-    fn library_channels(&self) -> usize;
+    /// Whether the library of the device's vendor should compute this convolution instead of the kernels, and can.
+    fn has_dense(&self, pass: DensePass, dense: &Dense) -> Result<bool, String>;
 
     /// A dense convolution by that library, in order with the launches; `add` to what is there.
     fn dense(
@@ -65,6 +65,17 @@ pub(crate) struct Dense {
     pub(super) stride: i32,
     /// Of all three tensors.
     pub(super) element: Element,
+}
+
+impl Dense {
+    /// Of input and of output, the fewer.
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "cuda-emulation")),
+        expect(dead_code, reason = "no device asks")
+    )]
+    pub(super) fn channels(&self) -> usize {
+        self.ci.min(self.co) as usize
+    }
 }
 
 /// What a dense convolution computes from the other two of its tensors.
@@ -249,7 +260,17 @@ impl<'a> Call<'a> {
         self.told(self.queue.launch(kernel, launch, params))
     }
 
-    /// A dense convolution by the library of the device's vendor.
+    /// Whether the library of the device's vendor should compute all these passes of a convolution, and can.
+    pub(super) fn has_dense(&self, passes: &[DensePass], dense: &Dense) -> Result<bool> {
+        for pass in passes {
+            if !self.told(self.queue.has_dense(*pass, dense))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A dense convolution by that library.
     pub(super) fn dense(
         &self,
         pass: DensePass,

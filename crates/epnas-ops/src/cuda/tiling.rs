@@ -1,13 +1,13 @@
 //! Tiles of images: which pixels of a convolution's result one block makes.
 
-/// Pixels of a tile, at most: as in `conv.cu`.
+/// Pixels of a tile, at most: as in `tile.cuh`.
 pub(super) const PIXELS: usize = 128;
 
-/// Pixels that a tile of 16 by 8 reads with a window of 7 by 7: as in `conv.cu`. More do not fit into the shared memory that every block
+/// Pixels that a tile of 16 by 8 reads with a window of 7 by 7: as in `tile.cuh`. More do not fit into the shared memory that every block
 /// has.
 pub(super) const MOST_READ: usize = 22 * 14;
 
-/// As in `conv.cu`. Dividing by its sides is exact where `PIXELS` or `MOST_READ` times a side is below 65,536.
+/// As in `tile.cuh`. Dividing by its sides is exact where `PIXELS` or `MOST_READ` times a side is below 65,536.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Tiling {

@@ -197,6 +197,19 @@ fn what_reads_back_cannot_be_recorded_and_leaves_the_device_as_it_was() {
     assert!(error.contains("cannot be recorded"), "{error}");
     // Nothing is left recording: the next call runs.
     loss.forward(&logits, &labels).unwrap();
+    let made = Recording::of(&device, || {
+        epnas_ops::zeros(3, candle_core::DType::F32, &device).map(drop)
+    });
+    // A GPU makes it part of the graph, which is then no error until it is repeated.
+    if device.is_cpu() {
+        let error = made.unwrap_err().to_string();
+        assert!(error.contains("while recording"), "{error}");
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = Recording::of::<Error>(&device, || panic!("within a recording"));
+    }));
+    assert!(panicked.is_err());
+    loss.forward(&logits, &labels).unwrap();
     let within = Recording::of(&device, || {
         Recording::of(&device, || Ok::<_, Error>(())).map(drop)
     });

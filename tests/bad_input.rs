@@ -35,6 +35,14 @@ fn bad_values_are_named_with_what_was_expected() {
             "search.iterations=many",
             &["search.iterations", "many", "a whole number"],
         ),
+        (
+            "search.limits.params=0",
+            &["search.limits.params", "0", "at least 1"],
+        ),
+        (
+            "search.limits.latency=fast",
+            &["search.limits.latency", "fast", "20ms"],
+        ),
         ("search.budget=soon", &["search.budget", "soon", "45m"]),
         ("space.kind=meso", &["space.kind", "meso", "macro", "micro"]),
         (
@@ -112,6 +120,29 @@ fn architectures_that_do_not_parse_show_where() {
     }
     run(&["show", "macro:c3.0", "--format", "genotype"]).fails(2, &["macro:c3.0", "genotype"]);
     run(&["show", "macro:c3.0", "--channels", "0"]).fails(2, &["channels", "0"]);
+}
+
+#[test]
+fn limits_that_nothing_is_within_are_named_with_the_smallest_seen() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("run"));
+    for (limit, words) in [
+        (
+            "params=10",
+            ["search.limits.params = 10, the smallest seen is"],
+        ),
+        (
+            "latency=1us",
+            ["search.limits.latency = 1us, the smallest seen is"],
+        ),
+    ] {
+        let limit = format!("search.limits.{limit}");
+        let out = format!("{out}-{}", words[0].len());
+        run(&[
+            "search", "--quiet", "--config", &config, "--out", &out, "--set", &limit,
+        ])
+        .fails(2, &words);
+    }
 }
 
 #[test]

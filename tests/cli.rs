@@ -10,6 +10,8 @@ fn every_command_explains_itself_with_an_example() {
     for command in [
         "search",
         "select",
+        "compare",
+        "rank",
         "train",
         "eval",
         "predict",

@@ -37,9 +37,26 @@ fn every_config_is_valid_and_is_a_preset() {
             "cifar10-micro",
             "cifar10-quick-macro",
             "cifar10-quick-micro",
-            "demo"
+            "demo",
+            "table"
         ]
     );
+}
+
+/// So that what is shown on a table is shown of the settings that networks are searched with.
+#[test]
+fn the_table_is_searched_as_cifar10_is() {
+    let config = |name: &str| run(&["config", "--config", name, "--json"]).ok().json();
+    let (table, quick) = (config("table"), config("cifar10-quick-macro"));
+    assert_eq!(table["surrogate"], quick["surrogate"]);
+    let search = |config: &serde_json::Value| {
+        let mut search = config["search"].as_object().expect("a section").clone();
+        // How much is searched.
+        search.remove("children_per_step");
+        search.remove("iterations");
+        search
+    };
+    assert_eq!(search(&table), search(&quick));
 }
 
 #[test]

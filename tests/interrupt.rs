@@ -120,6 +120,43 @@ fn a_training_is_stopped_after_an_epoch_and_goes_on() {
 }
 
 #[test]
+fn a_ranking_is_stopped_after_an_architecture_and_goes_on() {
+    let folder = Folder::new();
+    let sets = [
+        "baseline.kind=none",
+        "search.children_per_step=6",
+        "select.epochs=20",
+        "select.top=0",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    folder.search("run", &sets).ok();
+    let dir = folder.arg("run");
+    let arguments = ["rank", &dir, "-n", "8", "--json"];
+    let lines = folder.path("run/rank.jsonl");
+    let child = start(&arguments);
+    wait_until("an architecture", || {
+        std::fs::read_to_string(&lines).is_ok_and(|text| text.contains('\n'))
+    });
+    send("INT", &child);
+    let stopped = end(child);
+    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+    let done = read_lines(&lines).len();
+    assert!((1..8).contains(&done), "{done} architectures");
+    let report = stopped.json();
+    assert_eq!(report["architectures"], done);
+    assert!(
+        report["notes"].to_string().contains("stopped"),
+        "{report:#}"
+    );
+    let report = run(&arguments).ok().json();
+    assert_eq!(
+        (&report["architectures"], &report["notes"]),
+        (&8.into(), &serde_json::json!([]))
+    );
+    assert_eq!(read_lines(&lines).len(), 8);
+}
+
+#[test]
 fn a_second_signal_does_not_wait() {
     let folder = Folder::new();
     let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));

@@ -5,6 +5,8 @@
 //! - [`configs`]: every file of `configs/`;
 //! - [`search`]: the whole way from a search to a prediction;
 //! - [`limits`]: budgets, dry runs, progress, selections that fail;
+//! - [`compare`]: strategies side by side;
+//! - [`rank`]: estimates against retraining;
 //! - [`train`]: training an architecture of one's own;
 //! - [`testing`]: which images a network is tested on;
 //! - [`restart`]: what `train --restart` throws away;
@@ -19,6 +21,7 @@
 mod bad_input;
 mod cli;
 mod command;
+mod compare;
 mod configs;
 mod data;
 mod device;
@@ -28,6 +31,7 @@ mod interrupt;
 mod limits;
 mod memory;
 mod precision;
+mod rank;
 mod restart;
 mod resume;
 mod search;

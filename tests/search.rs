@@ -20,9 +20,20 @@ fn search_select_train_eval_predict() {
         "seed",
         "machine",
         "precision",
+        "pareto",
         "versions",
     ] {
         assert!(!best[field].is_null(), "best.json has no {field}: {best:#}");
+    }
+    for cost in ["params", "macs"] {
+        let front = best["pareto"][cost].as_array().expect("a front");
+        assert!(!front.is_empty() && front.iter().all(|found| found[cost].is_u64()));
+        let drawing = std::fs::read_to_string(run_path.join(format!("pareto-{cost}.svg")));
+        assert!(
+            drawing
+                .expect("a drawing")
+                .contains("estimate (shared weights)")
+        );
     }
     let arch = best["architecture"].as_str().expect("a text");
     assert!(

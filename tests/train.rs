@@ -176,3 +176,23 @@ fn a_good_network_learns_the_built_in_images() {
     let accuracy = report["test_accuracy"].as_f64().expect("an accuracy");
     assert!(accuracy > 0.85, "{accuracy}");
 }
+
+#[test]
+fn a_network_made_by_hand_is_trained() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("resnet"));
+    let train = |network: &str| {
+        run(&[
+            "train", "--arch", network, "--config", &config, "--out", &out, "--json",
+        ])
+    };
+    let report = train("resnet:8").ok().json();
+    assert_eq!(report["architecture"], "resnet:8");
+    let eval = run(&["eval", &out, "--json"]).ok().json();
+    assert_eq!(eval["accuracy"], report["test_accuracy"]);
+    assert_eq!(eval["architecture"], "resnet:8");
+    train("resnet:14").fails(2, &["resnet:14"]);
+    train("resnet:9").fails(2, &["depth of 6 n + 2", "found 9"]);
+    train("resnet").fails(2, &["`resnet` is no hand-made network", "resnet:20"]);
+    run(&["show", &out]).fails(2, &["resnet:8", "made by hand"]);
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{arrows, command, table, test, tidy};
+use crate::{arrows, command, reproduce, table, test, tidy};
 
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     ("features", features),
     ("clippy", clippy),
     ("test", test::run),
+    ("reproduce", reproduction),
     ("doc", doc),
 ];
 
@@ -48,6 +49,15 @@ fn summary(times: &[(&str, Duration)]) -> String {
 
 fn format(root: &Path) -> Result<()> {
     command::run(command::cargo(root).args(["fmt", "--all", "--check"]))
+}
+
+/// One search of a reproduction, drawn; the others run weekly (`.github/workflows/reproduce.yml`).
+fn reproduction(root: &Path) -> Result<()> {
+    let out = root.join("target/reproduce-ci");
+    if out.exists() {
+        std::fs::remove_dir_all(&out)?;
+    }
+    reproduce::smoke(root, &["space", "figure4"], &out)
 }
 
 /// The loop has to compile without candle: its users bring their own training.

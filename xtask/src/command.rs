@@ -58,8 +58,13 @@ pub(crate) fn messages(command: &mut Command) -> Result<String> {
 
 /// Builds one binary or example in release and returns where cargo put it.
 pub(crate) fn build_release(root: &Path, target: &[&str]) -> Result<PathBuf> {
+    build(root, &[&["--release"], target].concat())
+}
+
+/// Builds one binary or example and returns where cargo put it.
+pub(crate) fn build(root: &Path, target: &[&str]) -> Result<PathBuf> {
     let mut build = cargo(root);
-    build.args(["build", "--release"]).args(target);
+    build.arg("build").args(target);
     let built = executables(&mut build)?.pop();
     let built = built.with_context(|| format!("cargo named no executable for {target:?}"))?;
     Ok(built.file)
@@ -92,6 +97,14 @@ fn executables_in(messages: &str) -> Vec<Executable> {
         .filter_map(|line| serde_json::from_str(line).ok())
         .filter_map(executable)
         .collect()
+}
+
+/// The day, where the system tells it.
+pub(crate) fn date() -> Option<String> {
+    let mut date = Command::new("date");
+    let output = date.args(["-u", "+%Y-%m-%d"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned()).filter(|day| !day.is_empty())
 }
 
 /// The command as one would type it.

@@ -13,6 +13,7 @@ mod gpu;
 mod networks;
 mod parity;
 mod python;
+mod reproduce;
 mod table;
 mod test;
 mod tidy;
@@ -52,6 +53,8 @@ enum Task {
     Cuda(cuda::Flags),
     /// Check and time everything on a machine with an NVIDIA GPU, which needs no Rust, in under 8 minutes.
     Gpu(gpu::Flags),
+    /// The paper's table and figures once more, by our own search and trainer: a page for each.
+    Reproduce(reproduce::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
@@ -77,6 +80,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Bench(flags) => bench::run(root, &flags),
         Task::Cuda(flags) => cuda::run(root, &flags),
         Task::Gpu(flags) => gpu::run(root, &flags),
+        Task::Reproduce(flags) => reproduce::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }

@@ -17,6 +17,9 @@ pub const MAX_LAYERS: usize = 64;
 /// Most blocks of a cell.
 pub const MAX_BLOCKS: usize = 30;
 
+/// Most choices of a level.
+pub const MAX_CHOICES: usize = 1 << 16;
+
 /// The set of earlier outputs that a macro layer reads: bit j stands for H_j, and H_0 is the stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SourceSet(u64);
@@ -202,7 +205,14 @@ impl CellArch {
     }
 }
 
-/// An architecture of either space.
+/// A sequence of choices, one per level, each counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChoiceArch {
+    /// The choices; `choices[0]` is that of level 1.
+    pub choices: Vec<u16>,
+}
+
+/// An architecture of any space.
 ///
 /// It may be partial: the progressive search grows architectures one layer or block at a time, and each
 /// prefix is an architecture of its own.
@@ -212,23 +222,26 @@ pub enum Arch {
     Macro(MacroArch),
     /// A cell.
     Micro(CellArch),
+    /// A row of a table.
+    Choices(ChoiceArch),
 }
 
 impl Arch {
-    /// Number of layers or blocks.
+    /// Number of layers, blocks or choices.
     pub fn len(&self) -> usize {
         match self {
             Arch::Macro(arch) => arch.layers.len(),
             Arch::Micro(cell) => cell.blocks.len(),
+            Arch::Choices(arch) => arch.choices.len(),
         }
     }
 
-    /// Whether there is no layer or block. Such a value is no architecture: see [`Arch::check`].
+    /// Whether there is no layer, block or choice. Such a value is no architecture: see [`Arch::check`].
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first `len` layers or blocks; all of them when there are fewer.
+    /// The first `len` layers, blocks or choices; all of them when there are fewer.
     #[must_use]
     pub fn prefix(&self, len: usize) -> Arch {
         match self {
@@ -238,11 +251,14 @@ impl Arch {
             Arch::Micro(cell) => Arch::Micro(CellArch {
                 blocks: cell.blocks[..len.min(cell.blocks.len())].to_vec(),
             }),
+            Arch::Choices(arch) => Arch::Choices(ChoiceArch {
+                choices: arch.choices[..len.min(arch.choices.len())].to_vec(),
+            }),
         }
     }
 
-    /// Checks that this is an architecture at all: 1 to 64 layers or 1 to 30 blocks, each reading only what
-    /// comes before it, and every layer reading something.
+    /// Checks that this is an architecture at all: 1 to 64 layers or choices, or 1 to 30 blocks, each reading only
+    /// what comes before it, and every layer reading something.
     ///
     /// # Errors
     /// The first fault found.
@@ -250,6 +266,7 @@ impl Arch {
         match self {
             Arch::Macro(arch) => arch.check(),
             Arch::Micro(cell) => cell.check(),
+            Arch::Choices(arch) => arch.check(),
         }
     }
 }

@@ -8,10 +8,10 @@ use crate::{MicroSpace, Op};
 
 /// How the element of a level becomes features. Both encodings tell all elements of a level apart.
 ///
-/// | | macro, L layers | micro, n operations, B blocks |
-/// |---|---|---|
-/// | `one_hot` | 6 for the operation, L - 1 source bits | 2 n for the operations, 2 (B + 1) for the sources |
-/// | `integer` | 1 for the operation's index, L - 1 source bits | 4: operation, operation, source, source |
+/// | | macro, L layers | micro, n operations, B blocks | choices |
+/// |---|---|---|---|
+/// | `one_hot` | 6 for the operation, L - 1 source bits | 2 n for the operations, 2 (B + 1) for the sources | as many as the largest level has |
+/// | `integer` | 1 for the operation's index, L - 1 source bits | 4: operation, operation, source, source | 1 |
 ///
 /// The source bits of layer l are H_0 to H_{l-2} under `chain` wiring, H_1 to H_{l-1} under `free`; those
 /// beyond are 0. Integers are plain indices from 0, sources in the order -2, -1, 0, 1, ...
@@ -36,6 +36,8 @@ impl Encoding {
                 2 * space.ops.list().len() + 2 * (space.blocks + 1)
             }
             (Encoding::Integer, Space::Micro(_)) => 4,
+            (Encoding::OneHot, Space::Choices(space)) => space.widest(),
+            (Encoding::Integer, Space::Choices(_)) => 1,
         }
     }
 
@@ -45,6 +47,10 @@ impl Encoding {
         match space {
             Space::Macro(_) => self.write_layer(level, element, out),
             Space::Micro(space) => self.write_block(space, level, element, out),
+            Space::Choices(_) => match self {
+                Encoding::OneHot => out[element as usize] = 1.0,
+                Encoding::Integer => out[0] = element as f32,
+            },
         }
     }
 

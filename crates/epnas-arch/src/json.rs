@@ -3,6 +3,7 @@
 //! ```json
 //! {"space": "macro", "layers": [{"op": "conv_3x3", "sources": [0]}]}
 //! {"space": "micro", "blocks": [{"inputs": [{"op": "conv_3x3", "source": -2}, {"op": "identity", "source": -1}]}]}
+//! {"space": "choices", "choices": [2, 0, 1]}
 //! ```
 //!
 //! Reading checks as [`Arch::check`] does, so a value that was deserialized is well-formed. Alone, a
@@ -12,7 +13,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    Arch, ArchError, Block, CellArch, CellSource, Layer, MAX_LAYERS, MacroArch, Op, SourceSet,
+    Arch, ArchError, Block, CellArch, CellSource, ChoiceArch, Layer, MAX_LAYERS, MacroArch, Op,
+    SourceSet,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -35,10 +37,17 @@ struct CellForm {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChoiceForm {
+    choices: Vec<u16>,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "space", rename_all = "snake_case")]
 enum ArchForm {
     Macro(MacroForm),
     Micro(CellForm),
+    Choices(ChoiceForm),
 }
 
 impl From<&MacroArch> for MacroForm {
@@ -124,6 +133,9 @@ impl Serialize for Arch {
         match self {
             Arch::Macro(arch) => ArchForm::Macro(arch.into()),
             Arch::Micro(cell) => ArchForm::Micro(cell.into()),
+            Arch::Choices(arch) => ArchForm::Choices(ChoiceForm {
+                choices: arch.choices.clone(),
+            }),
         }
         .serialize(serializer)
     }
@@ -134,6 +146,10 @@ impl<'de> Deserialize<'de> for Arch {
         match ArchForm::deserialize(deserializer)? {
             ArchForm::Macro(form) => form.try_into().map(Arch::Macro),
             ArchForm::Micro(form) => form.try_into().map(Arch::Micro),
+            ArchForm::Choices(ChoiceForm { choices }) => {
+                let arch = Arch::Choices(ChoiceArch { choices });
+                arch.check().map(|()| arch)
+            }
         }
         .map_err(D::Error::custom)
     }

@@ -9,6 +9,7 @@
 //! - [`Space`], [`Candidates`]: what can be searched, how much of it there is, and the lazy set of
 //!   candidates of one step.
 //! - [`Encoding`]: architectures as sequences of feature vectors for a surrogate.
+//! - [`Design`]: an architecture or a network made by hand, [`HandMade`].
 //! - [`Network`]: the one definition of a network, from which training, counting and drawing all follow.
 //! - [`Evaluator`] and [`Surrogate`]: measured and predicted accuracy.
 //! - [`seed`]: named child seeds.
@@ -27,6 +28,7 @@
 
 pub mod arch;
 pub mod candidates;
+pub mod design;
 pub mod encode;
 pub mod evaluator;
 pub mod genotype;
@@ -39,18 +41,20 @@ pub mod surrogate;
 pub mod text;
 
 pub use arch::{
-    Arch, ArchError, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS,
-    MacroArch, SourceSet,
+    Arch, ArchError, Block, BlockInput, CellArch, CellSource, ChoiceArch, Layer, MAX_BLOCKS,
+    MAX_CHOICES, MAX_LAYERS, MacroArch, SourceSet,
 };
 pub use candidates::Candidates;
+pub use design::{Design, ParseDesignError};
 pub use encode::Encoding;
 pub use evaluator::{Cost, EpochReport, EvaluateError, Evaluator, Job, Measurement, Progress};
 pub use genotype::{genotype, parse_genotype};
 pub use network::{
-    Activation, DepthwiseKind, Downsample, HeadSharing, Network, NetworkConfig, NetworkError, Node,
-    NodeId, NodeKind, Param, ParamKind, PoolKind, Shape, Sharing, StageChannels,
+    Activation, DenseForm, DepthwiseKind, Downsample, HandMade, HeadSharing, Network,
+    NetworkConfig, NetworkError, Node, NodeId, NodeKind, Param, ParamKind, ParseHandMadeError,
+    PoolKind, Shape, Sharing, StageChannels,
 };
 pub use op::Op;
-pub use space::{MacroSpace, MicroOps, MicroSpace, Space, SpaceError, Wiring};
+pub use space::{ChoiceSpace, MacroSpace, MicroOps, MicroSpace, Space, SpaceError, Wiring};
 pub use surrogate::{FitReport, Surrogate, SurrogateError};
 pub use text::ParseArchError;

@@ -34,15 +34,21 @@
 //! | `cell.{c}.out.{b}.weight`, `cell.{c}.out.bn.*` | slice of a cell's output for block b |
 //! | `head.weight`, `head.bias`, or `head.{depth}.*` | head |
 //!
+//! Hand-made networks have paths of their own, under `stage.{s}` and `dense.{b}`: see [`HandMade`].
+//!
 //! With [`Sharing::OpAndSource`], `.from_{sources}` follows `{op}`, and `in` before `.bn`.
 
 mod build;
 mod config;
 mod count;
+mod densenet;
+mod hand_made;
 mod macro_net;
 mod micro_net;
+mod resnet;
 
 pub use config::{DepthwiseKind, Downsample, HeadSharing, NetworkConfig, Sharing, StageChannels};
+pub use hand_made::{DenseForm, HandMade, ParseHandMadeError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -191,8 +197,8 @@ pub enum PoolKind {
 pub enum NodeKind {
     /// The image.
     Input,
-    /// Convolution without bias. More than one weight only with kernel 1: the sum over the inputs of each
-    /// convolved with its own slice, which equals one convolution of their concatenation.
+    /// Convolution without bias: the sum over the inputs of each convolved with its own slice, which equals one
+    /// convolution of their concatenation.
     Conv {
         /// Side of the window.
         kernel: usize,
@@ -239,9 +245,11 @@ pub enum NodeKind {
     },
     /// Sum of two inputs, which may be one and the same node.
     Add,
-    /// Average over all pixels, then a linear layer: the logits.
+    /// max(x, 0).
+    Relu,
+    /// Average over all pixels, then a linear layer: the logits. Several inputs are read as their concatenation.
     Head {
-        /// `[channels, classes]`.
+        /// `[channels of all inputs, classes]`.
         weight: Param,
         /// `[classes]`.
         bias: Param,
@@ -291,6 +299,9 @@ pub enum NetworkError {
         /// The greatest.
         max: usize,
     },
+    /// A row of a table.
+    #[error("an architecture of plain choices has no network")]
+    NoNetwork,
     /// A macro architecture longer than the space it is said to be of.
     #[error("the architecture has {found} layers, expected at most the {limit} of the space")]
     Length {
@@ -298,5 +309,15 @@ pub enum NetworkError {
         found: usize,
         /// The full length.
         limit: usize,
+    },
+    /// A depth that a hand-made network cannot have.
+    #[error("a {family} has a depth of {expected}, found {found}")]
+    Depth {
+        /// `ResNet`, `DenseNet` or `DenseNet-BC`.
+        family: &'static str,
+        /// The depth.
+        found: usize,
+        /// Which depths there are.
+        expected: &'static str,
     },
 }

@@ -5,6 +5,8 @@
 //! extends architectures by one level at a time, so all it needs is the arithmetic between elements and
 //! layers or blocks, which is here. No set is ever listed.
 
+mod choice_space;
+mod decisions;
 mod error;
 mod macro_space;
 mod micro_space;
@@ -12,14 +14,15 @@ mod micro_space;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use choice_space::ChoiceSpace;
 pub use error::SpaceError;
 pub(crate) use macro_space::split as split_layer;
 pub use macro_space::{MacroSpace, Wiring};
 pub use micro_space::{MicroOps, MicroSpace};
 
-use crate::{Arch, CellArch, Encoding, MacroArch, Op};
+use crate::{Arch, CellArch, ChoiceArch, Encoding, MacroArch, Op};
 
-/// What is searched: whole networks or the cell of one (Perez-Rua et al., 2018, section 3).
+/// What is searched: whole networks or the cell of one (Perez-Rua et al., 2018, section 3), or the rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Space {
@@ -27,6 +30,9 @@ pub enum Space {
     Macro(MacroSpace),
     /// The cell that a network repeats, block by block.
     Micro(MicroSpace),
+    /// Sequences of choices, which have no network: their accuracies are looked up.
+    #[serde(skip)]
+    Choices(ChoiceSpace),
 }
 
 impl Default for Space {
@@ -45,14 +51,16 @@ impl Space {
         match self {
             Space::Macro(space) => space.validate(),
             Space::Micro(space) => space.validate(),
+            Space::Choices(space) => space.validate(),
         }
     }
 
-    /// `macro` or `micro`.
+    /// `macro`, `micro` or `choices`.
     pub fn kind(&self) -> &'static str {
         match self {
             Space::Macro(_) => "macro",
             Space::Micro(_) => "micro",
+            Space::Choices(_) => "choices",
         }
     }
 
@@ -61,14 +69,16 @@ impl Space {
         match self {
             Space::Macro(space) => space.layers,
             Space::Micro(space) => space.blocks,
+            Space::Choices(space) => space.sizes.len(),
         }
     }
 
-    /// The operations of the space, in the order of the encodings.
+    /// The operations of the space, in the order of the encodings; none where levels are plain choices.
     pub fn ops(&self) -> &'static [Op] {
         match self {
             Space::Macro(_) => &Op::MACRO,
             Space::Micro(space) => space.ops.list(),
+            Space::Choices(_) => &[],
         }
     }
 
@@ -78,6 +88,7 @@ impl Space {
             _ if level == 0 || level > self.levels() || self.validate().is_err() => 0,
             Space::Macro(_) => MacroSpace::level_len(level),
             Space::Micro(space) => space.level_len(level),
+            Space::Choices(space) => space.level_len(level),
         }
     }
 
@@ -140,6 +151,12 @@ impl Space {
                 blocks.push(space.block(level, element));
                 Arch::Micro(CellArch { blocks })
             }
+            Space::Choices(_) => {
+                let mut choices =
+                    parent.map_or_else(Vec::new, |arch| choice_arch(arch).choices.clone());
+                choices.push(choice(element));
+                Arch::Choices(ChoiceArch { choices })
+            }
         }
     }
 
@@ -156,6 +173,7 @@ impl Space {
             (Space::Micro(space), Arch::Micro(cell)) => {
                 cell.blocks[level - 1] = space.block(level, element)
             }
+            (Space::Choices(_), Arch::Choices(arch)) => arch.choices[level - 1] = choice(element),
             _ => panic!("{arch} is not of the {} space", self.kind()),
         }
         arch
@@ -170,6 +188,7 @@ impl Space {
         match self {
             Space::Macro(space) => space.element(level, macro_arch(arch).layers[level - 1]),
             Space::Micro(space) => space.element(level, cell_arch(arch).blocks[level - 1]),
+            Space::Choices(_) => choice_arch(arch).choices[level - 1].into(),
         }
     }
 
@@ -205,6 +224,7 @@ impl Space {
         let found = match arch {
             Arch::Macro(_) => "macro",
             Arch::Micro(_) => "micro",
+            Arch::Choices(_) => "choices",
         };
         if found != self.kind() {
             return Err(SpaceError::Kind {
@@ -223,6 +243,7 @@ impl Space {
         match (self, arch) {
             (Space::Macro(space), Arch::Macro(arch)) => space.check(arch),
             (Space::Micro(space), Arch::Micro(cell)) => space.check(cell),
+            (Space::Choices(space), Arch::Choices(arch)) => space.check(arch),
             _ => Ok(()),
         }
     }
@@ -258,15 +279,27 @@ impl Space {
 fn macro_arch(arch: &Arch) -> &MacroArch {
     match arch {
         Arch::Macro(arch) => arch,
-        Arch::Micro(_) => panic!("{arch} is not of the macro space"),
+        _ => panic!("{arch} is not of the macro space"),
     }
 }
 
 fn cell_arch(arch: &Arch) -> &CellArch {
     match arch {
         Arch::Micro(cell) => cell,
-        Arch::Macro(_) => panic!("{arch} is not of the micro space"),
+        _ => panic!("{arch} is not of the micro space"),
     }
+}
+
+fn choice_arch(arch: &Arch) -> &ChoiceArch {
+    match arch {
+        Arch::Choices(arch) => arch,
+        _ => panic!("{arch} is not of a space of choices"),
+    }
+}
+
+/// An element beyond all choices becomes the last one, which no level of fewer has.
+fn choice(element: u64) -> u16 {
+    u16::try_from(element).unwrap_or(u16::MAX)
 }
 
 fn check_op(level: usize, found: Op, ops: &[Op]) -> Result<(), SpaceError> {

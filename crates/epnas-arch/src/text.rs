@@ -3,6 +3,7 @@
 //! ```text
 //! macro:c3.0/c5.1/d3.1+2            layers: operation . sources, 0 is the stem, 1 the first layer
 //! micro:c3.-2+mp.-1/d5.-1+id.0      blocks: two inputs, operation . source
+//! choices:2/0/1                     one choice per level, counted from 0
 //! ```
 //!
 //! A source of a block is -2 (the cell before the previous one), -1 (the previous cell) or an earlier
@@ -23,8 +24,8 @@ use thiserror::Error;
 pub(crate) use cursor::Cursor;
 
 use crate::{
-    Arch, Block, BlockInput, CellArch, CellSource, Layer, MAX_BLOCKS, MAX_LAYERS, MacroArch,
-    SourceSet,
+    Arch, Block, BlockInput, CellArch, CellSource, ChoiceArch, Layer, MAX_BLOCKS, MAX_CHOICES,
+    MAX_LAYERS, MacroArch, SourceSet,
 };
 
 /// A text that is no architecture, and where it stops being one.
@@ -116,11 +117,19 @@ impl fmt::Display for CellArch {
     }
 }
 
+impl fmt::Display for ChoiceArch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("choices:")?;
+        join(f, &self.choices)
+    }
+}
+
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Arch::Macro(arch) => arch.fmt(f),
             Arch::Micro(cell) => cell.fmt(f),
+            Arch::Choices(arch) => arch.fmt(f),
         }
     }
 }
@@ -146,6 +155,10 @@ impl FromStr for Arch {
                 cursor.expect(':', "after the kind")?;
                 blocks(&mut cursor).map(|blocks| Arch::Micro(CellArch { blocks }))
             }
+            (_, "choices") => {
+                cursor.expect(':', "after the kind")?;
+                choices(&mut cursor).map(|choices| Arch::Choices(ChoiceArch { choices }))
+            }
             (at, found) => {
                 Err(cursor.error(at, format!("found {found:?}, expected macro: or micro:")))
             }
@@ -159,9 +172,7 @@ impl FromStr for MacroArch {
     fn from_str(text: &str) -> Result<Self, ParseArchError> {
         match text.parse()? {
             Arch::Macro(arch) => Ok(arch),
-            Arch::Micro(_) => {
-                Err(Cursor::new(text).error(0, "found a micro architecture, expected macro:"))
-            }
+            _ => Err(Cursor::new(text).error(0, "not a macro architecture, expected macro:")),
         }
     }
 }
@@ -172,9 +183,7 @@ impl FromStr for CellArch {
     fn from_str(text: &str) -> Result<Self, ParseArchError> {
         match text.parse()? {
             Arch::Micro(cell) => Ok(cell),
-            Arch::Macro(_) => {
-                Err(Cursor::new(text).error(0, "found a macro architecture, expected micro:"))
-            }
+            _ => Err(Cursor::new(text).error(0, "not a micro architecture, expected micro:")),
         }
     }
 }
@@ -232,6 +241,23 @@ fn blocks(cursor: &mut Cursor<'_>) -> Result<Vec<Block>, ParseArchError> {
         });
         if cursor.end_or('/', "a / and another block, or the end")? {
             return Ok(blocks);
+        }
+    }
+}
+
+fn choices(cursor: &mut Cursor<'_>) -> Result<Vec<u16>, ParseArchError> {
+    let mut choices = Vec::new();
+    loop {
+        if choices.len() == MAX_LAYERS {
+            return Err(cursor.error_here(format!("more than {MAX_LAYERS} choices")));
+        }
+        let (at, number) = cursor.number()?;
+        choices.push(u16::try_from(number).map_err(|_| {
+            let last = MAX_CHOICES - 1;
+            cursor.error(at, format!("choice {number}, expected 0 to {last}"))
+        })?);
+        if cursor.end_or('/', "a / and another choice, or the end")? {
+            return Ok(choices);
         }
     }
 }

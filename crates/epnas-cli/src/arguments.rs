@@ -10,7 +10,8 @@ use epnas_search::{RunFolder, run_device};
 use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    completions, config, data, devices, eval, predict, search, select, show, space, train,
+    compare, completions, config, data, devices, eval, predict, rank, search, select, show, space,
+    train,
 };
 use crate::failure;
 use crate::output::{self, Format};
@@ -28,9 +29,9 @@ use crate::output::{self, Format};
 ///   epnas predict cat.png --model runs/demo        use it
 ///
 /// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit
-/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end search, select and train after
-/// the piece of work in progress, which can then go on (exit codes 130, 143); a second one ends
-/// them at once.
+/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end search, select, rank and train
+/// after the piece of work in progress, which can then go on (exit codes 130, 143); a second one
+/// ends them at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "epnas",
@@ -47,7 +48,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Print the result as one JSON document.
     #[arg(long, global = true, help_heading = "Global options")]
@@ -89,6 +90,8 @@ impl Global {
 pub(crate) enum Command {
     Search(search::SearchArgs),
     Select(select::SelectArgs),
+    Compare(compare::CompareArgs),
+    Rank(rank::RankArgs),
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
@@ -104,7 +107,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct SettingsArgs {
     /// A TOML file, or the name of a preset: demo, cifar10-quick-macro, cifar10-quick-micro, cifar10-macro,
-    /// cifar10-micro [default: the defaults that `epnas config` prints].
+    /// cifar10-micro, table [default: the defaults that `epnas config` prints].
     #[arg(short, long, value_name = "FILE|PRESET")]
     pub(crate) config: Option<String>,
 
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 12, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 14, "texts with examples");
     }
 
     #[test]

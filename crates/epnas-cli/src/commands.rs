@@ -1,11 +1,13 @@
 //! One module per command: its flags and what it prints.
 
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod predict;
+pub(crate) mod rank;
 pub(crate) mod search;
 pub(crate) mod select;
 pub(crate) mod show;

@@ -9,7 +9,7 @@ use std::io;
 use std::process::ExitCode;
 
 use epnas_data::DataError;
-use epnas_search::{DiskError, RunError, SearchError};
+use epnas_search::{DiskError, RunError, SearchError, StrategyError};
 use epnas_supernet::SupernetError;
 
 /// Exit code of bad input: flags, configuration, files named on the command line.
@@ -121,6 +121,7 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
             )
         }
         SearchError::Run(error) => !matches!(error, RunError::Disk(_)),
+        SearchError::Strategy(error) => matches!(error, StrategyError::Limits { .. }),
         SearchError::Settings(_)
         | SearchError::Space(_)
         | SearchError::Nothing { .. }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use epnas_arch::Arch;
+use epnas_arch::{Arch, Design, ParseDesignError};
 use epnas_search::{Best, Config, ConfigFileError, RunFolder};
 use epnas_supernet::{MODEL_FILE, Model};
 
@@ -36,7 +36,7 @@ pub(crate) fn require_folder(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The configurations that are built into the command, by name. They are the files of `configs/`.
-pub(crate) const PRESETS: [(&str, &str); 5] = [
+pub(crate) const PRESETS: [(&str, &str); 6] = [
     ("demo", include_str!("../presets/demo.toml")),
     (
         "cifar10-quick-macro",
@@ -54,6 +54,7 @@ pub(crate) const PRESETS: [(&str, &str); 5] = [
         "cifar10-micro",
         include_str!("../presets/cifar10-micro.toml"),
     ),
+    ("table", include_str!("../presets/table.toml")),
 ];
 
 /// Assignments that override a configuration: dotted key and raw value.
@@ -179,6 +180,17 @@ pub(crate) fn arch(text_or_file: &str) -> anyhow::Result<Arch> {
         .or_usage()
 }
 
+/// A network made by hand, or what [`arch`] reads.
+pub(crate) fn design(text_or_file: &str) -> anyhow::Result<Design> {
+    match text_or_file.parse() {
+        Ok(Design::HandMade(network)) => Ok(network.into()),
+        Err(ParseDesignError::HandMade(error)) if !Path::new(text_or_file).is_file() => {
+            Err(error).or_usage()
+        }
+        _ => arch(text_or_file).map(Design::from),
+    }
+}
+
 /// Whether `text` looks like the path of a file and like no form of an architecture.
 fn names_file(text: &str) -> bool {
     let is_arch = ["macro:", "micro:", "{", "Genotype"]
@@ -196,7 +208,7 @@ fn parse_arch(text: &str) -> anyhow::Result<Arch> {
             .iter()
             .find_map(|key| value.get(key));
         return match nested {
-            Some(serde_json::Value::String(text)) => Ok(text.parse()?),
+            Some(serde_json::Value::String(text)) => searched(text),
             Some(nested) => Ok(serde_json::from_value(nested.clone())?),
             None => Ok(serde_json::from_value(value)?),
         };
@@ -204,7 +216,17 @@ fn parse_arch(text: &str) -> anyhow::Result<Arch> {
     if text.starts_with("Genotype") {
         return Ok(Arch::Micro(epnas_arch::parse_genotype(text)?));
     }
-    Ok(text.parse()?)
+    searched(text)
+}
+
+/// An architecture in its text form, which a network made by hand has none of.
+fn searched(text: &str) -> anyhow::Result<Arch> {
+    match text.parse()? {
+        Design::Arch(arch) => Ok(arch),
+        Design::HandMade(network) => Err(anyhow::anyhow!(
+            "{network} is made by hand; expected an architecture of a search space"
+        )),
+    }
 }
 
 pub(crate) fn preset_names() -> String {

@@ -1,6 +1,6 @@
 //! Ctrl-C and termination: the first signal asks the work to end in order, the second ends the process at once.
 //!
-//! Commands that keep what they have done (search, select, train) catch the signals; all others end at the first, as
+//! Commands that keep what they have done (search, select, rank, train) catch the signals; all others end at the first, as
 //! programs do by default.
 
 use std::sync::Arc;

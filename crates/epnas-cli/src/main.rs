@@ -1,4 +1,4 @@
-//! The `epnas` command: search, select, train, evaluate and use convolutional networks.
+//! The `epnas` command: search, select, rank, train, evaluate and use convolutional networks.
 //!
 //! Results go to standard output, progress and logs to standard error. Exit codes: 0 success, 1 failure, 2 bad input,
 //! 130 and 143 after Ctrl-C and SIGTERM. The algorithms live in the other crates; a command reads its flags, calls them and prints.
@@ -39,6 +39,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Search(args) => commands::search::run(args, global),
         Command::Select(args) => commands::select::run(args, global),
+        Command::Compare(args) => commands::compare::run(args, global),
+        Command::Rank(args) => commands::rank::run(args, global),
         Command::Train(args) => commands::train::run(args, global),
         Command::Eval(args) => commands::eval::run(args, global),
         Command::Predict(args) => commands::predict::run(args, global),

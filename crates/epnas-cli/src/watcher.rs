@@ -43,6 +43,10 @@ impl Watcher {
             Phase::Baseline => ("random search at equal budget", "random"),
             Phase::Selection => ("selection: retraining the best from scratch", "candidate"),
             Phase::Training => ("training from scratch", "epoch"),
+            Phase::Ranking => (
+                "ranking: estimates, then retraining from scratch",
+                "architecture",
+            ),
         };
         self.meter = None;
         self.phase = phase;
@@ -62,6 +66,7 @@ impl Watcher {
                 Phase::Search | Phase::Baseline => "child",
                 Phase::Selection => "candidate",
                 Phase::Training => "epoch",
+                Phase::Ranking => "architecture",
             };
             tracing::warn!("stopping after this {piece}; a second signal stops at once");
         }

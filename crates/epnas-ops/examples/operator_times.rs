@@ -382,7 +382,7 @@ impl Bench {
         let (weight, bias) = (self.floats(&[c, CLASSES])?, self.floats(&[CLASSES])?);
         let (pooled, logits) = (self.floats(&[batch, c])?, self.floats(&[batch, CLASSES])?);
         self.run(work("head", "forward", 1.0), || {
-            Head.forward_fused(&a, &weight, &bias, &pooled, &logits)
+            Head.forward_fused(&a, &weight, &bias, &pooled, &logits, Accumulate::Overwrite)
         })?;
         let labels = Tensor::zeros(batch, DType::U32, &self.device)?;
         let dlogits = logits.copy()?;

@@ -166,6 +166,34 @@ impl BatchNorm {
         Ok(saved)
     }
 
+    /// Writes the statistics of a batch as `saved` ones and moves the running ones: [`BatchNorm::forward_train`] without
+    /// the pass that normalizes, where a [`Norm`](crate::Norm) does that on the way.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    pub fn save_batch(&self, x: &Tensor, running: Running, saved: &Tensor) -> Result<()> {
+        const OP: &str = "batch_norm.save_batch";
+        let geometry = self.checked_geometry(OP, x)?;
+        let [mean, variance] = running.list(OP, geometry.c)?;
+        shape::expect(OP, "saved", saved, &[2, geometry.c])?;
+        let reads = [("x", x)];
+        match storage::check(OP, &reads, &[mean, variance, ("saved", saved)])? {
+            Backend::Cpu => {
+                let reads = Reads::lock(OP, &reads);
+                let statistics = statistics(&geometry, reads.get(0)?);
+                storage::write(OP, ("saved", saved), |saved| {
+                    statistics.save(self.eps, saved);
+                    Ok(())
+                })?;
+                running.update(OP, &statistics)
+            }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("x", x))?;
+                cuda::batch_norm::statistics(&call, x, self.eps, saved, Some(running))
+            }
+        }
+    }
+
     /// Writes running statistics as `saved` ones, so that a [`Norm`](crate::Norm) normalizes by them.
     ///
     /// # Errors
@@ -221,6 +249,49 @@ impl BatchNorm {
             Backend::Cuda(queue) => {
                 let call = Call::new(OP, &queue, ("dy", dy))?;
                 cuda::batch_norm::gradient(&call, dy, norm)
+            }
+        }
+    }
+
+    /// The gradient of what was normalized, where no operator reads it as a [`Cotangent`]. The
+    /// gradients of scale and shift are known.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward_train`].
+    pub fn backward_input(
+        dy: &Tensor,
+        norm: &NormGradient,
+        dx: &Tensor,
+        acc: Accumulate,
+    ) -> Result<()> {
+        const OP: &str = "batch_norm.backward_input";
+        let [n, h, w, c] = shape::nhwc(OP, "dy", dy)?;
+        let geometry = Geometry { rows: n * h * w, c };
+        shape::expect(OP, "dx", dx, dy.dims())?;
+        let mut reads = vec![("dy", dy)];
+        let gradients = norm.list(OP, dy, &mut reads)?;
+        reads.extend(gradients);
+        let writes = [("dx", dx)];
+        match storage::check(OP, &reads, &writes)? {
+            Backend::Cpu => {
+                let reads = Reads::lock(OP, &reads);
+                let mut cursor = Cursor::new(&reads);
+                let (dy, x) = (cursor.take()?, cursor.take()?);
+                let affine = norm.norm.hold(&mut cursor)?;
+                let (dscale, dshift) = (cursor.take()?, cursor.take()?);
+                let flow = Backflow::of(&affine, dscale, dshift, geometry.rows);
+                storage::write(OP, writes[0], |dx| {
+                    norm_gradient::input_gradient(&geometry, &affine, &flow, x, dy, dx, acc);
+                    Ok(())
+                })
+            }
+            Backend::Cuda(queue) => {
+                let call = Call::new(OP, &queue, ("dy", dy))?;
+                let dy = Cotangent {
+                    dy: dy.clone(),
+                    norm: Some(norm.clone()),
+                };
+                cuda::batch_norm::input_gradient(&call, &dy, dx, acc)
             }
         }
     }

@@ -34,10 +34,12 @@ impl Head {
         pooled: &Tensor,
         logits: &Tensor,
     ) -> Result<()> {
-        self.forward_fused(&x.into(), weight, bias, pooled, logits)
+        let acc = Accumulate::Overwrite;
+        self.forward_fused(&x.into(), weight, bias, pooled, logits, acc)
     }
 
-    /// As [`Head::forward`], with a batch norm where `x` is read.
+    /// As [`Head::forward`], with a batch norm where `x` is read. With [`Accumulate::Add`], `logits` are what is added to
+    /// in place of the bias: so a head reads several sources, a slice of its weight each.
     ///
     /// # Errors
     /// As for [`Head::forward`].
@@ -48,6 +50,7 @@ impl Head {
         bias: &Tensor,
         pooled: &Tensor,
         logits: &Tensor,
+        acc: Accumulate,
     ) -> Result<()> {
         const OP: &str = "head.forward";
         let geometry = geometry(
@@ -70,13 +73,14 @@ impl Head {
                 storage::write(OP, writes[0], |pooled| {
                     head::average(&geometry, x.images(), pooled);
                     storage::write(OP, writes[1], |logits| {
-                        head::linear(&geometry, pooled, weight, bias, logits);
+                        head::linear(&geometry, pooled, weight, bias, logits, acc);
                         Ok(())
                     })
                 })
             }
             Backend::Cuda(queue) => {
-                cuda::head::forward(&queue, OP, &geometry, x, [weight, bias], [pooled, logits])
+                let (weights, to) = ([weight, bias], (pooled, logits, acc));
+                cuda::head::forward(&queue, OP, &geometry, x, weights, to)
             }
         }
     }

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use epnas_arch::{Activation, Arch, CellArch, CellSource, MacroArch, Network, NodeKind, PoolKind};
+use epnas_arch::{
+    Activation, Arch, CellArch, CellSource, ChoiceArch, MacroArch, Network, NodeKind, PoolKind,
+};
 
 use crate::parts::output_name;
 use crate::text::{grouped, source_name};
@@ -14,7 +16,7 @@ use crate::text::{grouped, source_name};
 ///
 /// Macro: the layers from stem to head, the chain of layers in solid edges and the skip connections dashed
 /// (Perez-Rua et al., 2018, figure 1); layers that the output does not depend on are gray. Micro: the
-/// blocks of the cell, their operations and the two earlier cells (figure 2).
+/// blocks of the cell, their operations and the two earlier cells (figure 2). Choices: the levels in a row.
 ///
 /// ```
 /// let arch: epnas_arch::Arch = "macro:c3.0/c5.0+1".parse()?;
@@ -27,6 +29,7 @@ pub fn architecture(arch: &Arch) -> String {
     match arch {
         Arch::Macro(arch) => macro_graph(&mut graph, arch),
         Arch::Micro(cell) => cell_graph(&mut graph, cell),
+        Arch::Choices(arch) => choice_graph(&mut graph, arch),
     }
     graph.finish()
 }
@@ -48,6 +51,17 @@ pub fn network(network: &Network) -> String {
         }
     }
     graph.finish()
+}
+
+/// Levels in a row.
+fn choice_graph(graph: &mut Graph, arch: &ChoiceArch) {
+    for (level, choice) in (1..).zip(&arch.choices) {
+        let label = format!("level {level}\nchoice {choice}");
+        graph.node(&format!("l{level}"), &label, "");
+        if level > 1 {
+            graph.edge(&format!("l{}", level - 1), &format!("l{level}"), "");
+        }
+    }
 }
 
 fn macro_graph(graph: &mut Graph, arch: &MacroArch) {
@@ -152,6 +166,7 @@ fn describe(kind: &NodeKind) -> String {
             stride,
         } => format!("average pool 3x3{}", strided(stride)),
         NodeKind::Add => "add".to_owned(),
+        NodeKind::Relu => "ReLU".to_owned(),
         NodeKind::Head { .. } => "average, linear".to_owned(),
     }
 }

@@ -1,9 +1,11 @@
-//! Descriptions and drawings of architectures: pure functions from the values of `epnas-arch` to text.
+//! Descriptions and drawings of architectures and of measurements: pure functions from values to text.
 //!
+//! - [`curves`]: lines with confidence bands, and points, as SVG.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
 
+pub mod curves;
 pub mod dot;
 pub mod parts;
 pub mod text;

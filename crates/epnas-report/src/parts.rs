@@ -88,10 +88,13 @@ pub fn parts(arch: &Arch, network: &Network) -> Vec<Part> {
                 parts.push(part(format!("cell {c}"), what.into(), cell_reads(cell, c)));
             }
         }
+        // It has no network, so there are no parts to tell of.
+        Arch::Choices(_) => {}
     }
     let last = match arch {
         Arch::Macro(arch) => output_name(arch.layers.len()),
         Arch::Micro(_) => format!("cell {}", cell_count(network).saturating_sub(1)),
+        Arch::Choices(_) => output_name(0),
     };
     parts.push(part("head".into(), "average, linear".into(), last));
     parts

@@ -37,7 +37,7 @@ pub struct Draw {
     pub index: u64,
     /// Its score, as it was pushed.
     pub score: f32,
-    /// Probability of the item in the distribution of a single draw among all items pushed:
+    /// Probability of the item in the distribution of a single draw among all items pushed, accepted or not:
     /// the tempered `q_i` for [`Selection::Sample`], and for [`Selection::TopK`] too (what
     /// sampling would have given it, so that runs compare), `1/n` for [`Selection::Uniform`].
     /// It is not the probability of being among the `k` chosen.
@@ -138,7 +138,7 @@ impl StreamingSampler {
     /// added and the sampler can go on.
     pub fn push(&mut self, index: u64, score: f32) -> Result<(), SampleError> {
         check_score(index, score)?;
-        self.add(index, score);
+        self.add(index, score, &mut |_| true);
         Ok(())
     }
 
@@ -147,11 +147,25 @@ impl StreamingSampler {
     /// # Errors
     /// [`SampleError::Score`] with the first offending item; nothing of the slice is then added.
     pub fn extend(&mut self, first: u64, scores: &[f32]) -> Result<(), SampleError> {
+        self.extend_where(first, scores, |_| true)
+    }
+
+    /// Adds those of the items that `accept` takes: the draw is distributed as if the others had never been there. It is
+    /// asked only about items that would be among the `k` best so far, about `k ln(n / k)` of `n`, so it may be slow.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    pub fn extend_where(
+        &mut self,
+        first: u64,
+        scores: &[f32],
+        mut accept: impl FnMut(u64) -> bool,
+    ) -> Result<(), SampleError> {
         for (index, &score) in (first..).zip(scores) {
             check_score(index, score)?;
         }
         for (index, &score) in (first..).zip(scores) {
-            self.add(index, score);
+            self.add(index, score, &mut accept);
         }
         Ok(())
     }
@@ -177,7 +191,7 @@ impl StreamingSampler {
             .collect()
     }
 
-    fn add(&mut self, index: u64, score: f32) {
+    fn add(&mut self, index: u64, score: f32, accept: &mut dyn FnMut(u64) -> bool) {
         self.items += 1;
         let key = match self.selection {
             Selection::Sample => {
@@ -194,9 +208,12 @@ impl StreamingSampler {
         };
         let entry = Entry { key, index, score };
         if self.best.len() < self.k {
-            self.best.push(Reverse(entry));
+            if accept(index) {
+                self.best.push(Reverse(entry));
+            }
         } else if let Some(mut worst) = self.best.peek_mut()
             && entry > worst.0
+            && accept(index)
         {
             worst.0 = entry;
         }

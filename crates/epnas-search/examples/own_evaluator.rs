@@ -14,7 +14,7 @@ use epnas_arch::{
     Arch, Candidates, Cost, Encoding, EvaluateError, Evaluator, FitReport, Job, MacroSpace,
     Measurement, Space, Surrogate, SurrogateError,
 };
-use epnas_search::{Driver, Event, HistoryPolicy, Progressive, SearchConfig};
+use epnas_search::{Budget, Driver, Event, HistoryPolicy, Progressive, SearchConfig};
 
 /// Looks accuracies up. It keeps nothing between children, so its state is empty.
 struct Table;
@@ -169,10 +169,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let driver = Driver {
-        folder: folder.clone(),
+        folder: Some(folder.clone()),
         space,
         policy: HistoryPolicy::Best,
         seed: 1,
+        budget: Budget::default(),
         stop: None,
     };
     let outcome = driver.run(&mut Table, &mut strategy, &mut observer)?;

@@ -5,10 +5,12 @@ use std::path::Path;
 use epnas_arch::{Arch, Space};
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostics::Diagnostics;
 use crate::disk;
 use crate::error::SearchError;
-use crate::history::{History, Status};
-use crate::select::{SelectionRecord, Shortlist};
+use crate::history::{History, Record, Status};
+use crate::pareto::pareto;
+use crate::select::{Candidate, SelectionRecord, Shortlist};
 
 /// What an estimate is, for whoever reads the number out of its context.
 pub const ESTIMATE_NOTE: &str = "estimate is a validation accuracy measured with weights shared among all children \
@@ -28,6 +30,35 @@ pub struct RankedCandidate {
     pub params: Option<u64>,
     /// Multiply-accumulates per image in the search.
     pub macs: Option<u64>,
+}
+
+/// What nothing beats that costs no more, cheapest first: estimates of full-length children against cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fronts {
+    /// By trainable parameters.
+    pub params: Vec<RankedCandidate>,
+    /// By multiply-accumulates per image.
+    pub macs: Vec<RankedCandidate>,
+}
+
+impl Fronts {
+    /// Those of a search, of which `retrained` may know more; of the deepest architectures when it was cut off before
+    /// there were full-length ones.
+    #[must_use]
+    pub fn of(history: &History, retrained: &[SelectionRecord]) -> Self {
+        let records = history.best(usize::MAX, history.deepest().unwrap_or(0));
+        let front = |cost: fn(&Record) -> Option<u64>| {
+            let front = pareto(&records, cost).into_iter();
+            let candidates = front.filter_map(Candidate::of);
+            candidates
+                .map(|candidate| ranked(history.space(), &candidate, retrained))
+                .collect()
+        };
+        Self {
+            params: front(|record| record.params),
+            macs: front(|record| record.macs),
+        }
+    }
 }
 
 /// What a search spent.
@@ -181,6 +212,9 @@ pub struct Best {
     pub notes: Vec<String>,
     /// Random search at equal budget; `None` without a baseline.
     pub random: Option<BestRandom>,
+    /// How well the surrogate foresaw the estimates; `None` without one.
+    #[serde(default)]
+    pub surrogate: Option<Diagnostics>,
     /// What the search spent.
     pub cost: TotalCost,
     /// What the selection spent, the baseline's candidates included.
@@ -192,6 +226,9 @@ pub struct Best {
     /// What convolutions were computed in.
     #[serde(default)]
     pub precision: Precisions,
+    /// The Pareto fronts of the search.
+    #[serde(default)]
+    pub pareto: Fronts,
     /// What wrote this.
     pub versions: Versions,
     /// The best few, best first: by retrained accuracy, those without one after them by estimate.
@@ -227,6 +264,20 @@ impl Best {
     }
 }
 
+fn ranked(space: &Space, candidate: &Candidate, retrained: &[SelectionRecord]) -> RankedCandidate {
+    let key = space.key(&candidate.arch);
+    let found = retrained
+        .iter()
+        .find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
+    RankedCandidate {
+        architecture: candidate.arch.clone(),
+        estimate: candidate.estimate,
+        retrained_accuracy: found.and_then(|record| record.retrained_accuracy),
+        params: candidate.params,
+        macs: candidate.macs,
+    }
+}
+
 /// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.
 #[must_use]
 pub fn rank(
@@ -234,23 +285,9 @@ pub fn rank(
     shortlist: &Shortlist,
     retrained: &[SelectionRecord],
 ) -> Vec<RankedCandidate> {
-    let accuracy = |arch: &Arch| {
-        let key = space.key(arch);
-        let found = retrained
-            .iter()
-            .find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
-        found.and_then(|record| record.retrained_accuracy)
-    };
-    let mut ranked: Vec<RankedCandidate> = shortlist
-        .candidates
-        .iter()
-        .map(|candidate| RankedCandidate {
-            architecture: candidate.arch.clone(),
-            estimate: candidate.estimate,
-            retrained_accuracy: accuracy(&candidate.arch),
-            params: candidate.params,
-            macs: candidate.macs,
-        })
+    let candidates = shortlist.candidates.iter();
+    let mut ranked: Vec<RankedCandidate> = candidates
+        .map(|candidate| ranked(space, candidate, retrained))
         .collect();
     // Stable: of equals the better estimate stays first.
     ranked.sort_by(|a, b| {

@@ -1,7 +1,67 @@
-//! How a time budget is shared among search, baseline and selection.
+//! When a search ends: [`Budget`] counts children and their cost, [`TimeBudget`] shares wall time among search, baseline
+//! and selection.
 
 use crate::history::History;
+use crate::observer::Total;
 use crate::select::shortlist;
+
+/// What a search may spend: it ends at whichever limit is reached first. The default has no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Children at most, failed ones included.
+    pub children: Option<u64>,
+    /// Training multiply-accumulates (of the network, per image, times image passes). The child that reaches the limit is
+    /// the last, so a search gets at least as much.
+    pub training_macs: Option<u128>,
+}
+
+impl Budget {
+    /// A number of children.
+    #[must_use]
+    pub fn children(children: u64) -> Self {
+        Self {
+            children: Some(children),
+            training_macs: None,
+        }
+    }
+
+    /// What a finished search spent: its multiply-accumulates, or its number of children where its evaluator knows no cost.
+    #[must_use]
+    pub fn spent_by(history: &History) -> Self {
+        let children = history.len() as u64;
+        match history.training_macs() {
+            0 => Self::children(children),
+            macs => Self {
+                // A full-length child costs more than the average child of a progressive search, so fewer are needed; the
+                // factor only guards against an evaluator that reports next to nothing.
+                children: Some(children.saturating_mul(100)),
+                training_macs: Some(macs),
+            },
+        }
+    }
+
+    /// Whether a search with this history has spent it.
+    #[must_use]
+    pub fn is_spent(&self, history: &History) -> bool {
+        let children = self
+            .children
+            .is_some_and(|limit| history.len() as u64 >= limit);
+        // The sum over the history is only made where it is asked for.
+        children
+            || self
+                .training_macs
+                .is_some_and(|limit| history.training_macs() >= limit)
+    }
+
+    /// The limit that is expected to be reached; `planned` children where there is none.
+    #[must_use]
+    pub fn total(&self, planned: u64) -> Total {
+        match self.training_macs {
+            Some(macs) => Total::TrainingMacs(macs),
+            None => Total::Pieces(self.children.unwrap_or(planned)),
+        }
+    }
+}
 
 /// Wall time for a whole run and what must fit into it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -31,7 +31,7 @@ impl DiskError {
 }
 
 /// Writes `bytes` to `path` so that readers, and the file after a crash, see the old content or the new, never a mix.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);

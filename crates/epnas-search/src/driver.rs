@@ -5,22 +5,24 @@
 //! checkpoint is evaluated again after a crash, with the same seed from the same weights, so it ends the same.
 
 mod journal;
+mod keep;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use epnas_arch::{Evaluator, Space};
 
-use crate::checkpoint::{self, CheckpointError, Store};
+use crate::budget::Budget;
+use crate::checkpoint::{self, CheckpointError};
 use crate::config::HistoryPolicy;
-use crate::disk;
 use crate::error::SearchError;
-use crate::history::{History, HistoryFile};
+use crate::history::History;
 use crate::observer::{Event, Observer};
 use crate::strategy::Strategy;
 
 use journal::Journal;
 pub(crate) use journal::finite;
+use keep::Keep;
 
 /// Decides before each child but the first whether to stop: told the history and the wall time of this part of the run
 /// in seconds, it returns the reason in words, or `None` to go on.
@@ -46,16 +48,19 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// Runs a strategy against an evaluator in a folder.
+/// Runs a strategy against an evaluator.
 pub struct Driver<'a> {
-    /// Folder for `history.jsonl` and `checkpoint/`. If it holds a checkpoint, the search goes on from there.
-    pub folder: PathBuf,
+    /// Folder for `history.jsonl` and `checkpoint/`. If it holds a checkpoint, the search goes on from there. `None` keeps
+    /// nothing on disk, for searches that take no longer than a table is read.
+    pub folder: Option<PathBuf>,
     /// What is searched.
     pub space: Space,
     /// Which accuracy counts for an architecture that was trained more than once.
     pub policy: HistoryPolicy,
     /// The run's root seed.
     pub seed: u64,
+    /// What the search may spend; it ends there, also within a batch.
+    pub budget: Budget,
     /// When to stop early; `None` for never.
     pub stop: Option<StopRule<'a>>,
 }
@@ -76,16 +81,15 @@ impl Driver<'_> {
         E: Evaluator + ?Sized,
         S: Strategy + ?Sized,
     {
-        disk::make_dir(&self.folder)?;
-        let (store, loaded) = Store::open(&self.folder.join("checkpoint"))?;
-        let (file, records) = HistoryFile::open(
-            &self.folder.join("history.jsonl"),
-            loaded.as_ref().map_or(0, |loaded| loaded.children),
-        )?;
+        let (keep, left) = match &self.folder {
+            Some(folder) => Keep::open(folder)?,
+            None => (Keep::Memory { weights: vec![] }, None),
+        };
+        let (loaded, records) = left.unzip();
+        let records = records.unwrap_or_default();
         let history = History::from_records(self.space.clone(), self.policy, records);
         let mut journal = Journal {
-            store,
-            file,
+            keep,
             history,
             batch: None,
             done: 0,
@@ -102,6 +106,9 @@ impl Driver<'_> {
         }
         loop {
             if journal.batch.is_none() {
+                if self.budget.is_spent(&journal.history) {
+                    break;
+                }
                 journal.batch = strategy.propose(&journal.history, observer)?;
                 journal.done = 0;
             }
@@ -116,6 +123,9 @@ impl Driver<'_> {
                 temperature: batch.temperature,
             });
             for proposal in &batch.children[journal.done.min(batch.children.len())..] {
+                if self.budget.is_spent(&journal.history) {
+                    return Ok(journal.end(Ended::Finished));
+                }
                 if let Some(reason) = self.stop_reason(&journal) {
                     observer.event(Event::Stopped { reason: &reason });
                     return Ok(journal.end(Ended::Stopped(reason)));

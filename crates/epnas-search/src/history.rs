@@ -176,6 +176,13 @@ impl History {
         self.records.push(record);
     }
 
+    /// The estimate that counts for an architecture; `None` when it was not evaluated, or failed.
+    #[must_use]
+    pub fn estimate(&self, arch: &Arch) -> Option<f64> {
+        let known = self.known.get(&self.space.key(arch))?;
+        self.records.get(known.counts)?.estimate
+    }
+
     /// Every child in order.
     #[must_use]
     pub fn records(&self) -> &[Record] {

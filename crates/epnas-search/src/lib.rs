@@ -5,27 +5,36 @@
 //! - [`Progressive`] is EPNAS (Perez-Rua et al., 2018, section 3); [`RandomSearch`] is the baseline.
 //! - [`History`], [`Record`]: what is known; [`Schedule`]: what a search will do.
 //! - [`Selection`](select::Selection) retrains the best few and [`Best`] is the result.
+//! - [`rank`]: how much estimates tell of accuracies after retraining.
+//! - [`statistics`]: rank correlations, bootstrap intervals, a permutation test.
 //! - [`settings`]: strict TOML with suggestions and a reference of every key.
 //!
 //! With the feature `supernet` (default), `Config` and `Session` compose all of this with the data sets, the shared
 //! weights and the LSTM of the other crates. Without it the crate needs no tensors.
 
+mod admission;
 pub mod best;
 pub mod budget;
 mod checkpoint;
+pub mod compare;
 pub mod config;
+pub mod diagnostics;
 mod disk;
 pub mod driver;
 mod error;
 pub mod history;
+pub mod limits;
+mod lines;
 pub mod observer;
-pub mod progressive;
-pub mod random;
+pub mod pareto;
+pub mod rank;
 pub mod run;
 pub mod schedule;
 pub mod select;
 pub mod settings;
+pub mod statistics;
 pub mod strategy;
+pub mod table;
 mod text;
 
 #[cfg(feature = "supernet")]
@@ -37,27 +46,40 @@ mod fakes;
 #[cfg(test)]
 mod resume_tests;
 
-pub use best::{Best, BestRandom, Machine, Precisions, RankedCandidate, TotalCost, Versions};
+pub use admission::{Admission, LatencyRecord, Meter};
+pub use best::{
+    Best, BestRandom, Fronts, Machine, Precisions, RankedCandidate, TotalCost, Versions,
+};
+pub use budget::Budget;
 pub use checkpoint::CheckpointError;
+pub use compare::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
-    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, Session, TrainReport,
-    Which, data_split, run_device, run_images,
+    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, RankOptions, Ranked,
+    Session, TrainReport, Which, compare_on_table, data_split, run_device, run_images,
 };
 pub use config::{
-    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, SelectConfig,
-    StrategyKind,
+    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
+    SelectConfig, StrategyKind, WeightSharing,
 };
 #[cfg(feature = "supernet")]
 pub use config::{Config, FinalConfig, FinalNetwork, Preset, TrainOn, TrainingConfig};
-pub use disk::DiskError;
+pub use diagnostics::Diagnostics;
+pub use disk::{DiskError, write_atomic};
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use error::{ConfigFileError, SearchError};
 pub use history::{History, HistoryError, Record, Status, read_history};
+pub use limits::{Limits, LimitsConfig};
 pub use observer::{Event, Observer, Phase, Silent, Total};
-pub use progressive::Progressive;
-pub use random::{RandomBudget, RandomSearch};
+pub use pareto::pareto;
+pub use rank::{Predictor, RankRecord, RankReport, read_rank};
 pub use run::{Run, RunError, RunFolder, Start};
 pub use schedule::{PlannedStep, Schedule};
 pub use settings::{KeyDoc, SettingsError};
+pub use strategy::enas::{Enas, EnasConfig};
+pub use strategy::evolution::{Evolution, EvolutionConfig};
+pub use strategy::local_search::LocalSearch;
+pub use strategy::progressive::Progressive;
+pub use strategy::random::RandomSearch;
 pub use strategy::{Batch, Proposal, Strategy, StrategyError};
+pub use table::{Row, Table, TableError, TableEvaluator, TableMeter};

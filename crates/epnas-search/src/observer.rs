@@ -15,6 +15,8 @@ pub enum Phase {
     Selection,
     /// Training of the found network from scratch.
     Training,
+    /// Estimates of some architectures, each then retrained from scratch, to see how much the estimates tell.
+    Ranking,
 }
 
 /// How long a part of a run is.
@@ -96,7 +98,7 @@ pub enum Event<'a> {
         /// Why, in words.
         reason: &'a str,
     },
-    /// A candidate of the selection begins to train.
+    /// A candidate of the selection, or an architecture of a ranking, begins to train.
     CandidateStarted {
         /// Position among the candidates, from 0.
         index: usize,
@@ -104,10 +106,10 @@ pub enum Event<'a> {
         total: usize,
         /// The architecture.
         arch: &'a Arch,
-        /// Its estimate.
-        estimate: f64,
+        /// Its estimate in the search, if it has one.
+        estimate: Option<f64>,
     },
-    /// A candidate of the selection is retrained.
+    /// It is retrained.
     CandidateFinished {
         /// Position among the candidates, from 0.
         index: usize,

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use epnas_arch::{MacroSpace, Space};
+use epnas_arch::seed::split;
+use epnas_arch::{Arch, Cost, EvaluateError, MacroSpace, Space};
 
 use crate::config::{Continuation, HistoryPolicy, SearchConfig};
 use crate::disk::{die_at, points_passed};
 use crate::fakes::{Landscape, Linear, Trouble};
 use crate::{
-    Driver, Outcome, Progressive, RandomBudget, RandomSearch, Record, SearchError, Silent, Strategy,
+    Admission, Budget, Driver, Enas, EnasConfig, Evolution, EvolutionConfig, Limits, LocalSearch,
+    Meter, Outcome, Progressive, RandomSearch, Record, SearchError, Silent, Strategy,
 };
 
 fn space() -> Space {
@@ -29,8 +31,14 @@ fn config(continuation: Continuation) -> SearchConfig {
     }
 }
 
+const NO_LIMIT: Budget = Budget {
+    children: None,
+    training_macs: None,
+};
+
 fn attempt<S: Strategy>(
     folder: &Path,
+    budget: Budget,
     mut strategy: S,
     trouble: Trouble,
 ) -> Result<Outcome, SearchError> {
@@ -40,10 +48,11 @@ fn attempt<S: Strategy>(
         ..Landscape::new(&space())
     };
     let driver = Driver {
-        folder: folder.to_owned(),
+        folder: Some(folder.to_owned()),
         space: space(),
         policy: HistoryPolicy::Best,
         seed: 5,
+        budget,
         stop: None,
     };
     driver.run(&mut evaluator, &mut strategy, &mut Silent)
@@ -74,16 +83,16 @@ fn result(folder: &Path) -> Left {
     (records.iter().map(Record::timeless).collect(), blobs)
 }
 
-fn uninterrupted<S: Strategy>(strategy: S) -> (Left, usize) {
+fn uninterrupted<S: Strategy>(budget: Budget, strategy: S) -> (Left, usize) {
     let folder = crate::fakes::folder();
     die_at(None);
-    attempt(folder.path(), strategy, Trouble::None).expect("a whole run");
+    attempt(folder.path(), budget, strategy, Trouble::None).expect("a whole run");
     (result(folder.path()), points_passed())
 }
 
 #[test]
 fn aborted_at_every_child() {
-    let (expected, _) = uninterrupted(progressive(Continuation::Restart));
+    let (expected, _) = uninterrupted(NO_LIMIT, progressive(Continuation::Restart));
     // 6 + 3 + 3 children in the first iteration, 3 + 3 + 3 in the second.
     assert_eq!(expected.0.len(), 21);
     assert_eq!(
@@ -94,6 +103,7 @@ fn aborted_at_every_child() {
         let folder = crate::fakes::folder();
         let died = attempt(
             folder.path(),
+            NO_LIMIT,
             progressive(Continuation::Restart),
             Trouble::FatalAt(child),
         );
@@ -103,6 +113,7 @@ fn aborted_at_every_child() {
         );
         attempt(
             folder.path(),
+            NO_LIMIT,
             progressive(Continuation::Restart),
             Trouble::None,
         )
@@ -111,16 +122,16 @@ fn aborted_at_every_child() {
     }
 }
 
-fn killed_at_every_write<S: Strategy>(strategy: impl Fn() -> S) {
-    let (expected, points) = uninterrupted(strategy());
+fn killed_at_every_write<S: Strategy>(budget: Budget, strategy: impl Fn() -> S) {
+    let (expected, points) = uninterrupted(budget, strategy());
     assert!(points > 100, "{points} write points");
     for point in 0..points {
         let folder = crate::fakes::folder();
         die_at(Some(point));
-        let died = attempt(folder.path(), strategy(), Trouble::None);
+        let died = attempt(folder.path(), budget, strategy(), Trouble::None);
         assert!(died.is_err(), "write point {point} did not kill");
         die_at(None);
-        attempt(folder.path(), strategy(), Trouble::None).expect("the rest");
+        attempt(folder.path(), budget, strategy(), Trouble::None).expect("the rest");
         assert_eq!(
             result(folder.path()),
             expected,
@@ -131,35 +142,138 @@ fn killed_at_every_write<S: Strategy>(strategy: impl Fn() -> S) {
 
 #[test]
 fn killed_at_every_write_point() {
-    killed_at_every_write(|| progressive(Continuation::Restart));
+    killed_at_every_write(NO_LIMIT, || progressive(Continuation::Restart));
 }
 
 #[test]
 fn killed_at_every_write_point_while_refining() {
-    killed_at_every_write(|| progressive(Continuation::Refine));
+    killed_at_every_write(NO_LIMIT, || progressive(Continuation::Refine));
 }
 
 #[test]
 fn random_search_killed_at_every_write_point() {
     // 3 layers of 1000 multiply-accumulates on 100 images: 300,000 a child, so 5 children reach 1,300,000.
-    let budget = RandomBudget {
+    let budget = Budget {
         training_macs: Some(1_300_000),
-        children: 100,
+        children: Some(100),
     };
-    let (expected, _) = uninterrupted(RandomSearch::new(space(), budget, 5));
+    let random = || RandomSearch::new(space(), 5);
+    let (expected, _) = uninterrupted(budget, random());
     assert_eq!(expected.0.len(), 5);
-    killed_at_every_write(|| RandomSearch::new(space(), budget, 5));
+    killed_at_every_write(budget, random);
+}
+
+#[test]
+fn baselines_killed_at_every_write_point() {
+    let evolution = EvolutionConfig {
+        population: 3,
+        tournament: 2,
+    };
+    let budget = Budget::children(9);
+    killed_at_every_write(budget, || Evolution::new(space(), evolution.clone(), 5));
+    // A start and its neighbours: 15 from 3 operations with 5 others, 3 from as many free sources. The budget ends the
+    // second step.
+    let budget = Budget::children(21);
+    killed_at_every_write(budget, || LocalSearch::new(space(), 5));
+}
+
+/// Times that differ from process to process.
+struct Clock {
+    process: u64,
+}
+
+impl Meter for Clock {
+    fn cost(&self, _: &Arch) -> Option<Cost> {
+        Some(Cost { params: 1, macs: 1 })
+    }
+
+    fn latency(&self, arch: &Arch) -> Result<f64, EvaluateError> {
+        Ok((split(self.process, &arch.to_string()) % 1000) as f64)
+    }
+}
+
+/// A clock that must not be looked at.
+struct Broken;
+
+impl Meter for Broken {
+    fn cost(&self, _: &Arch) -> Option<Cost> {
+        Some(Cost { params: 1, macs: 1 })
+    }
+
+    fn latency(&self, arch: &Arch) -> Result<f64, EvaluateError> {
+        Err(EvaluateError::child(format!(
+            "{arch} was not measured before"
+        )))
+    }
+}
+
+fn attempt_limited(folder: &Path, meter: impl Meter + 'static) -> Result<Outcome, SearchError> {
+    let limits = Limits {
+        latency: Some(700.0),
+        ..Limits::default()
+    };
+    let path = folder.join("latency.jsonl");
+    let admission = Admission::new(&space(), limits, meter, Some(&path))?;
+    let strategy = progressive(Continuation::Restart).limited(admission);
+    attempt(folder, NO_LIMIT, strategy, Trouble::None)
+}
+
+#[test]
+fn killed_at_every_write_point_with_measured_limits() {
+    let folder = crate::fakes::folder();
+    die_at(None);
+    attempt_limited(folder.path(), Clock { process: 0 }).expect("a whole run");
+    let points = points_passed();
+    assert!(points > 200, "{points} write points");
+    for point in 0..points {
+        let folder = crate::fakes::folder();
+        die_at(Some(point));
+        let died = attempt_limited(folder.path(), Clock { process: 0 });
+        assert!(died.is_err(), "write point {point} did not kill");
+        die_at(None);
+        attempt_limited(folder.path(), Clock { process: 1 }).expect("the rest");
+
+        // What was measured is all that an uninterrupted run needs to end the same.
+        let again = crate::fakes::folder();
+        let file = |folder: &Path| folder.join("latency.jsonl");
+        std::fs::copy(file(folder.path()), file(again.path())).expect("copied");
+        attempt_limited(again.path(), Broken).expect("a whole run");
+        assert_eq!(
+            result(folder.path()),
+            result(again.path()),
+            "killed at write point {point}"
+        );
+    }
+}
+
+#[test]
+fn enas_killed_at_every_write_point() {
+    // Two updates, and two children of the third batch.
+    let budget = Budget::children(8);
+    let config = EnasConfig {
+        batch: 3,
+        hidden: 4,
+        ..EnasConfig::default()
+    };
+    let enas = || Enas::new(space(), config.clone(), 5);
+    let (expected, _) = uninterrupted(budget, enas());
+    assert_eq!(
+        expected.1.keys().collect::<Vec<_>>(),
+        ["surrogate-2.bin", "weights-8.bin"]
+    );
+    killed_at_every_write(budget, enas);
 }
 
 #[test]
 fn killed_again_and_again() {
-    let (expected, _) = uninterrupted(progressive(Continuation::Restart));
+    let (expected, _) = uninterrupted(NO_LIMIT, progressive(Continuation::Restart));
     let folder = crate::fakes::folder();
     // 29 write points are enough for opening and one child, so that every attempt gets further.
     for attempts in 0.. {
         die_at(Some(29 + attempts % 7));
         if attempt(
             folder.path(),
+            NO_LIMIT,
             progressive(Continuation::Restart),
             Trouble::None,
         )
@@ -179,6 +293,7 @@ fn damaged_files_are_named() {
     die_at(None);
     let died = attempt(
         folder.path(),
+        NO_LIMIT,
         progressive(Continuation::Restart),
         Trouble::FatalAt(8),
     );
@@ -189,6 +304,7 @@ fn damaged_files_are_named() {
     std::fs::write(&weights, bytes).expect("written");
     let error = attempt(
         folder.path(),
+        NO_LIMIT,
         progressive(Continuation::Restart),
         Trouble::None,
     )
@@ -206,6 +322,7 @@ fn a_history_shorter_than_its_checkpoint_is_refused() {
     die_at(None);
     let died = attempt(
         folder.path(),
+        NO_LIMIT,
         progressive(Continuation::Restart),
         Trouble::FatalAt(8),
     );
@@ -213,6 +330,7 @@ fn a_history_shorter_than_its_checkpoint_is_refused() {
     std::fs::write(folder.path().join("history.jsonl"), "").expect("emptied");
     let error = attempt(
         folder.path(),
+        NO_LIMIT,
         progressive(Continuation::Restart),
         Trouble::None,
     )

@@ -98,6 +98,12 @@ impl RunFolder {
         self.dir.join("history.jsonl")
     }
 
+    /// Measured latencies, one JSON line each.
+    #[must_use]
+    pub fn latency(&self) -> PathBuf {
+        self.dir.join("latency.jsonl")
+    }
+
     /// The baseline's folder, laid out like the run's own: `history.jsonl` and `checkpoint/`.
     #[must_use]
     pub fn random(&self) -> PathBuf {
@@ -122,10 +128,34 @@ impl RunFolder {
         self.dir.join("best.json")
     }
 
+    /// A drawing of estimates against a cost, by the cost's name: `params` or `macs`.
+    #[must_use]
+    pub fn pareto_drawing(&self, cost: &str) -> PathBuf {
+        self.dir.join(format!("pareto-{cost}.svg"))
+    }
+
     /// Retrained candidates, one JSON line each.
     #[must_use]
     pub fn selection(&self) -> PathBuf {
         self.dir.join("selection.jsonl")
+    }
+
+    /// Architectures of a ranking, estimated and retrained, one JSON line each.
+    #[must_use]
+    pub fn rank_lines(&self) -> PathBuf {
+        self.dir.join("rank.jsonl")
+    }
+
+    /// How well the estimates of a ranking tell its retrained accuracies.
+    #[must_use]
+    pub fn rank(&self) -> PathBuf {
+        self.dir.join("rank.json")
+    }
+
+    /// A drawing of it.
+    #[must_use]
+    pub fn rank_drawing(&self) -> PathBuf {
+        self.dir.join("rank.svg")
     }
 
     /// Checkpoint and learning curve of the final training.
@@ -173,8 +203,13 @@ impl RunFolder {
         if self.holds_run() {
             return Ok(());
         }
-        // What a run that never began leaves.
-        let own = [self.dir.join("lock"), self.data(), self.precision()];
+        // What a run that never began leaves, and latencies to repeat one with.
+        let own = [
+            self.dir.join("lock"),
+            self.data(),
+            self.precision(),
+            self.latency(),
+        ];
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let foreign = entries
             .filter(|entry| !own.contains(&entry.path()))

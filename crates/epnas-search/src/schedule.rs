@@ -3,7 +3,7 @@
 use epnas_arch::Space;
 use serde::Serialize;
 
-use crate::config::{Continuation, SearchConfig, StrategyKind};
+use crate::config::{Continuation, SearchConfig};
 
 /// One step of a planned search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -12,7 +12,8 @@ pub struct PlannedStep {
     pub iteration: usize,
     /// Step, from 1.
     pub step: usize,
-    /// Candidates that are scored; an upper bound for "refine", where equal ones are scored once.
+    /// Candidates that are scored; an upper bound for "refine" and "improve", where equal or known ones are
+    /// left out.
     pub candidates: u64,
     /// Children that are trained.
     pub children: u64,
@@ -31,17 +32,27 @@ impl Schedule {
     /// The steps of a search of `space`.
     #[must_use]
     pub fn new(space: &Space, config: &SearchConfig) -> Self {
+        let config = &config.in_force();
         let k = config.children_per_step as u64;
         let mut steps = Vec::new();
         for iteration in 0..config.iterations {
-            let refines = iteration > 0 && config.continuation == Continuation::Refine;
+            let refines = iteration > 0 && config.continuation != Continuation::Restart;
+            let improves = refines && config.continuation == Continuation::Improve;
             let mut parents = if refines { last_children(&steps) } else { 1 };
+            let all_levels = (1..=space.levels())
+                .map(|level| space.level_len(level))
+                .sum();
             for step in 1..=space.levels() {
                 // The second step extends all of the first level.
                 if step == 2 && !refines {
                     parents = space.level_len(1);
                 }
-                let candidates = parents.saturating_mul(space.level_len(step));
+                let elements = if improves {
+                    all_levels
+                } else {
+                    space.level_len(step)
+                };
+                let candidates = parents.saturating_mul(elements);
                 let children = if iteration == 0 && step == 1 {
                     candidates
                 } else {
@@ -59,19 +70,29 @@ impl Schedule {
             }
         }
         let schedule = Self { steps };
-        match config.strategy {
-            StrategyKind::Epnas => schedule,
-            StrategyKind::Random => schedule.random(space),
+        if config.strategy.is_progressive() {
+            return schedule.cut(config.children.unwrap_or(u64::MAX));
         }
+        let children = config.children.unwrap_or_else(|| schedule.children());
+        Self::whole(space, children)
     }
 
-    /// As many full-length children, drawn at random.
-    fn random(self, space: &Space) -> Self {
+    /// The same up to so many children.
+    fn cut(mut self, mut children: u64) -> Self {
+        for step in &mut self.steps {
+            step.children = step.children.min(children);
+            children -= step.children;
+        }
+        self.steps.retain(|step| step.children > 0);
+        self
+    }
+
+    /// So many full-length children.
+    fn whole(space: &Space, children: u64) -> Self {
         let candidates = space
             .cardinality()
             .map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX));
         let length = space.levels();
-        let children = self.children();
         Self {
             steps: vec![PlannedStep {
                 iteration: 0,

@@ -11,9 +11,9 @@ use epnas_arch::seed::split;
 use epnas_arch::{Arch, EpochReport, EvaluateError, Evaluator, Job, Space};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{self, DiskError};
 use crate::error::SearchError;
-use crate::history::{History, Status};
+use crate::history::{History, Record, Status};
+use crate::lines::{self, Lines};
 use crate::observer::{Event, Observer};
 
 /// An architecture that may win.
@@ -27,6 +27,18 @@ pub struct Candidate {
     pub params: Option<u64>,
     /// Multiply-accumulates per image in the search, when known.
     pub macs: Option<u64>,
+}
+
+impl Candidate {
+    /// That of a record; `None` when the child failed.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        Some(Self {
+            arch: record.arch.clone(),
+            estimate: record.estimate?,
+            params: record.params,
+            macs: record.macs,
+        })
+    }
 }
 
 /// The best candidates of a search.
@@ -48,15 +60,7 @@ pub fn shortlist(history: &History, n: usize) -> Option<Shortlist> {
     let candidates = history
         .best(n.max(1), length)
         .into_iter()
-        .filter_map(|record| {
-            let estimate = record.estimate?;
-            Some(Candidate {
-                arch: record.arch.clone(),
-                estimate,
-                params: record.params,
-                macs: record.macs,
-            })
-        })
+        .filter_map(Candidate::of)
         .collect();
     let note = (length < full).then(|| {
         format!("the search ended before any full-length architecture: the best of {length} of {full} levels are given")
@@ -99,24 +103,7 @@ pub struct SelectionRecord {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or a complete line is no record.
 pub fn read_selection(path: &Path) -> Result<Vec<SelectionRecord>, SearchError> {
-    Ok(parse(path, &disk::read_if_present(path)?.unwrap_or_default())?.0)
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<SelectionRecord>, u64), SearchError> {
-    let mut records = Vec::new();
-    let mut length = 0;
-    for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        if line.last() != Some(&b'\n') {
-            break;
-        }
-        let record = serde_json::from_slice(line).map_err(|error| SearchError::Result {
-            path: path.to_owned(),
-            message: format!("line {}: {error}", number + 1),
-        })?;
-        records.push(record);
-        length += line.len() as u64;
-    }
-    Ok((records, length))
+    lines::read(path)
 }
 
 /// Retrains candidates from scratch.
@@ -146,9 +133,7 @@ impl Selection<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(Vec<SelectionRecord>, Option<String>), SearchError> {
         let clock = Instant::now();
-        let bytes = disk::read_if_present(&self.file)?.unwrap_or_default();
-        let (stored, length) = parse(&self.file, &bytes)?;
-        let mut file = disk::open_truncated(&self.file, length)?;
+        let (mut file, stored) = Lines::open::<SelectionRecord>(&self.file)?;
         let mut records: Vec<SelectionRecord> = stored
             .into_iter()
             .filter(|record| record.settings == self.settings)
@@ -169,13 +154,10 @@ impl Selection<'_> {
                 index,
                 total: candidates.len(),
                 arch,
-                estimate: *estimate,
+                estimate: Some(*estimate),
             });
-            let record = self.retrain(arch, evaluator, observer)?;
-            let line = serde_json::to_string(&record).map_err(|error| {
-                DiskError::new("append to", &self.file, std::io::Error::other(error))
-            })?;
-            disk::append(&mut file, &self.file, &line)?;
+            let record = self.retraining().run(arch, evaluator, observer)?;
+            file.push(&record)?;
             observer.event(Event::CandidateFinished {
                 index,
                 arch,
@@ -186,14 +168,33 @@ impl Selection<'_> {
         Ok((records, stopped))
     }
 
+    fn retraining(&self) -> Retraining<'_> {
+        Retraining {
+            space: &self.space,
+            seed: self.seed,
+            settings: &self.settings,
+        }
+    }
+
     fn find<'r>(&self, records: &'r [SelectionRecord], arch: &Arch) -> Option<&'r SelectionRecord> {
         let key = self.space.key(arch);
         records
             .iter()
             .find(|record| self.space.key(&record.arch) == key)
     }
+}
 
-    fn retrain<E: Evaluator + ?Sized>(
+/// Training from scratch, which depends on architecture, seed and settings alone.
+pub(crate) struct Retraining<'a> {
+    pub(crate) space: &'a Space,
+    /// The root seed.
+    pub(crate) seed: u64,
+    /// As in [`Selection`].
+    pub(crate) settings: &'a str,
+}
+
+impl Retraining<'_> {
+    pub(crate) fn run<E: Evaluator + ?Sized>(
         &self,
         arch: &Arch,
         evaluator: &mut E,
@@ -227,7 +228,7 @@ impl Selection<'_> {
             macs: None,
             images: 0,
             epochs: Vec::new(),
-            settings: self.settings.clone(),
+            settings: self.settings.to_owned(),
         };
         match result {
             Ok(measurement) => {

@@ -1,11 +1,28 @@
-//! Who proposes the children: the [`Strategy`] trait.
+//! Who proposes the children: the [`Strategy`] trait, and those that implement it.
 
-use epnas_arch::{Arch, SpaceError, SurrogateError};
+pub mod enas;
+pub mod evolution;
+pub mod local_search;
+pub mod progressive;
+pub mod random;
+
+use epnas_arch::{Arch, Space, SpaceError, Surrogate, SurrogateError};
 use epnas_sampler::SampleError;
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
+use self::enas::Enas;
+use self::evolution::Evolution;
+use self::local_search::LocalSearch;
+use self::progressive::Progressive;
+use self::random::RandomSearch;
+use crate::admission::Admission;
+use crate::config::{SearchConfig, StrategyKind};
+use crate::history::{History, Status};
+use crate::limits::Shortfall;
 use crate::observer::Observer;
+
+/// A strategy that could go on without a single success gives up after this many failed children in a row.
+const FAILURES: usize = 25;
 
 /// A child to be trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +53,30 @@ pub struct Batch {
     pub children: Vec<Proposal>,
 }
 
+impl Batch {
+    /// Full-length children, of a strategy that has neither steps nor predictions.
+    #[must_use]
+    pub fn whole(space: &Space, seed_name: String, children: Vec<Arch>) -> Self {
+        let children = children.into_iter();
+        Self {
+            iteration: 0,
+            step: space.levels(),
+            candidates: space
+                .cardinality()
+                .map_or(u64::MAX, |n| u64::try_from(n).unwrap_or(u64::MAX)),
+            temperature: None,
+            seed_name,
+            children: children
+                .map(|arch| Proposal {
+                    arch,
+                    predicted: None,
+                    probability: None,
+                })
+                .collect(),
+        }
+    }
+}
+
 /// Why a strategy cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StrategyError {
@@ -62,6 +103,26 @@ pub enum StrategyError {
         /// Why the last one failed.
         reason: String,
     },
+    /// No candidate is within the limits, or next to none.
+    #[error(
+        "no network within the limits was found, the last {refused} looked at are beyond: {}",
+        joined(limits)
+    )]
+    Limits {
+        /// How many were refused in a row.
+        refused: u64,
+        /// The limits, with the smallest seen.
+        limits: Vec<Shortfall>,
+    },
+    /// A latency cannot be measured or recorded.
+    #[error("latency of {arch}: {source}")]
+    Latency {
+        /// The architecture, in text form.
+        arch: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A stored state does not fit this strategy.
     #[error("the checkpoint's strategy state does not fit: {reason}")]
     State {
@@ -70,14 +131,20 @@ pub enum StrategyError {
     },
 }
 
+fn joined(limits: &[Shortfall]) -> String {
+    let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
+    limits.join("; ")
+}
+
 /// Something that decides which children are trained.
 ///
 /// It proposes a batch, the driver trains its children one by one and hands back the history that ends with them. All
 /// that a strategy knows beyond the history travels through [`state`](Strategy::state) and
 /// [`surrogate`](Strategy::surrogate), and one that is restored must continue exactly as the uninterrupted one.
 pub trait Strategy {
-    /// The next children, or `None` when the search is finished. Asking again without [`observe`](Strategy::observe)
-    /// between must give the same.
+    /// The next children, or `None` when there is nothing left to propose. The driver's budget may end the search
+    /// before that, also within a batch. Asking again without [`observe`](Strategy::observe) between must give the
+    /// same.
     ///
     /// # Errors
     /// [`StrategyError`] when the candidates cannot be scored or drawn from.
@@ -97,9 +164,6 @@ pub trait Strategy {
         history: &History,
         observer: &mut dyn Observer,
     ) -> Result<(), StrategyError>;
-
-    /// How many children the whole search trains, when that is known beforehand.
-    fn total_children(&self) -> Option<u64>;
 
     /// The small part of the state.
     fn state(&self) -> serde_json::Value;
@@ -126,4 +190,53 @@ pub trait Strategy {
         state: &serde_json::Value,
         surrogate: Option<&[u8]>,
     ) -> Result<(), StrategyError>;
+}
+
+/// The strategy that a configuration names, which proposes only what `admission` admits. `surrogate` is asked for by
+/// those that have one; `seed` is the run's root seed.
+///
+/// # Errors
+/// That of `surrogate`.
+pub fn configured<S: Surrogate + 'static, E>(
+    space: &Space,
+    config: &SearchConfig,
+    admission: Admission,
+    surrogate: impl FnOnce() -> Result<S, E>,
+    seed: u64,
+) -> Result<Box<dyn Strategy>, E> {
+    let space = space.clone();
+    Ok(match config.strategy {
+        StrategyKind::Epnas | StrategyKind::Pnas => {
+            let config = config.in_force();
+            Box::new(Progressive::new(space, config, surrogate()?, seed).limited(admission))
+        }
+        StrategyKind::Random => Box::new(RandomSearch::new(space, seed).limited(admission)),
+        StrategyKind::RegularizedEvolution => {
+            Box::new(Evolution::new(space, config.evolution.clone(), seed).limited(admission))
+        }
+        StrategyKind::LocalSearch => Box::new(LocalSearch::new(space, seed).limited(admission)),
+        StrategyKind::Enas => {
+            Box::new(Enas::new(space, config.enas.clone(), seed).limited(admission))
+        }
+    })
+}
+
+/// Ends a search whose latest children all failed.
+pub(crate) fn give_up(batch: &Batch, history: &History) -> Result<(), StrategyError> {
+    let latest = history.records().iter().rev();
+    let failed = latest
+        .take_while(|record| record.status == Status::Failed)
+        .count();
+    if failed < FAILURES {
+        return Ok(());
+    }
+    let last = history.records().last();
+    Err(StrategyError::AllFailed {
+        iteration: batch.iteration,
+        step: batch.step,
+        children: failed,
+        reason: last
+            .and_then(|record| record.reason.clone())
+            .unwrap_or_default(),
+    })
 }

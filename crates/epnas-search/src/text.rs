@@ -1,13 +1,22 @@
-//! Serde: architectures as their text form, one short string in JSON.
+//! Serde: architectures and the like as their text form, one short string in JSON.
 
-use epnas_arch::Arch;
+use std::fmt::Display;
+use std::str::FromStr;
+
 use serde::{Deserialize, Deserializer, Serializer, de};
 
-pub(crate) fn serialize<S: Serializer>(arch: &Arch, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(arch)
+pub(crate) fn serialize<T: Display, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
+pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
     let text = String::deserialize(deserializer)?;
     text.parse()
         .map_err(|error| de::Error::custom(one_line(&error)))

@@ -6,7 +6,8 @@ mod fakes;
 use std::path::Path;
 
 use epnas_search::{
-    Best, Config, Event, Record, SearchError, Session, Silent, Start, Which, read_history,
+    Best, Config, Event, LatencyRecord, Record, SearchError, Session, Silent, Start, Which,
+    read_history,
 };
 use epnas_supernet::Model;
 
@@ -140,7 +141,7 @@ fn search_selection_and_training() {
     assert_eq!(epochs, [1, 2]);
     assert_eq!(
         (report.epochs, &report.architecture),
-        (2, &best.architecture)
+        (2, &best.architecture.clone().into())
     );
     let test = report.test.expect("test images");
     assert_eq!(test.images, 40);
@@ -263,7 +264,7 @@ fn a_killed_training_ends_as_the_uninterrupted_one() {
     };
     let (whole, whole_model) = place("whole");
     session
-        .train_architecture(&arch, &whole, &whole_model, Start::New, &mut Silent)
+        .train_design(&arch, &whole, &whole_model, Start::New, &mut Silent)
         .expect("a training");
     let (broken, broken_model) = place("broken");
     for epochs in [1, 2] {
@@ -280,19 +281,18 @@ fn a_killed_training_ends_as_the_uninterrupted_one() {
         };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             session
-                .train_architecture(&arch, &broken, &broken_model, start, &mut observer)
+                .train_design(&arch, &broken, &broken_model, start, &mut observer)
                 .map(|_| ())
         }));
         assert!(result.is_err());
     }
-    let refused =
-        session.train_architecture(&arch, &broken, &broken_model, Start::New, &mut Silent);
+    let refused = session.train_design(&arch, &broken, &broken_model, Start::New, &mut Silent);
     assert!(
         refused.is_err(),
         "a training in progress is not overwritten"
     );
     session
-        .train_architecture(&arch, &broken, &broken_model, Start::Resume, &mut Silent)
+        .train_design(&arch, &broken, &broken_model, Start::Resume, &mut Silent)
         .expect("the rest");
     let weights = |dir: &Path| std::fs::read(dir.join("weights.safetensors")).expect("weights");
     assert_eq!(weights(&broken_model), weights(&whole_model));
@@ -347,6 +347,51 @@ fn images_that_cannot_be_read_leave_no_run_behind() {
     session(&[])
         .search(&dir, Start::New, &mut Silent)
         .expect("the folder is free");
+}
+
+#[test]
+fn search_and_baseline_stay_within_the_limits() {
+    let folder = fakes::folder();
+    let dir = folder.path().join("run");
+    session(&[])
+        .search(&dir, Start::New, &mut Silent)
+        .expect("a search");
+    let largest = |folder: &Path| {
+        let records = read_history(&folder.join("history.jsonl")).expect("a history");
+        let params = records.iter().filter_map(|record| record.params);
+        params.max().expect("children")
+    };
+    let limit = largest(&dir).min(largest(&dir.join("random"))) - 1;
+    let limited = session(&[
+        ("search.limits.params", &limit.to_string()),
+        ("search.limits.latency", "\"1m\""),
+    ]);
+    let dir = folder.path().join("limited");
+    let best = limited
+        .search(&dir, Start::New, &mut Silent)
+        .expect("a search");
+    assert!(largest(&dir) <= limit && largest(&dir.join("random")) <= limit);
+    assert!(
+        best.pareto
+            .params
+            .iter()
+            .all(|found| found.params <= Some(limit))
+    );
+    assert!(!best.pareto.macs.is_empty());
+
+    // All children have been timed, and each once.
+    let lines = std::fs::read_to_string(dir.join("latency.jsonl")).expect("latencies");
+    let timed: Vec<LatencyRecord> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a latency"))
+        .collect();
+    assert!(timed.iter().all(|record| record.seconds > 0.0));
+    let names: std::collections::BTreeSet<&String> =
+        timed.iter().map(|record| &record.arch).collect();
+    assert_eq!(names.len(), timed.len());
+    for record in timeless(&dir).iter().chain(&timeless(&dir.join("random"))) {
+        assert!(names.contains(&record.arch.to_string()), "{}", record.arch);
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn wrong_types_are_named_with_line() {
 fn a_section_without_its_kind_has_the_default_kind() {
     let layers = |config: &Config| match &config.space {
         Space::Macro(space) => space.layers,
-        Space::Micro(_) => 0,
+        _ => 0,
     };
     let config = Config::from_toml("[space]\nlayers = 4\n").expect("a macro space");
     assert_eq!(layers(&config), 4);

@@ -4,8 +4,8 @@ mod fakes;
 
 use epnas_arch::{MacroSpace, MicroSpace, Space};
 use epnas_search::{
-    Continuation, Driver, Event, HistoryPolicy, Outcome, PlannedStep, Progressive, Schedule,
-    SearchConfig, StrategyKind,
+    Budget, Continuation, Driver, Event, HistoryPolicy, Outcome, PlannedStep, Progressive,
+    Schedule, SearchConfig, StrategyKind,
 };
 use fakes::{Constant, Landscape};
 
@@ -26,10 +26,11 @@ fn search(space: &Space, config: &SearchConfig) -> (Outcome, Vec<(usize, usize, 
         }
     };
     let driver = Driver {
-        folder: folder.path().to_owned(),
+        folder: Some(folder.path().to_owned()),
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 1,
+        budget: Budget::default(),
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config.clone(), Constant, 1);

@@ -116,7 +116,7 @@ fn a_training_that_was_asked_to_stop_goes_on_after_its_epoch() {
             Start::Resume
         };
         let error = session
-            .train_architecture(&arch, &work, &model, start, &mut Silent)
+            .train_design(&arch, &work, &model, start, &mut Silent)
             .expect_err("stopped");
         assert!(
             matches!(&error, SearchError::Stopped { done, total: 3, .. } if *done == epoch),
@@ -125,7 +125,7 @@ fn a_training_that_was_asked_to_stop_goes_on_after_its_epoch() {
     }
     // Asked for during the last epoch, there is nothing to stop.
     let report = session
-        .train_architecture(&arch, &work, &model, Start::Resume, &mut Silent)
+        .train_design(&arch, &work, &model, Start::Resume, &mut Silent)
         .expect("the rest");
     assert_eq!(report.epochs, 3);
 }

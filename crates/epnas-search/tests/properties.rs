@@ -5,7 +5,7 @@ mod fakes;
 use epnas_arch::{MacroSpace, Space};
 use epnas_search::settings;
 use epnas_search::{
-    Driver, HistoryPolicy, Progressive, Record, SearchConfig, Silent, read_history,
+    Budget, Driver, HistoryPolicy, Progressive, Record, SearchConfig, Silent, read_history,
 };
 use fakes::{Landscape, Linear};
 use proptest::prelude::*;
@@ -22,10 +22,11 @@ fn history() -> (String, Vec<Record>) {
         ..SearchConfig::default()
     };
     let driver = Driver {
-        folder: folder.path().to_owned(),
+        folder: Some(folder.path().to_owned()),
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 1,
+        budget: Budget::default(),
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 1);

@@ -7,8 +7,8 @@ use epnas_search::best::{ESTIMATE_NOTE, rank};
 use epnas_search::budget::{Baseline, TimeBudget};
 use epnas_search::select::{Selection, read_selection, shortlist};
 use epnas_search::{
-    Best, Driver, History, HistoryPolicy, Machine, Precisions, Progressive, SearchConfig, Silent,
-    Status, TotalCost, Versions,
+    Best, Budget, Driver, Fronts, History, HistoryPolicy, Machine, Precisions, Progressive,
+    SearchConfig, Silent, Status, TotalCost, Versions,
 };
 use fakes::{Landscape, Linear, Trouble};
 
@@ -28,10 +28,11 @@ fn history() -> History {
         ..SearchConfig::default()
     };
     let driver = Driver {
-        folder: folder.path().to_owned(),
+        folder: Some(folder.path().to_owned()),
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 3,
+        budget: Budget::default(),
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 3);
@@ -205,11 +206,13 @@ fn the_result_file_round_trips_and_marks_the_estimate() {
         retrained_epochs: None,
         notes: vec!["note".into()],
         random: None,
+        surrogate: None,
         cost,
         selection_cost: TotalCost::of_selection(&[]),
         seed: 3,
         machine: Machine::here(),
         precision: Precisions::default(),
+        pareto: Fronts::default(),
         versions: Versions::default(),
         top,
     };

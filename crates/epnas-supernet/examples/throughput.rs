@@ -125,6 +125,7 @@ fn measure(text: &str, options: &Options, data: &Arc<TrainingData>) -> Result<()
             blocks: arch.len(),
             ..MicroSpace::default()
         }),
+        Arch::Choices(_) => return Err("plain choices have no network".into()),
     };
     let config = SupernetConfig {
         space,

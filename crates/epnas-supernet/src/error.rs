@@ -48,9 +48,9 @@ pub enum SupernetError {
         /// The weight's path.
         path: String,
     },
-    /// A text that is no architecture.
+    /// A text that is no architecture or hand-made network.
     #[error(transparent)]
-    Architecture(epnas_arch::ParseArchError),
+    Architecture(epnas_arch::ParseDesignError),
     /// Bytes are not a weight store.
     #[error(transparent)]
     WeightBytes(#[from] WeightBytesError),
@@ -66,10 +66,12 @@ pub enum SupernetError {
         /// The node.
         node: String,
     },
-    /// A batch norm that does not follow a convolution of its own.
-    #[error("node {node}: a batch norm must follow a convolution whose result nothing else reads")]
-    NormWithoutConvolution {
-        /// The batch norm's label.
+    /// A batch norm or ReLU over what is no result of its own.
+    #[error(
+        "node `{node}` reads images or another batch norm or ReLU, expected a convolution, a pool or a sum"
+    )]
+    NormWithoutResult {
+        /// The label of the batch norm or ReLU.
         node: String,
     },
     /// A node that would pass a gradient to images.

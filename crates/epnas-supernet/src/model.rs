@@ -3,7 +3,7 @@
 mod files;
 mod report;
 
-use epnas_arch::{Arch, Network, NetworkConfig, Shape};
+use epnas_arch::{Design, Network, NetworkConfig, Shape};
 use epnas_data::{Images, Normalization};
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ impl TrainingRecord {
 pub struct ModelInfo {
     /// Version of the format: 1.
     pub format: u32,
-    /// The architecture in its text form.
+    /// The architecture, or the network made by hand, in its text form.
     pub architecture: String,
     /// Levels of the search space: it fixes where a macro network is pooled.
     pub space_len: usize,
@@ -105,7 +105,7 @@ pub struct Model {
 
 impl Model {
     pub(crate) fn assemble(
-        arch: &Arch,
+        design: &Design,
         space_len: usize,
         network: &NetworkConfig,
         data: &TrainingData,
@@ -119,7 +119,7 @@ impl Model {
         } = data.image_shape();
         let info = ModelInfo {
             format: 1,
-            architecture: arch.to_string(),
+            architecture: design.to_string(),
             space_len,
             network: network.clone(),
             classes: data.classes.clone(),
@@ -138,7 +138,7 @@ impl Model {
     /// An architecture that cannot be read or built, weights that are missing, left over or of another shape.
     pub fn new(info: ModelInfo, weights: WeightStore) -> Result<Model, SupernetError> {
         let mut weights = weights.on_cpu()?;
-        let arch: Arch = info
+        let design: Design = info
             .architecture
             .parse()
             .map_err(SupernetError::Architecture)?;
@@ -147,13 +147,8 @@ impl Model {
             width: info.width,
             channels: info.channels,
         };
-        let network = Network::build(
-            &arch,
-            info.space_len,
-            &info.network,
-            shape,
-            info.classes.len(),
-        )?;
+        let (levels, classes) = (info.space_len, info.classes.len());
+        let network = design.network(levels, &info.network, shape, classes)?;
         let params = crate::plan::network_params(&network);
         for param in &params {
             if weights.tensor(&param.path).is_none() {

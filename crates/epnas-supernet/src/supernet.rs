@@ -9,7 +9,7 @@ use epnas_arch::{
 
 use crate::{
     compute::Compute,
-    config::{Score, TrainConfig},
+    config::{BnEval, Score, TrainConfig},
     data::{Source, TrainingData},
     error::SupernetError,
     model::{Model, TrainingRecord},
@@ -109,13 +109,39 @@ impl Supernet {
         let weights = self.weights.clone().extract(network_params(&network))?;
         let record = TrainingRecord::shared_weights(self.weights.seed(), &self.config.training);
         Model::assemble(
-            arch,
+            &arch.clone().into(),
             self.config.space.levels(),
             &self.config.network,
             &self.source.data,
             weights,
             record,
         )
+    }
+
+    /// Validation accuracy of a child with its present shared weights, 0 to 1, with batch norm as `bn_eval` says. Nothing
+    /// is trained or changed; weights that no child has used yet have their initial values. `seed` draws the batches of
+    /// [`BnEval::Recalibrated`], the same that a training with this seed evaluates by.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Child`] for a loss that is not finite or a network that cannot be built or held in memory.
+    pub fn validate(&self, arch: &Arch, bn_eval: BnEval, seed: u64) -> Result<f64, EvaluateError> {
+        self.accuracy(arch, bn_eval, seed).map_err(verdict)
+    }
+
+    fn accuracy(&self, arch: &Arch, bn_eval: BnEval, seed: u64) -> Result<f64, SupernetError> {
+        let network = self.network(arch)?;
+        let config = TrainConfig {
+            bn_eval,
+            ..self.config.training.clone()
+        };
+        let of_network = |error: SupernetError| error.of_network(&network, config.batch);
+        // Shares the tensors, which validation only reads, and keeps new ones to itself.
+        let mut weights = self.weights.clone();
+        let images = self.source.data.train.clone();
+        let mut session = Session::new(&network, &mut weights, &config, &self.source, images, seed)
+            .map_err(of_network)?;
+        let totals = session.validate(&mut weights, 0).map_err(of_network)?;
+        Ok(totals.accuracy())
     }
 
     /// Trains one child; on an error the weights are as before.

@@ -4,7 +4,7 @@ mod checkpoint;
 
 use std::{sync::Arc, time::Instant};
 
-use epnas_arch::{Arch, Network, NetworkConfig};
+use epnas_arch::{Design, Network, NetworkConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,11 +37,11 @@ pub enum TrainingPart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
-    /// The architecture.
-    pub arch: Arch,
-    /// Levels of the search space: it fixes where a macro network is pooled.
+    /// The architecture, or a network made by hand.
+    pub arch: Design,
+    /// Levels of the search space: it fixes where a macro network is pooled. Not used by hand-made networks.
     pub space_len: usize,
-    /// Channels, cells and the options of the network.
+    /// Channels, cells and the options of the network. Not used by hand-made ones.
     pub network: NetworkConfig,
     /// The recipe.
     pub training: TrainConfig,
@@ -135,13 +135,8 @@ impl Trainer {
     ) -> Result<Trainer, SupernetError> {
         config.training = config.training.on(compute.kind());
         let shape = data.image_shape();
-        let network = Network::build(
-            &config.arch,
-            config.space_len,
-            &config.network,
-            shape,
-            data.classes.len(),
-        )?;
+        let (levels, classes) = (config.space_len, data.classes.len());
+        let network = (config.arch).network(levels, &config.network, shape, classes)?;
         let mut weights = WeightStore::on(
             epnas_arch::seed::split(seed, "weights"),
             compute.device().clone(),

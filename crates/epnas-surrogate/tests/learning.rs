@@ -49,6 +49,7 @@ fn accuracy(arch: &Arch) -> f64 {
                 deep.count(),
             )
         }
+        Arch::Choices(_) => unreachable!("no space of choices here"),
     };
     let n = ops.len() as f64;
     let mean = ops.iter().sum::<f64>() / n;

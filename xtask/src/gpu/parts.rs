@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::command;
+
 use super::limit::Runner;
 use super::report::{Measured, Outcome, Report};
 use super::{libraries, machine, operator_times, outcomes, search, steps};
@@ -130,7 +132,7 @@ pub(super) fn run_all(
             only.is_empty() || part.name == "machine" || only.iter().any(|name| name == part.name)
         })
         .collect();
-    let mut report = Report::create(out, date(), minutes)?;
+    let mut report = Report::create(out, command::date(), minutes)?;
     let started = Instant::now();
     // The end of a part's time if all before it use theirs; those that do not leave the rest to those after.
     let mut deadline = started;
@@ -157,16 +159,6 @@ pub(super) fn run_all(
 
 fn limit(part: &Part, minutes: u32) -> Duration {
     Duration::from_secs(part.limit_seconds) * minutes / MINUTES
-}
-
-/// The day, where the system tells it.
-fn date() -> Option<String> {
-    let output = Command::new("date")
-        .args(["-u", "+%Y-%m-%d"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.trim().to_owned()).filter(|day| !day.is_empty())
 }
 
 fn devices(stage: &Stage, deadline: Instant) -> Measured {

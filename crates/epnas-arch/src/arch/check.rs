@@ -2,18 +2,18 @@
 
 use thiserror::Error;
 
-use super::{CellArch, MAX_BLOCKS, MAX_LAYERS, MacroArch};
+use super::{CellArch, ChoiceArch, MAX_BLOCKS, MAX_LAYERS, MacroArch};
 
 /// Why a value is no architecture at all, whatever the space.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ArchError {
-    /// No layer or block.
+    /// No layer, block or choice.
     #[error("an architecture needs at least one {0}, found none")]
     Empty(&'static str),
-    /// More layers or blocks than can be handled.
+    /// More layers, blocks or choices than can be handled.
     #[error("{found} {what}s are too many, expected at most {limit}")]
     TooLong {
-        /// `layer` or `block`.
+        /// `layer`, `block` or `choice`.
         what: &'static str,
         /// How many there are.
         found: usize,
@@ -91,6 +91,16 @@ impl CellArch {
             }
         }
         Ok(())
+    }
+}
+
+impl ChoiceArch {
+    /// Checks the number of choices; see [`Arch::check`](crate::Arch::check).
+    ///
+    /// # Errors
+    /// The fault found.
+    pub fn check(&self) -> Result<(), ArchError> {
+        check_len("choice", self.choices.len(), MAX_LAYERS)
     }
 }
 

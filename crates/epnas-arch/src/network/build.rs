@@ -24,24 +24,17 @@ impl Network {
         classes: usize,
     ) -> Result<Network, NetworkError> {
         check(arch, space_len, config, input)?;
-        check_range("classes", classes, 1, 1_000_000)?;
-        let mut builder = Builder {
-            config,
-            nodes: Vec::new(),
-        };
-        let image = builder.push("input", NodeKind::Input, vec![], input);
+        check_classes(classes)?;
+        let (mut builder, image) = Builder::new(config, input);
         let stem = builder.conv("stem.conv", &[(image, "stem.conv")], 3, 1, config.channels);
         let stem = builder.batch_norm("stem.bn", stem, Activation::None);
         let last = match arch {
             Arch::Macro(arch) => macro_net::build(&mut builder, arch, space_len, stem),
             Arch::Micro(cell) => micro_net::build(&mut builder, cell, stem),
+            Arch::Choices(_) => return Err(NetworkError::NoNetwork),
         };
-        builder.head(last, arch.len(), classes);
-        Ok(Network {
-            nodes: live(builder.nodes),
-            input,
-            classes,
-        })
+        builder.head(&[last], arch.len(), classes);
+        Ok(builder.finish(input, classes))
     }
 
     /// Shapes of the outputs H_1 to H_L of a macro network, or of the cells of a micro one, dead parts
@@ -63,6 +56,7 @@ impl Network {
             Arch::Micro(_) => micro_net::stages(config.cells_per_stage)
                 .map(|cell| cell.reductions)
                 .collect(),
+            Arch::Choices(_) => return Err(NetworkError::NoNetwork),
         };
         let at = |reductions: usize| {
             (0..reductions)
@@ -81,9 +75,7 @@ fn check(
 ) -> Result<(), NetworkError> {
     arch.check()?;
     config.validate()?;
-    check_range("image height", input.height, 1, 4096)?;
-    check_range("image width", input.width, 1, 4096)?;
-    check_range("image channels", input.channels, 1, 1024)?;
+    check_input(input)?;
     match arch {
         Arch::Macro(arch) if arch.layers.len() > space_len => Err(NetworkError::Length {
             found: arch.layers.len(),
@@ -93,13 +85,42 @@ fn check(
     }
 }
 
+pub(super) fn check_input(input: Shape) -> Result<(), NetworkError> {
+    check_range("image height", input.height, 1, 4096)?;
+    check_range("image width", input.width, 1, 4096)?;
+    check_range("image channels", input.channels, 1, 1024)
+}
+
+pub(super) fn check_classes(classes: usize) -> Result<(), NetworkError> {
+    check_range("classes", classes, 1, 1_000_000)
+}
+
 /// The graph under construction, dead parts still in it.
 pub(super) struct Builder<'a> {
     pub(super) config: &'a NetworkConfig,
     nodes: Vec<Node>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// A graph of an image alone, and its node.
+    pub(super) fn new(config: &'a NetworkConfig, input: Shape) -> (Self, NodeId) {
+        let mut builder = Builder {
+            config,
+            nodes: Vec::new(),
+        };
+        let image = builder.push("input", NodeKind::Input, vec![], input);
+        (builder, image)
+    }
+
+    /// The network, whose head was added last.
+    pub(super) fn finish(self, input: Shape, classes: usize) -> Network {
+        Network {
+            nodes: live(self.nodes),
+            input,
+            classes,
+        }
+    }
+
     fn push(
         &mut self,
         label: impl Into<String>,
@@ -208,6 +229,11 @@ impl Builder<'_> {
         self.push(label, NodeKind::Add, vec![a, b], shape)
     }
 
+    pub(super) fn relu(&mut self, label: &str, input: NodeId) -> NodeId {
+        let shape = self.shape(input);
+        self.push(label, NodeKind::Relu, vec![input], shape)
+    }
+
     /// An operation of the space at a stride of 1 or 2. It keeps the channels. The identity at stride 1 is
     /// its input, without a node.
     pub(super) fn op(&mut self, path: &str, op: Op, input: NodeId, stride: usize) -> NodeId {
@@ -247,17 +273,19 @@ impl Builder<'_> {
         }
     }
 
-    fn head(&mut self, input: NodeId, depth: usize, classes: usize) -> NodeId {
+    /// The head over one input or more; `depth` names it where depths do not share it.
+    pub(super) fn head(&mut self, inputs: &[NodeId], depth: usize, classes: usize) -> NodeId {
         let path = match self.config.head {
             HeadSharing::Shared => "head".to_owned(),
             HeadSharing::PerDepth => format!("head.{depth}"),
         };
-        let shape = vec![self.shape(input).channels, classes];
+        let channels = inputs.iter().map(|&input| self.shape(input).channels);
+        let shape = vec![channels.sum(), classes];
         let kind = NodeKind::Head {
             weight: param(format!("{path}.weight"), shape, ParamKind::LinearWeight),
             bias: param(format!("{path}.bias"), vec![classes], ParamKind::LinearBias),
         };
-        self.push(path, kind, vec![input], Shape::new(1, 1, classes))
+        self.push(path, kind, inputs.to_vec(), Shape::new(1, 1, classes))
     }
 }
 

@@ -6,7 +6,7 @@ impl Node {
     /// The node's tensors, running statistics included.
     pub fn params(&self) -> Vec<&Param> {
         match &self.kind {
-            NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add => Vec::new(),
+            NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Relu => Vec::new(),
             NodeKind::Conv { weights, .. } => weights.iter().collect(),
             NodeKind::Depthwise { weight, .. } => vec![weight],
             NodeKind::FactorizedConv { weights } => weights.iter().collect(),
@@ -42,7 +42,8 @@ impl Node {
             NodeKind::Input
             | NodeKind::BatchNorm { .. }
             | NodeKind::Pool { .. }
-            | NodeKind::Add => 0,
+            | NodeKind::Add
+            | NodeKind::Relu => 0,
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum SpaceError {
     /// An ill-formed architecture.
     #[error(transparent)]
     Arch(#[from] ArchError),
-    /// A macro architecture in a micro space, or the reverse.
+    /// An architecture of another kind of space.
     #[error("{arch} is a {found} architecture, expected a {expected} one")]
     Kind {
         /// The architecture.
@@ -70,6 +70,16 @@ pub enum SpaceError {
         found: Op,
         /// The operations of the space.
         expected: String,
+    },
+    /// A choice that a level does not have.
+    #[error("level {level} has the choice {found}, expected one of 0..{limit}")]
+    Choice {
+        /// The level, counted from 1.
+        level: usize,
+        /// The choice.
+        found: usize,
+        /// How many choices the level has.
+        limit: usize,
     },
     /// Sources the wiring does not allow.
     #[error("layer {layer} reads {found}, expected {expected}")]

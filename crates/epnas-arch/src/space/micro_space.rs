@@ -111,9 +111,15 @@ impl MicroSpace {
 
     pub(super) fn element(&self, level: usize, block: Block) -> u64 {
         let sources = level as u64 + 1;
-        let [first, second] = block
+        let pairs = block
             .inputs
             .map(|input| input.op.index() as u64 * sources + input.source.index() as u64);
+        self.join(level, pairs)
+    }
+
+    /// The element with these two pair numbers: the inverse of [`split`](Self::split), in any order where that does not
+    /// count.
+    pub(super) fn join(&self, level: usize, [first, second]: [u64; 2]) -> u64 {
         if self.canonicalize {
             let (i, j) = (first.min(second), first.max(second));
             j * (j + 1) / 2 + i

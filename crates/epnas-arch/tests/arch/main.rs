@@ -2,6 +2,7 @@
 
 mod counts;
 mod forms;
+mod hand_made;
 mod networks;
 mod properties;
 mod spaces;

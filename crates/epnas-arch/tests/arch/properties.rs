@@ -133,6 +133,50 @@ proptest! {
         }
     }
 
+    /// Every element of a small level is made by its decisions, and every tuple of decisions makes an element.
+    #[test]
+    fn decisions_and_elements(space in spaces(), level in 1..=6_usize) {
+        prop_assume!(level <= space.levels());
+        let sizes = space.decisions(level);
+        for element in 0..space.level_len(level) {
+            let decided = space.decided(level, element);
+            prop_assert_eq!(decided.len(), sizes.len());
+            prop_assert!(decided.iter().zip(&sizes).all(|(d, n)| d < n), "{:?} of {:?}", decided, sizes);
+            prop_assert_eq!(space.decide(level, &decided), element);
+        }
+        // All tuples: each element once, or twice when it stands for both orders of two different inputs.
+        let total = sizes.iter().product::<usize>();
+        let tuple = |mut index: usize| -> Vec<usize> {
+            sizes.iter().map(|&n| { let digit = index % n; index /= n; digit }).collect()
+        };
+        let mut count = vec![0; space.level_len(level) as usize];
+        for decisions in (0..total).map(tuple) {
+            let element = space.decide(level, &decisions);
+            let (a, b) = decisions.split_at(decisions.len() / 2);
+            let canonical = matches!(&space, Space::Micro(micro) if micro.canonicalize);
+            let swapped = canonical && [b, a].concat() == space.decided(level, element);
+            prop_assert!(swapped || space.decided(level, element) == decisions, "{:?}", decisions);
+            count[element as usize] += 1;
+        }
+        prop_assert!(count.iter().all(|&n| n == 1 || n == 2), "{:?}", count);
+        prop_assert_eq!(count.len() == total, count.iter().all(|&n| n == 1));
+    }
+
+    /// Also where there are too many to list.
+    #[test]
+    fn decisions_of_architectures((space, arch) in in_space(), swap in any::<prop::sample::Index>()) {
+        let level = 1 + swap.index(arch.len());
+        let element = space.element(&arch, level);
+        let decided = space.decided(level, element);
+        prop_assert_eq!(space.decide(level, &decided), element);
+        // Changing one decision changes the element.
+        let sizes = space.decisions(level);
+        let at = swap.index(sizes.len());
+        let mut other = decided.clone();
+        other[at] = (other[at] + 1) % sizes[at];
+        prop_assert_ne!(space.decide(level, &other), element);
+    }
+
     #[test]
     fn candidates_know_their_parents((space, arch) in in_space(), index in any::<u64>()) {
         let whole = arch.len() == space.levels();
@@ -185,6 +229,7 @@ proptest! {
                 }
                 NodeKind::Pool { stride, .. } => prop_assert_eq!(from[0].strided(*stride), node.shape),
                 NodeKind::Add => prop_assert_eq!(&from[..], &[node.shape, node.shape][..]),
+                NodeKind::Relu => prop_assert!(false, "only hand-made networks have it"),
                 NodeKind::Head { weight, .. } => {
                     prop_assert_eq!(id, network.nodes.len() - 1);
                     prop_assert_eq!(&weight.shape[..], &[from[0].channels, 10][..]);

@@ -409,3 +409,33 @@ fn configuration_forms() {
         "{error}"
     );
 }
+
+#[test]
+fn decisions_say_what_a_layer_or_block_is() {
+    let decide = |space: &Space, prefix: Option<&str>, decisions: &[usize]| {
+        let prefix = prefix.map(arch);
+        let level = prefix.as_ref().map_or(0, Arch::len) + 1;
+        let element = space.decide(level, decisions);
+        space.extend(prefix.as_ref(), element).to_string()
+    };
+    // Operation 3 of mp, ap, c3, c5, ..; free bits H_0 and H_1, beside H_2.
+    let chain = macro_space(4, Wiring::Chain);
+    let prefix = Some("macro:c3.0/c3.1");
+    assert_eq!(decide(&chain, prefix, &[3, 0, 1]), "macro:c3.0/c3.1/c5.1+2");
+    let free = macro_space(4, Wiring::Free);
+    let prefix = Some("macro:c3.0/c3.1");
+    assert_eq!(decide(&free, prefix, &[3, 0, 1]), "macro:c3.0/c3.1/c5.2");
+    // Sources -2, -1, 0. The larger input comes first as decided, second when canonical.
+    let decisions = [3, 2, 2, 0];
+    let block = |canonicalize| {
+        decide(
+            &micro_space(MicroOps::Seven, canonicalize),
+            Some("micro:c3.-2+c3.-2"),
+            &decisions,
+        )
+    };
+    assert_eq!(block(false), "micro:c3.-2+c3.-2/c5.0+c3.-2");
+    assert_eq!(block(true), "micro:c3.-2+c3.-2/c3.-2+c5.0");
+    assert_eq!(chain.decisions(0), [] as [usize; 0]);
+    assert_eq!(chain.decisions(5), [] as [usize; 0]);
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use epnas_search::diagnostics::Agreement;
 use epnas_search::{Best, Config, RunFolder, SearchError, Session, Start};
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
@@ -15,6 +16,7 @@ use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
 
 mod forecast;
+mod pareto;
 
 /// Search for an architecture, compare with random search if asked to, retrain the best few.
 ///
@@ -111,7 +113,11 @@ pub(crate) fn finished(
         let stored = Best::read(&RunFolder::new(dir).best()).map_err(failure::of_search)?;
         print_best(&stored, dir, &training_of(dir), global.format())?;
     }
-    best.map_err(failure::of_search)
+    let best = best.map_err(failure::of_search)?;
+    if let Some(config) = inputs::run_config(dir)? {
+        pareto::draw(dir, &config, &best)?;
+    }
+    Ok(best)
 }
 
 /// The run folder: that of the flag, or `runs/` and the configuration's name.
@@ -181,6 +187,18 @@ pub(crate) fn print_best(
             "cost          {}\n",
             cost(best.cost.children, best.cost.seconds)
         ));
+        if let Some(Agreement {
+            children,
+            kendall_tau: Some(tau),
+            error,
+            ..
+        }) = best.surrogate.as_ref().map(|surrogate| &surrogate.overall)
+        {
+            text.push_str(&format!(
+                "surrogate     tau {tau:.2} to the estimates, off by {:.1} points ({children} predictions)\n",
+                100.0 * error
+            ));
+        }
         if let Some(random) = &best.random {
             text.push_str(&format!("random        {}\n", random.architecture));
             let retrained = random
@@ -192,6 +210,12 @@ pub(crate) fn print_best(
                 percent(random.estimate)
             ));
         }
+        text.push_str(&format!(
+            "pareto        {} networks by parameters, {} by multiply-accumulates: best.json, pareto-params.svg, \
+             pareto-macs.svg\n",
+            best.pareto.params.len(),
+            best.pareto.macs.len()
+        ));
         for note in &best.notes {
             text.push_str(&format!("note          {note}\n"));
         }

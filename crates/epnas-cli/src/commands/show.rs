@@ -125,8 +125,8 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
     if format == ShowFormat::Genotype {
         return match &arch {
             Arch::Micro(cell) => print_source("genotype", &genotype(cell)),
-            Arch::Macro(_) => Err(usage(format_args!(
-                "{arch} is a macro network; only cells have a genotype"
+            _ => Err(usage(format_args!(
+                "{arch} is no cell; only cells have a genotype"
             ))),
         };
     }
@@ -198,7 +198,7 @@ impl Place {
             classes: 10,
             layers: match &config.space {
                 Space::Macro(space) => Some(space.layers),
-                Space::Micro(_) => None,
+                _ => None,
             },
             recipe: config.training.recipe.clone(),
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use epnas_arch::Design;
 use epnas_search::{Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, Which};
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ use places::Places;
 ///   epnas train runs/demo
 ///   epnas train runs/demo --random
 ///   epnas train --arch macro:c3.0/c5.1/d3.1+2 --config demo --out runs/mine
+///   epnas train --arch resnet:20 --config demo --out runs/resnet
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct TrainArgs {
@@ -45,7 +47,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, conflicts_with = "arch")]
     random: bool,
 
-    /// An architecture, or a file that holds one, to train instead of a run's.
+    /// An architecture, or a file that holds one, to train instead of a run's; or a network made
+    /// by hand, to compare with: resnet:20, resnet:20x4, densenet:40k12, densenet-bc:100k12.
     #[arg(long, value_name = "ARCH|FILE", requires = "out")]
     arch: Option<String>,
 
@@ -152,9 +155,9 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     print(train, model, &next, global)
 }
 
-/// Trains the architecture of `--arch`.
+/// Trains the network of `--arch`.
 fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::Result<()> {
-    let arch = inputs::arch(arch)?;
+    let design = inputs::design(arch)?;
     inputs::require_folder(out)?;
     let folder = RunFolder::new(out);
     if folder.history().exists() || folder.best().exists() {
@@ -171,7 +174,10 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
         Some(stored) => inputs::adjusted(stored, &args.precision.over(&args.config), global)?,
         None => inputs::config(&args.precision.over(&args.config), global)?,
     };
-    config.space.check(&arch).or_usage()?;
+    match &design {
+        Design::Arch(arch) => config.space.check(arch).or_usage()?,
+        Design::HandMade(network) => network.check().or_usage()?,
+    }
     let places = Places {
         work: folder.train(),
         model: folder.model(),
@@ -187,8 +193,8 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
-    let train = session.train_architecture(
-        &arch,
+    let train = session.train_design(
+        &design,
         &places.work,
         &places.model,
         Start::Resume,

@@ -60,7 +60,7 @@ pub(crate) fn forward(
     g: &Geometry,
     x: &Operand,
     [weight, bias]: [&Tensor; 2],
-    [pooled, logits]: [&Tensor; 2],
+    (pooled, logits, acc): (&Tensor, &Tensor, Accumulate),
 ) -> Result<()> {
     let call = Call::new(op, queue, ("x", &x.x))?;
     let n = x.x.dims()[0];
@@ -70,6 +70,7 @@ pub(crate) fn forward(
         bias: call.floats(("bias", bias))?,
         pooled: call.floats(("pooled", pooled))?,
         logits: call.floats(("logits", logits))?,
+        add: flag(acc),
         ..HeadParams::of(g, n)
     };
     call.launch("head_average", Launch::elements(n * g.c), &params)?;

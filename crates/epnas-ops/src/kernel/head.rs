@@ -45,19 +45,22 @@ pub(crate) fn average(g: &Geometry, x: Images, pooled: &mut [f32]) {
         });
 }
 
-/// `logits = pooled weight + bias`.
+/// `logits = pooled weight + bias`, or `logits += pooled weight`.
 pub(crate) fn linear(
     g: &Geometry,
     pooled: &[f32],
     weight: &[f32],
     bias: &[f32],
     logits: &mut [f32],
+    acc: Accumulate,
 ) {
     for (logits, pooled) in logits
         .chunks_exact_mut(g.classes)
         .zip(pooled.chunks_exact(g.c))
     {
-        logits.copy_from_slice(bias);
+        if acc == Accumulate::Overwrite {
+            logits.copy_from_slice(bias);
+        }
         for (p, weight) in pooled.iter().zip(weight.chunks_exact(g.classes)) {
             for (logit, w) in logits.iter_mut().zip(weight) {
                 *logit += p * w;

@@ -203,7 +203,8 @@ fn sums_and_heads() {
         accumulate(&b, &more, Accumulate::Add).unwrap();
         let (weight, bias) = (make.floats(&[c, classes]), make.floats(&[classes]));
         let (pooled, logits) = (blank(&[n, c]), blank(&[n, classes]));
-        Head.forward_fused(&a, &weight, &bias, &pooled, &logits)
+        let acc = Accumulate::Overwrite;
+        Head.forward_fused(&a, &weight, &bias, &pooled, &logits, acc)
             .unwrap();
         let (dweight, dbias) = (blank(&[c, classes]), blank(&[classes]));
         let (dlogits, dx) = (make.floats(&[n, classes]), make.images(&shape));

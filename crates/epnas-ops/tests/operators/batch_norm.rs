@@ -1,6 +1,6 @@
 //! Batch normalization: values, statistics, gradients.
 
-use epnas_ops::{Accumulate, Activation, BatchNorm, Running};
+use epnas_ops::{Accumulate, Activation, BatchNorm, Norm, NormGradient, Running};
 
 use crate::bilinear::Images;
 use crate::harness::{
@@ -215,6 +215,23 @@ fn forward_and_backward() {
                     1e-5,
                 );
 
+                // The statistics alone are the same ones.
+                let (mean2, variance2) = (tensor(&vec![2.0; c], &[c]), tensor(&vec![3.0; c], &[c]));
+                let (saved2, running) = (
+                    blank(&[2, c]),
+                    Running {
+                        mean: &mean2,
+                        variance: &variance2,
+                        momentum: 0.1,
+                    },
+                );
+                op.save_batch(&x, running, &saved2).unwrap();
+                for (found, expected) in
+                    [(&saved2, &saved), (&mean2, &mean), (&variance2, &variance)]
+                {
+                    assert_eq!(floats(found), floats(expected), "{what}");
+                }
+
                 let dz = masked(&r, &dy64, activation);
                 let (dx64, dscale64, dshift64) = gradients(&r, &scale64, eps, &dz);
                 let (dx, dscale, dshift) = (blank(&shape), blank(&[c]), blank(&[c]));
@@ -246,9 +263,28 @@ fn forward_and_backward() {
                     &expected,
                 );
 
+                // The gradient of the input alone is the same one, written or added.
+                let norm = NormGradient {
+                    norm: Norm {
+                        activation,
+                        scale: scale.clone(),
+                        shift: shift.clone(),
+                        saved: saved.clone(),
+                    },
+                    x: x.clone(),
+                    dscale: dscale.clone(),
+                    dshift: dshift.clone(),
+                };
+                let alone = blank(&shape);
+                BatchNorm::backward_input(&dy, &norm, &alone, Accumulate::Overwrite).unwrap();
+                assert_eq!(floats(&alone), floats(&dx), "{what}");
+
                 let before = case.numbers(images.len());
                 let sum = tensor(&before, &shape);
                 backward(&sum, Accumulate::Add);
+                let alone = tensor(&before, &shape);
+                BatchNorm::backward_input(&dy, &norm, &alone, Accumulate::Add).unwrap();
+                assert_eq!(floats(&alone), floats(&sum), "{what}");
                 let expected: Vec<f64> = floats(&dx)
                     .iter()
                     .zip(&before)

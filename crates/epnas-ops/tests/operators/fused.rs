@@ -422,7 +422,8 @@ fn pools_sums_and_heads_of_normed_operands() {
         let (weight, bias) = (tensor(&case.numbers(3 * c), &[c, 3]), vector(&mut case, 3));
         let (pooled, logits) = (blank(&[n, c]), blank(&[n, 3]));
         let (plain_pooled, plain_logits) = (blank(&[n, c]), blank(&[n, 3]));
-        Head.forward_fused(&a.operand, &weight, &bias, &pooled, &logits)
+        let acc = Accumulate::Overwrite;
+        Head.forward_fused(&a.operand, &weight, &bias, &pooled, &logits, acc)
             .unwrap();
         Head.forward(&a.plain, &weight, &bias, &plain_pooled, &plain_logits)
             .unwrap();

@@ -70,6 +70,37 @@ fn head() {
             1e-5,
         );
 
+        // Once more as two sources, each with its rows of the weight.
+        let (first, again) = (c / 2, blank(&[n, k]));
+        for (from, to, acc) in [
+            (0, first, Accumulate::Overwrite),
+            (first, c, Accumulate::Add),
+        ] {
+            let len = to - from;
+            let part: Vec<f32> = x
+                .chunks(c)
+                .flat_map(|pixel| pixel[from..to].to_vec())
+                .collect();
+            if len == 0 {
+                again
+                    .slice_set(&bias.reshape((1, k)).unwrap().repeat((n, 1)).unwrap(), 0, 0)
+                    .unwrap();
+                continue;
+            }
+            let part = tensor(&part, &[n, h, w, len]);
+            let weight = weight.narrow(0, from, len).unwrap();
+            Head.forward_fused(
+                &(&part).into(),
+                &weight,
+                &bias,
+                &blank(&[n, len]),
+                &again,
+                acc,
+            )
+            .unwrap();
+        }
+        assert_near(&what, &case, &floats(&again), &wide(&floats(&out)), 1e-5);
+
         let (dx, dweight, dbias) = (blank(&images.shape()), blank(&[c, k]), blank(&[k]));
         let dlogits = tensor(&dlogits, &[n, k]);
         Head.backward(

@@ -6,8 +6,9 @@ use epnas_arch::{Arch, Evaluator, Space};
 use epnas_supernet::DeviceKind;
 
 use super::{Fingerprint, Part, Session};
-use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, TotalCost, Versions, rank};
+use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Fronts, Machine, TotalCost, Versions, rank};
 use crate::budget::TimeBudget;
+use crate::diagnostics::Diagnostics;
 use crate::driver::elapsed_seconds;
 use crate::error::SearchError;
 use crate::history::{History, Status, read_history};
@@ -40,7 +41,7 @@ impl Session {
         self.finish(folder, search, baseline, None, observer)
     }
 
-    fn stored(&self, folder: &Path) -> Result<Part, SearchError> {
+    pub(super) fn stored(&self, folder: &Path) -> Result<Part, SearchError> {
         let records = read_history(&folder.join("history.jsonl"))?;
         let history = History::from_records(
             self.config.space.clone(),
@@ -119,6 +120,7 @@ impl Session {
             retrained_epochs: winner.retrained_accuracy.map(|_| self.config.select.epochs),
             notes,
             random,
+            surrogate: Diagnostics::of(&search.history),
             cost: TotalCost::of(&search.history, search.seconds),
             selection_cost: TotalCost::of_selection(&retrained),
             seed: self.config.seed,
@@ -127,6 +129,7 @@ impl Session {
                 ..Machine::here()
             },
             precision: self.precisions(folder)?,
+            pareto: Fronts::of(&search.history, &retrained),
             versions: Versions::default(),
             top: ranked,
         };
@@ -142,7 +145,7 @@ impl Session {
     }
 
     /// What the retraining depends on besides architecture and seed.
-    fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
+    pub(super) fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
         let (network, mut recipe) = self.config.selection();
         let device = self.compute.kind();
         recipe.precision = recipe.precision.available_on(device);

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::Session;
 use crate::budget::Baseline;
-use crate::config::StrategyKind;
 use crate::error::SearchError;
-use crate::random::random_architecture;
 use crate::schedule::{PlannedStep, Schedule};
+use crate::strategy::random::random_architecture;
 
 /// Architectures measured for each length.
 const SAMPLES: u64 = 2;
@@ -98,7 +97,7 @@ impl Session {
                 .sum(),
             ..ForecastSeconds::default()
         };
-        if config.search.strategy == StrategyKind::Epnas {
+        if config.search.strategy.is_progressive() {
             let surrogate = self.measure_surrogate(&schedule)?;
             seconds.scoring = surrogate.0;
             seconds.fitting = surrogate.1;
@@ -127,7 +126,7 @@ impl Session {
                 .ok()
                 .map(|count| count.to_string()),
             children: schedule.children(),
-            candidates: if config.search.strategy == StrategyKind::Epnas {
+            candidates: if config.search.strategy.is_progressive() {
                 schedule.scored()
             } else {
                 0

@@ -2,40 +2,47 @@
 //!
 //! This is the only place where the crates of the workspace meet; what they do is theirs.
 
+mod compare;
 mod finish;
 mod forecast;
+mod fresh;
 mod images;
+mod meter;
 mod precision;
+mod rank;
 mod train;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use epnas_arch::NetworkConfig;
 use epnas_arch::seed::split;
+use epnas_arch::{Evaluator, NetworkConfig};
 use epnas_data::{DataError, Dataset, Normalization, Split};
 use epnas_supernet::{Compute, Supernet, SupernetConfig, TrainConfig, TrainingData};
 use epnas_surrogate::Lstm;
 
+pub use compare::compare_on_table;
 use finish::selection_seconds;
 pub use forecast::{DryRun, ForecastBytes, ForecastSeconds};
+use fresh::FreshWeights;
 use images::Fingerprint;
 pub use images::{MODEL_IMAGES_FILE, ModelImages, run_images};
 pub use precision::run_device;
+pub use rank::{RankOptions, Ranked};
 pub use train::{TrainReport, Which};
 
 use crate::best::Best;
-use crate::budget::{Baseline, TimeBudget};
-use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind};
+use crate::budget::{Baseline, Budget, TimeBudget};
+use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind, WeightSharing};
 use crate::driver::{Driver, Ended, Outcome, elapsed_seconds};
 use crate::error::SearchError;
 use crate::history::History;
 use crate::observer::{Event, Observer, Phase, Total};
-use crate::progressive::Progressive;
-use crate::random::{RandomBudget, RandomSearch};
 use crate::run::{Run, RunFolder, Start};
 use crate::schedule::Schedule;
+use crate::strategy;
+use crate::strategy::random::RandomSearch;
 
 /// A configuration with its images.
 #[derive(Debug)]
@@ -241,10 +248,11 @@ impl Session {
 
     fn driver(&self, folder: &Path) -> Driver<'_> {
         Driver {
-            folder: folder.to_owned(),
+            folder: Some(folder.to_owned()),
             space: self.config.space.clone(),
             policy: self.config.search.history,
             seed: self.config.seed,
+            budget: Budget::default(),
             stop: None,
         }
     }
@@ -261,7 +269,7 @@ impl Session {
             ref search,
             ..
         } = self.config;
-        let mut evaluator = self.supernet(
+        let evaluator = self.supernet(
             &self.config.network,
             &self.config.training.recipe,
             split(seed, "weights"),
@@ -277,27 +285,18 @@ impl Session {
                 .or_else(|| budget?.stops_search(history, seconds, others))
         };
         let driver = Driver {
+            budget: Budget::children(total),
             stop: Some(&mut stop),
             ..self.driver(folder.dir())
         };
-        let outcome = match search.strategy {
-            StrategyKind::Epnas => {
-                let mut strategy =
-                    Progressive::new(space.clone(), search.clone(), self.surrogate()?, seed);
-                driver.run(&mut evaluator, &mut strategy, observer)?
-            }
-            StrategyKind::Random => {
-                let budget = RandomBudget {
-                    training_macs: None,
-                    children: total,
-                };
-                driver.run(
-                    &mut evaluator,
-                    &mut RandomSearch::new(space.clone(), budget, seed),
-                    observer,
-                )?
-            }
+        let admission = self.admission(Some(folder))?;
+        let surrogate = || self.surrogate();
+        let mut strategy = strategy::configured(space, search, admission, surrogate, seed)?;
+        let mut evaluator: Box<dyn Evaluator> = match search.weight_sharing() {
+            WeightSharing::Shared => Box::new(evaluator),
+            WeightSharing::None => Box::new(FreshWeights(evaluator)),
         };
+        let outcome = driver.run(&mut *evaluator, &mut *strategy, observer)?;
         Ok(outcome.into())
     }
 
@@ -312,11 +311,12 @@ impl Session {
         let weights = split(seed, "random/weights");
         let mut evaluator =
             self.supernet(&self.config.network, &self.config.training.recipe, weights)?;
-        let equal = RandomBudget::of(&search.history);
-        let mut strategy = RandomSearch::new(self.config.space.clone(), equal, seed);
+        let equal = Budget::spent_by(&search.history);
+        let admission = self.admission(Some(folder))?;
+        let mut strategy = RandomSearch::new(self.config.space.clone(), seed).limited(admission);
         observer.event(Event::Phase {
             phase: Phase::Baseline,
-            total: equal.total(),
+            total: equal.total(search.history.len() as u64),
         });
         let before = search.seconds + selection_seconds(folder)?;
         let reserve = budget.map_or(0.0, |budget| {
@@ -327,6 +327,7 @@ impl Session {
                 .or_else(|| budget?.stops_baseline(before + seconds, reserve))
         };
         let driver = Driver {
+            budget: equal,
             stop: Some(&mut stop),
             ..self.driver(&folder.random())
         };
@@ -335,9 +336,9 @@ impl Session {
 
     fn baseline(&self) -> Baseline {
         match (self.config.baseline.kind, self.config.search.strategy) {
-            (BaselineKind::Random, StrategyKind::Epnas) => Baseline::Random,
             // Random search needs no second one beside it.
-            _ => Baseline::None,
+            (BaselineKind::None, _) | (_, StrategyKind::Random) => Baseline::None,
+            (BaselineKind::Random, _) => Baseline::Random,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use epnas_arch::seed::split;
-use epnas_arch::{Arch, Progress};
+use epnas_arch::{Design, Progress};
 use epnas_supernet::{
     EvalReport, Model, PrecisionKind, SupernetError, Trainer, TrainerConfig, TrainerReport,
     TrainingPart,
@@ -33,9 +33,9 @@ pub enum Which {
 /// What a final training gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
-    /// The architecture, in text form.
+    /// The architecture, or the network made by hand, in text form.
     #[serde(with = "crate::text")]
-    pub architecture: Arch,
+    pub architecture: Design,
     /// Epochs trained.
     pub epochs: usize,
     /// Trainable parameters.
@@ -87,22 +87,28 @@ impl Session {
                 )
             }
         };
-        self.train_architecture(&arch, &work, &model, start, observer)
+        self.train_design(&arch.into(), &work, &model, start, observer)
     }
 
-    /// Trains any architecture from scratch, with checkpoint and learning curve in `work` and the result in `model`.
+    /// Trains any architecture or hand-made network from scratch, with checkpoint and learning curve in `work` and the result in `model`.
     ///
     /// # Errors
     /// As [`Session::train`].
-    pub fn train_architecture(
+    pub fn train_design(
         &self,
-        arch: &Arch,
+        design: &Design,
         work: &Path,
         model: &Path,
         start: Start,
         observer: &mut dyn Observer,
     ) -> Result<TrainReport, SearchError> {
-        self.config.space.check(arch)?;
+        let key = match design {
+            Design::Arch(arch) => {
+                self.config.space.check(arch)?;
+                self.config.space.key(arch)
+            }
+            Design::HandMade(network) => network.to_string(),
+        };
         let checkpoint = work.join("checkpoint.bin");
         if start == Start::New {
             for (path, dir) in [
@@ -118,13 +124,10 @@ impl Session {
             }
         }
         disk::make_dir(work)?;
-        let config = self.trainer_config(arch);
+        let config = self.trainer_config(design);
         let compute = self.compute.clone();
         let data = Arc::clone(&self.images()?.unlimited);
-        let seed = split(
-            self.config.seed,
-            &format!("train/{}", self.config.space.key(arch)),
-        );
+        let seed = split(self.config.seed, &format!("train/{key}"));
         let epochs = config.training.epochs;
         observer.event(Event::Phase {
             phase: Phase::Training,
@@ -184,12 +187,12 @@ impl Session {
         // First, so that there is no model that does not say what it was trained on.
         ModelImages::new(&self.config.data, self.dataset()?).write(model)?;
         trained.save(model)?;
-        self.report(arch, &trainer, &trained)
+        self.report(design, &trainer, &trained)
     }
 
     fn report(
         &self,
-        arch: &Arch,
+        design: &Design,
         trainer: &Trainer,
         model: &Model,
     ) -> Result<TrainReport, SearchError> {
@@ -200,7 +203,7 @@ impl Session {
             .map(|images| model.evaluate(images))
             .transpose()?;
         Ok(TrainReport {
-            architecture: arch.clone(),
+            architecture: design.clone(),
             epochs: trainer.epoch(),
             params: model.network().params(),
             macs: model.network().macs(),
@@ -215,10 +218,10 @@ impl Session {
         })
     }
 
-    fn trainer_config(&self, arch: &Arch) -> TrainerConfig {
+    fn trainer_config(&self, design: &Design) -> TrainerConfig {
         let train = &self.config.train;
         TrainerConfig {
-            arch: arch.clone(),
+            arch: design.clone(),
             space_len: self.config.space.levels(),
             network: self.config.final_network(),
             training: train.recipe.clone(),

@@ -30,7 +30,7 @@ impl Config {
         // The channels of Perez-Rua et al., 2018, section 5, tables 1 and 2, smaller networks.
         let default = match self.space {
             Space::Macro(_) => 200,
-            Space::Micro(_) => 96,
+            _ => 96,
         };
         NetworkConfig {
             channels: train.channels.unwrap_or(default),

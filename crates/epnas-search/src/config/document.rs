@@ -136,6 +136,10 @@ impl Config {
             other => SettingsError::value("data", "refused", other.to_string()),
         })?;
         self.space.validate().map_err(derived::space)?;
+        if let Space::Choices(_) = self.space {
+            let expected = "\"macro\" or \"micro\": plain choices have no networks to train";
+            return Err(SettingsError::value("space.kind", "choices", expected));
+        }
         derived::network("network", &self.network)?;
         self.search.validate()?;
         self.surrogate.validate().map_err(derived::surrogate)?;

@@ -14,8 +14,10 @@ mod training;
 
 #[cfg(feature = "supernet")]
 pub use document::{Config, MAY_DIFFER};
+pub(crate) use search::range;
 pub use search::{
-    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, SearchConfig, StrategyKind,
+    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
+    StrategyKind, WeightSharing,
 };
 pub use select::SelectConfig;
 #[cfg(feature = "supernet")]

@@ -6,10 +6,11 @@ use epnas_arch::seed::split;
 use epnas_arch::{EvaluateError, Evaluator, Job, Measurement};
 use serde::{Deserialize, Serialize};
 
+use super::keep::Keep;
 use super::{Ended, Outcome};
-use crate::checkpoint::{Commit, Loaded, Store};
+use crate::checkpoint::{Commit, Loaded};
 use crate::error::SearchError;
-use crate::history::{History, HistoryFile, Record, Status};
+use crate::history::{History, Record, Status};
 use crate::observer::{Event, Observer};
 use crate::strategy::{Batch, Proposal, Strategy, StrategyError};
 
@@ -25,8 +26,7 @@ struct Position {
 
 /// What is known and where it is kept.
 pub(super) struct Journal {
-    pub(super) store: Store,
-    pub(super) file: HistoryFile,
+    pub(super) keep: Keep,
     pub(super) history: History,
     pub(super) batch: Option<Batch>,
     pub(super) done: usize,
@@ -125,7 +125,7 @@ impl Journal {
                 record.reason = Some(reason);
                 // What the child did to the shared weights before it failed must not reach the next one.
                 evaluator
-                    .restore(&self.store.weights()?)
+                    .restore(&self.keep.weights()?)
                     .map_err(SearchError::snapshot)?;
             }
             Err(error @ EvaluateError::Fatal(_)) => {
@@ -136,7 +136,7 @@ impl Journal {
             }
         }
         let failed = record.status == Status::Failed;
-        self.file.append(&record)?;
+        self.keep.append(&record)?;
         self.history.push(record);
         self.done += 1;
         let weights = if failed {
@@ -157,8 +157,19 @@ impl Journal {
         strategy: &S,
         weights: Option<&[u8]>,
     ) -> Result<(), SearchError> {
+        let seconds = self.seconds();
+        let store = match &mut self.keep {
+            Keep::Folder { store, .. } => store,
+            Keep::Memory { weights: kept } => {
+                if let Some(weights) = weights {
+                    kept.clear();
+                    kept.extend_from_slice(weights);
+                }
+                return Ok(());
+            }
+        };
         let fits = strategy.fits();
-        let surrogate = if fits == self.store.fits() {
+        let surrogate = if fits == store.fits() {
             None
         } else {
             strategy.surrogate()?
@@ -171,9 +182,9 @@ impl Journal {
         let strategy = serde_json::to_value(position).map_err(|error| StrategyError::State {
             reason: error.to_string(),
         })?;
-        self.store.commit(Commit {
+        store.commit(Commit {
             children: self.history.len(),
-            seconds: self.seconds(),
+            seconds,
             strategy,
             weights,
             surrogate: surrogate.as_deref().map(|bytes| (bytes, fits)),

@@ -25,9 +25,9 @@ fn the_search_beats_uniform_and_random_choice() {
         found.push(best_value(&space, &outcome.history));
         indifferent.push(best_value(&space, &search(&space, &uniform, seed).history));
         let folder = fakes::folder();
-        let mut strategy =
-            RandomSearch::new(space.clone(), RandomBudget::of(&outcome.history), seed);
-        let baseline = run_in(
+        let mut strategy = RandomSearch::new(space.clone(), seed);
+        let baseline = run_within(
+            Budget::spent_by(&outcome.history),
             folder.path(),
             &space,
             seed,
@@ -125,14 +125,15 @@ fn the_same_seed_gives_the_same_search_and_another_does_not() {
 #[test]
 fn random_search_is_uniform_deterministic_and_spends_the_budget() {
     let space = space(3);
-    let budget = RandomBudget {
+    let budget = Budget {
         training_macs: Some(300_000 * 400),
-        children: 1_000_000,
+        children: Some(1_000_000),
     };
     let run = || {
         let folder = fakes::folder();
-        let mut strategy = RandomSearch::new(space.clone(), budget, 7);
-        run_in(
+        let mut strategy = RandomSearch::new(space.clone(), 7);
+        run_within(
+            budget,
             folder.path(),
             &space,
             7,
@@ -190,9 +191,6 @@ fn random_search_counts_children_where_cost_is_unknown() {
         })
         .collect();
     let history = History::from_records(space, HistoryPolicy::Best, records);
-    let expected = RandomBudget {
-        training_macs: None,
-        children: history.len() as u64,
-    };
-    assert_eq!(RandomBudget::of(&history), expected);
+    let expected = Budget::children(history.len() as u64);
+    assert_eq!(Budget::spent_by(&history), expected);
 }

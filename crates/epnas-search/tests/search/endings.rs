@@ -16,10 +16,11 @@ fn a_stopped_search_goes_on_where_it_stopped() {
             (history.len() >= 3 * round).then(|| "enough".to_owned())
         };
         let driver = Driver {
-            folder: folder.path().to_owned(),
+            folder: Some(folder.path().to_owned()),
             space: space.clone(),
             policy: HistoryPolicy::Best,
             seed: 4,
+            budget: Budget::default(),
             stop: Some(&mut stop),
         };
         let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);
@@ -50,10 +51,11 @@ fn one_child_is_trained_however_short_the_time() {
     let folder = fakes::folder();
     let mut stop = |_: &History, _: f64| Some("no time".to_owned());
     let driver = Driver {
-        folder: folder.path().to_owned(),
+        folder: Some(folder.path().to_owned()),
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 4,
+        budget: Budget::default(),
         stop: Some(&mut stop),
     };
     let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 4);

@@ -123,11 +123,7 @@ fn when_every_child_fails_the_search_says_so() {
         "all 6 children of iteration 0, step 1 failed; the last: never works"
     );
     let random = fakes::folder();
-    let budget = RandomBudget {
-        training_macs: Some(1),
-        children: 1000,
-    };
-    let mut strategy = RandomSearch::new(space.clone(), budget, 1);
+    let mut strategy = RandomSearch::new(space.clone(), 1);
     let error =
         run_in(random.path(), &space, 1, &mut evaluator, &mut strategy).expect_err("nothing works");
     assert!(

@@ -14,7 +14,7 @@ use epnas_arch::{Evaluator, MacroSpace, Space};
 use epnas_sampler::{Selection, TemperatureSchedule};
 use epnas_search::driver::elapsed_seconds;
 use epnas_search::{
-    Driver, Ended, Event, History, HistoryPolicy, Outcome, Progressive, RandomBudget, RandomSearch,
+    Budget, Driver, Ended, Event, History, HistoryPolicy, Outcome, Progressive, RandomSearch,
     Record, SearchConfig, SearchError, Silent, Status, Strategy, StrategyError, read_history,
 };
 use fakes::{Landscape, Linear, Trouble};
@@ -41,12 +41,24 @@ fn run_in<E: Evaluator, S: Strategy>(
     evaluator: &mut E,
     strategy: &mut S,
 ) -> Result<Outcome, SearchError> {
+    run_within(Budget::default(), folder, space, seed, evaluator, strategy)
+}
+
+fn run_within<E: Evaluator, S: Strategy>(
+    budget: Budget,
+    folder: &Path,
+    space: &Space,
+    seed: u64,
+    evaluator: &mut E,
+    strategy: &mut S,
+) -> Result<Outcome, SearchError> {
     let policy = HistoryPolicy::Best;
     let driver = Driver {
-        folder: folder.to_owned(),
+        folder: Some(folder.to_owned()),
         space: space.clone(),
         policy,
         seed,
+        budget,
         stop: None,
     };
     driver.run(evaluator, strategy, &mut Silent)

@@ -93,10 +93,11 @@ fn progress_is_told_in_order() {
         ..SearchConfig::default()
     };
     let driver = Driver {
-        folder: folder.path().to_owned(),
+        folder: Some(folder.path().to_owned()),
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 4,
+        budget: Budget::default(),
         stop: None,
     };
     let mut strategy = Progressive::new(space.clone(), config, Linear::new(&space), 4);

@@ -5,6 +5,7 @@ mod forward;
 mod label;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param};
@@ -60,7 +61,7 @@ pub(super) fn compile(
 /// The parameters of a node, running statistics included.
 pub(super) fn node_params(kind: &NodeKind) -> Vec<&Param> {
     match kind {
-        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add => Vec::new(),
+        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Relu => Vec::new(),
         NodeKind::Conv { weights, .. } => weights.iter().collect(),
         NodeKind::Depthwise { weight, .. } => vec![weight],
         NodeKind::FactorizedConv { weights } => weights.iter().collect(),
@@ -78,11 +79,13 @@ pub(super) fn node_params(kind: &NodeKind) -> Vec<&Param> {
 /// What a node's forward pass leaves for its backward pass.
 #[derive(Debug, Clone, Default)]
 struct Kept {
-    /// The positions of maxima, or the pooled input of the head.
+    /// The positions of maxima.
     tensor: Option<Tensor>,
+    /// The pooled inputs of the head.
+    pooled: Vec<Tensor>,
     /// Places of the node's parameters in the plan's list.
     parameters: Vec<usize>,
-    /// A batch norm, as its readers apply it.
+    /// A batch norm or ReLU, as its readers apply it.
     norm: Option<Norm>,
     /// The node's forward step.
     step: Option<usize>,
@@ -304,17 +307,36 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// A batch norm with its input and the gradients of its parameters.
+    /// A batch norm with its input and the gradients of its parameters; a ReLU is one whose parameters stay.
     fn norm_gradient(&self, node: NodeId) -> Result<NormGradient, SupernetError> {
         let norm = self.kept[node].norm.clone();
+        let norm = norm.ok_or(SupernetError::NotForTraining {
+            what: "batch norms",
+        })?;
+        let (dscale, dshift) = match self.nodes[node].kind {
+            NodeKind::Relu => (norm.shift.clone(), norm.shift.clone()),
+            _ => {
+                let [scale, shift] = [0, 1].map(|place| self.parameter(node, place));
+                (scale?.gradient, shift?.gradient)
+            }
+        };
         Ok(NormGradient {
-            norm: norm.ok_or(SupernetError::NotForTraining {
-                what: "batch norms",
-            })?,
+            norm,
             x: self.activation(node)?,
-            dscale: self.parameter(node, 0)?.gradient,
-            dshift: self.parameter(node, 1)?.gradient,
+            dscale,
+            dshift,
         })
+    }
+
+    /// What a head reads, with the rows of its weight that belong to it.
+    fn head_rows(&self, node: NodeId) -> Vec<(Range<usize>, NodeId)> {
+        let mut first = 0;
+        let rows = self.nodes[node].inputs.iter().map(|&input| {
+            let rows = first..first + self.nodes[input].shape.channels;
+            first = rows.end;
+            (rows, input)
+        });
+        rows.collect()
     }
 
     fn gradient(&self, node: NodeId) -> Result<Tensor, SupernetError> {

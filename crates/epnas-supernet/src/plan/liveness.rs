@@ -1,8 +1,11 @@
 //! The order of a plan's steps, which gradients exist, which share memory by being the same, and how long every value
 //! lives. Pure bookkeeping on node numbers: no tensors.
 //!
-//! A batch norm is no step: the convolution before it takes its statistics, and whatever reads its result applies it.
-//! So it has no activation of its own, and the gradient of its result is all that its convolution needs.
+//! Whatever reads the result of a batch norm or a ReLU applies it, so it has no activation of its own.
+//!
+//! A batch norm after a convolution that nothing else reads is no step: the convolution takes its statistics, and the
+//! gradient of its result is all that the convolution needs. After anything else, its statistics and the gradient of
+//! what it read are steps; so is the latter of a ReLU.
 //!
 //! A depthwise convolution that only a pointwise one reads is no step either: the two are one, and what lies between
 //! them is no value.
@@ -47,6 +50,8 @@ pub(super) struct Liveness {
     pub(super) gradient: Vec<Option<usize>>,
     /// For every pointwise convolution that takes along the depthwise one before it, that one.
     pub(super) separable: BTreeMap<NodeId, NodeId>,
+    /// For every convolution that takes along the batch norm after it, that one.
+    pub(super) norm: BTreeMap<NodeId, NodeId>,
     /// The lifetime of every value.
     pub(super) spans: Vec<Span>,
     /// For a node and the place of one of its inputs, the batch norms whose result has the gradient that this node
@@ -88,17 +93,24 @@ impl Liveness {
             Separable::Fused => separable(network, &consumers),
             Separable::Apart => BTreeMap::new(),
         };
+        let mut norm = BTreeMap::new();
         for (node, entry) in nodes.iter().enumerate() {
             match entry.kind {
                 _ if is_taken_along(&separable, node) => continue,
                 NodeKind::Input | NodeKind::Head { .. } => {}
-                // What is read is the convolution's result.
-                NodeKind::BatchNorm { .. } => match *entry.inputs.as_slice() {
-                    [input] if is_convolution(&nodes[input].kind) && consumers[input] == 1 => {
+                // What is read is what it read.
+                NodeKind::BatchNorm { .. } | NodeKind::Relu => match *entry.inputs.as_slice() {
+                    [input] if activation[input].is_some() && !is_norm(&nodes[input].kind) => {
                         activation[node] = activation[input];
+                        if matches!(entry.kind, NodeKind::BatchNorm { .. })
+                            && is_convolution(&nodes[input].kind)
+                            && consumers[input] == 1
+                        {
+                            norm.insert(input, node);
+                        }
                     }
                     _ => {
-                        return Err(SupernetError::NormWithoutConvolution {
+                        return Err(SupernetError::NormWithoutResult {
                             node: entry.label.clone(),
                         });
                     }
@@ -117,7 +129,7 @@ impl Liveness {
                     let span: &mut Span = &mut spans[value];
                     span.last = span.last.max(match (mode, &entry.kind) {
                         // The convolution's own backward step.
-                        (Mode::Train, NodeKind::BatchNorm { .. }) => backward_time(*input),
+                        (Mode::Train, _) if norm.get(input) == Some(&node) => backward_time(*input),
                         (Mode::Train, kind) if backward_reads_input(kind) => backward_time(node),
                         _ => node,
                     });
@@ -129,6 +141,7 @@ impl Liveness {
             activation,
             gradient: vec![None; nodes.len()],
             separable,
+            norm,
             spans,
             sums: BTreeMap::new(),
         };
@@ -178,7 +191,7 @@ impl Liveness {
             for (place, input) in inputs.iter().enumerate() {
                 let flow = if !trained[*input] {
                     GradientFlow::NotNeeded
-                } else if matches!(entry.kind, NodeKind::BatchNorm { .. }) {
+                } else if self.norm.get(input) == Some(&node) {
                     self.gradient[*input] = self.gradient[node];
                     GradientFlow::Shared
                 } else if let Some(value) = self.gradient[*input] {
@@ -272,9 +285,13 @@ fn is_convolution(kind: &NodeKind) -> bool {
     )
 }
 
+fn is_norm(kind: &NodeKind) -> bool {
+    matches!(kind, NodeKind::BatchNorm { .. } | NodeKind::Relu)
+}
+
 fn has_weights(kind: &NodeKind) -> bool {
     match kind {
-        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add => false,
+        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Relu => false,
         NodeKind::Conv { .. }
         | NodeKind::Depthwise { .. }
         | NodeKind::FactorizedConv { .. }
@@ -287,14 +304,12 @@ fn has_weights(kind: &NodeKind) -> bool {
 /// pooling the position of each maximum.
 fn backward_reads_input(kind: &NodeKind) -> bool {
     match kind {
-        NodeKind::Conv { .. } | NodeKind::Depthwise { .. } | NodeKind::FactorizedConv { .. } => {
-            true
-        }
-        NodeKind::Input
+        NodeKind::Conv { .. }
+        | NodeKind::Depthwise { .. }
+        | NodeKind::FactorizedConv { .. }
         | NodeKind::BatchNorm { .. }
-        | NodeKind::Pool { .. }
-        | NodeKind::Add
-        | NodeKind::Head { .. } => false,
+        | NodeKind::Relu => true,
+        NodeKind::Input | NodeKind::Pool { .. } | NodeKind::Add | NodeKind::Head { .. } => false,
     }
 }
 

@@ -82,6 +82,13 @@ pub(super) enum Forward {
         weights: [Tensor; 2],
         y: Produced,
     },
+    /// Takes the statistics of a result that others than the batch norm read too, or that no convolution made.
+    NormBatch {
+        op: BatchNorm,
+        x: Tensor,
+        statistics: usize,
+        saved: Tensor,
+    },
     /// Makes the running averages of entry `statistics` those that a batch norm normalizes by.
     NormRunning {
         op: BatchNorm,
@@ -104,10 +111,9 @@ pub(super) enum Forward {
         y: Tensor,
     },
     Head {
-        x: Operand,
-        weight: Tensor,
+        /// With the rows of the weight and the room for the average that belong to each.
+        inputs: Vec<(Operand, Tensor, Tensor)>,
         bias: Tensor,
-        pooled: Tensor,
         logits: Tensor,
     },
 }
@@ -145,6 +151,20 @@ impl Forward {
                 let y = y.output(statistics, momentum);
                 op.forward_fused(x, [first, second], y)?;
             }
+            Forward::NormBatch {
+                op,
+                x,
+                statistics: entry,
+                saved,
+            } => {
+                let Statistics { mean, variance } = &statistics[*entry];
+                let running = Running {
+                    mean,
+                    variance,
+                    momentum,
+                };
+                op.save_batch(x, running, saved)?;
+            }
             Forward::NormRunning {
                 op,
                 statistics: entry,
@@ -160,12 +180,16 @@ impl Forward {
                 sum(&inputs, y)?;
             }
             Forward::Head {
-                x,
-                weight,
+                inputs,
                 bias,
-                pooled,
                 logits,
-            } => Head.forward_fused(x, weight, bias, pooled, logits)?,
+            } => {
+                let mut acc = Accumulate::Overwrite;
+                for (x, weight, pooled) in inputs {
+                    Head.forward_fused(x, weight, bias, pooled, logits, acc)?;
+                    acc = Accumulate::Add;
+                }
+            }
         }
         Ok(())
     }
@@ -205,6 +229,14 @@ pub(super) enum Backward {
     },
     /// The gradients of a batch norm's parameters that no operator took along.
     NormParameters { dy: Tensor, norm: NormGradient },
+    /// The gradient of what a batch norm or ReLU read, where no convolution takes it along; that of its parameters
+    /// before, unless another operator took them along or there are none.
+    Norm {
+        dy: Tensor,
+        norm: NormGradient,
+        parameters: NormParameters,
+        dx: (Tensor, Accumulate),
+    },
     MaxPool {
         op: MaxPool2d,
         dy: Tensor,
@@ -222,13 +254,28 @@ pub(super) enum Backward {
         dx: Vec<(Tensor, Accumulate)>,
     },
     Head {
-        pooled: Tensor,
-        weight: Tensor,
         dlogits: Tensor,
-        dweight: Tensor,
         dbias: Tensor,
-        dx: (Tensor, Accumulate),
+        inputs: Vec<HeadGradient>,
     },
+}
+
+/// Whether a step computes the gradients of a batch norm's parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NormParameters {
+    Here,
+    /// Another operator did, or there are none.
+    Elsewhere,
+}
+
+/// One input of a head in the backward pass.
+#[derive(Debug)]
+pub(super) struct HeadGradient {
+    pub(super) pooled: Tensor,
+    /// Its rows of the weight.
+    pub(super) weight: Tensor,
+    pub(super) dweight: Tensor,
+    pub(super) dx: (Tensor, Accumulate),
 }
 
 impl Backward {
@@ -266,6 +313,17 @@ impl Backward {
                 op.backward_fused(dy, x, weights, dweights, dx.as_ref())?;
             }
             Backward::NormParameters { dy, norm } => BatchNorm::backward_parameters(dy, norm)?,
+            Backward::Norm {
+                dy,
+                norm,
+                parameters,
+                dx: (dx, acc),
+            } => {
+                if *parameters == NormParameters::Here {
+                    BatchNorm::backward_parameters(dy, norm)?;
+                }
+                BatchNorm::backward_input(dy, norm, dx, *acc)?;
+            }
             Backward::MaxPool { op, dy, argmax, dx } => op.backward_fused(dy, argmax, dx)?,
             Backward::AvgPool { op, dy, dx } => op.backward_fused(dy, dx)?,
             Backward::Add { dy, dx } => {
@@ -274,14 +332,20 @@ impl Backward {
                 }
             }
             Backward::Head {
-                pooled,
-                weight,
                 dlogits,
-                dweight,
                 dbias,
-                dx,
+                inputs,
             } => {
-                Head.backward(pooled, weight, dlogits, &dx.0, dx.1, dweight, dbias)?;
+                for input in inputs {
+                    let HeadGradient {
+                        pooled,
+                        weight,
+                        dweight,
+                        dx,
+                    } = input;
+                    // The bias has the same gradient every time.
+                    Head.backward(pooled, weight, dlogits, &dx.0, dx.1, dweight, dbias)?;
+                }
             }
         }
         Ok(())

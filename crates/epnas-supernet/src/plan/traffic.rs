@@ -36,6 +36,10 @@ impl Traffic {
                 weights.iter().for_each(|weight| traffic.read(weight));
                 traffic.produced(y);
             }
+            Forward::NormBatch { x, saved, .. } => {
+                traffic.read(x);
+                traffic.write(saved);
+            }
             Forward::NormRunning { saved, .. } => traffic.write(saved),
             Forward::MaxPool { x, argmax, y, .. } => {
                 traffic.operand(x);
@@ -50,11 +54,11 @@ impl Traffic {
                 inputs.iter().for_each(|x| traffic.operand(x));
                 traffic.write(y);
             }
-            Forward::Head {
-                x, weight, logits, ..
-            } => {
-                traffic.operand(x);
-                traffic.read(weight);
+            Forward::Head { inputs, logits, .. } => {
+                for (x, weight, _) in inputs {
+                    traffic.operand(x);
+                    traffic.read(weight);
+                }
                 traffic.write(logits);
             }
         }
@@ -102,6 +106,16 @@ impl Traffic {
                 traffic.read(dy);
                 traffic.norm(norm);
             }
+            Backward::Norm {
+                dy,
+                norm,
+                dx: (dx, acc),
+                ..
+            } => {
+                traffic.read(dy);
+                traffic.norm(norm);
+                traffic.gradient(dx, *acc);
+            }
             Backward::MaxPool { dy, argmax, dx, .. } => {
                 traffic.read(dy);
                 traffic.read(argmax);
@@ -116,16 +130,14 @@ impl Traffic {
                 dx.iter().for_each(|(dx, acc)| traffic.gradient(dx, *acc));
             }
             Backward::Head {
-                weight,
-                dlogits,
-                dweight,
-                dx: (dx, acc),
-                ..
+                dlogits, inputs, ..
             } => {
-                traffic.read(weight);
                 traffic.read(dlogits);
-                traffic.write(dweight);
-                traffic.gradient(dx, *acc);
+                for input in inputs {
+                    traffic.read(&input.weight);
+                    traffic.write(&input.dweight);
+                    traffic.gradient(&input.dx.0, input.dx.1);
+                }
             }
         }
         traffic.bytes

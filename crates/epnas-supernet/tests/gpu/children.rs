@@ -7,7 +7,7 @@ use epnas_data::{AugmentConfig, Flip};
 use epnas_ops::cuda_emulation::{Order, set_largest_allocation, set_order};
 use epnas_supernet::{
     BnEval, Compute, DeviceKind, OptimizerKind, PrecisionKind, Steps, Supernet, SupernetConfig,
-    TrainConfig, Trainer, TrainerConfig, TrainingData, TrainingPart,
+    TrainConfig, Trainer, TrainerConfig, TrainingData, TrainingPart, latency,
 };
 
 use crate::on_gpu;
@@ -249,7 +249,7 @@ fn a_child_that_does_not_fit_fails_alone_and_the_next_goes_on() {
 
 fn from_scratch(training: TrainConfig) -> TrainerConfig {
     TrainerConfig {
-        arch: arch(ARCH),
+        arch: arch(ARCH).into(),
         space_len: 3,
         network: tiny(),
         training,
@@ -362,5 +362,17 @@ fn a_model_trained_on_a_gpu_works_on_the_cpu() {
             (found - expected).abs() <= 0.05 + 1e-9,
             "{found}, {expected}"
         );
+    });
+}
+
+#[test]
+fn latency_is_measured_in_both_precisions() {
+    on_gpu(|compute| {
+        let supernet = supernet(compute, recipe(), &images());
+        let network = supernet.network(&arch(ARCH)).unwrap();
+        for precision in [PrecisionKind::F32, PrecisionKind::Bf16] {
+            let seconds = latency(&network, compute, precision).unwrap();
+            assert!(seconds > 0.0 && seconds.is_finite(), "{seconds}");
+        }
     });
 }

@@ -428,3 +428,46 @@ fn data_that_cannot_be_trained_on_is_refused() {
         "training `learning_rate` is -1, expected a finite number above 0"
     );
 }
+
+#[test]
+fn validation_reads_the_weights_and_changes_none() {
+    let data = data(80, 8);
+    for bn_eval in [BnEval::Running, BnEval::Recalibrated, BnEval::Batch] {
+        let recipe = TrainConfig {
+            bn_eval,
+            score: Score::Last,
+            ..quick()
+        };
+        let mut supernet = supernet(recipe, &data, 1);
+        let (child, other) = (arch("macro:c3.0/c5.1/mp.0+2"), arch("macro:d3.0/d5.1/c3.2"));
+        let trained = train(&mut supernet, "macro:c3.0/c5.1/mp.0+2", 7).unwrap();
+        let before = bits(&supernet);
+        let modes = [BnEval::Running, BnEval::Recalibrated, BnEval::Batch];
+        let accuracies = modes.map(|mode| supernet.validate(&child, mode, 7).unwrap());
+        // The seed draws the same batches to recalibrate with as in the training.
+        let same = modes.iter().position(|mode| *mode == bn_eval).unwrap();
+        assert_eq!(accuracies[same], trained.estimate, "{bn_eval:?}");
+        // Weights that nothing has trained are not kept either.
+        supernet.validate(&other, bn_eval, 7).unwrap();
+        assert_eq!(bits(&supernet), before);
+    }
+}
+
+#[test]
+fn validation_of_hopeless_weights_fails_as_a_child_does() {
+    let data = data(80, 8);
+    let mut supernet = supernet(quick(), &data, 1);
+    train(&mut supernet, "macro:c3.0", 1).unwrap();
+    let paths: Vec<String> = bits(&supernet).into_keys().collect();
+    let mut weights = supernet.weights().clone();
+    for path in paths {
+        let broken = (weights.tensor(&path).unwrap() * f64::INFINITY).unwrap();
+        weights.insert(path, broken).unwrap();
+    }
+    supernet.restore(&weights.to_bytes().unwrap()).unwrap();
+    let error = supernet.validate(&arch("macro:c3.0"), BnEval::Running, 1);
+    assert!(
+        matches!(error, Err(EvaluateError::Child { .. })),
+        "{error:?}"
+    );
+}

@@ -10,7 +10,7 @@ use crate::samples::{arch, data, dataset, quick, supernet, tiny};
 
 fn trained() -> Model {
     let config = TrainerConfig {
-        arch: arch("macro:c3.0/d3.0+1"),
+        arch: arch("macro:c3.0/d3.0+1").into(),
         space_len: 3,
         network: tiny(),
         training: TrainConfig {

@@ -102,7 +102,7 @@ fn a_cpu_without_the_instructions_trains_in_single_precision() {
 fn a_training_says_its_precision_and_is_not_continued_in_another() {
     let data = gratings(60, 8);
     let config = TrainerConfig {
-        arch: arch("macro:c3.0"),
+        arch: arch("macro:c3.0").into(),
         space_len: 3,
         network: tiny(),
         training: recipe(PrecisionKind::Bf16),

@@ -262,21 +262,27 @@ pub(crate) fn run(
                     .for_each(|(a, b)| *a += b);
                 out
             }
+            NodeKind::Relu => {
+                let mut out = input(0).clone();
+                out.values.iter_mut().for_each(|v| *v = v.max(0.0));
+                out
+            }
             NodeKind::Head {
                 weight: param,
                 bias,
             } => {
-                let x = input(0);
                 let classes = network.classes;
                 for image in 0..n {
                     for class in 0..classes {
                         let mut logit = weight(bias)[class];
-                        for c in 0..x.c {
-                            let pooled: f64 = (0..x.h * x.w)
-                                .map(|p| x.values[(image * x.h * x.w + p) * x.c + c])
-                                .sum();
-                            logit +=
-                                pooled / (x.h * x.w) as f64 * weight(param)[c * classes + class];
+                        let mut rows = weight(param).chunks(classes);
+                        for x in (0..node.inputs.len()).map(input) {
+                            for (c, row) in (0..x.c).zip(&mut rows) {
+                                let pooled: f64 = (0..x.h * x.w)
+                                    .map(|p| x.values[(image * x.h * x.w + p) * x.c + c])
+                                    .sum();
+                                logit += pooled / (x.h * x.w) as f64 * row[class];
+                            }
                         }
                         logits.push(logit);
                     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use epnas_arch::{
-    Arch, DepthwiseKind, Downsample, HeadSharing, MacroSpace, MicroSpace, Network, NetworkConfig,
-    Shape, Sharing, Space, StageChannels, seed::split,
+    Arch, DepthwiseKind, Downsample, HandMade, HeadSharing, MacroSpace, MicroSpace, Network,
+    NetworkConfig, Shape, Sharing, Space, StageChannels, seed::split,
 };
 use epnas_data::{DataConfig, Dataset, Split, fill_batch};
 use epnas_supernet::{Plan, Supernet, SupernetConfig, TrainConfig, TrainingData};
@@ -24,6 +24,11 @@ pub(crate) fn tiny() -> NetworkConfig {
 
 pub(crate) fn build(text: &str, space_len: usize, config: &NetworkConfig, side: usize) -> Network {
     Network::build(&arch(text), space_len, config, Shape::new(side, side, 3), 3).unwrap()
+}
+
+pub(crate) fn hand_made(text: &str, side: usize) -> Network {
+    let network: HandMade = text.parse().unwrap();
+    Network::hand_made(&network, Shape::new(side, side, 3), 3).unwrap()
 }
 
 /// One network for every option and operator, named.
@@ -126,6 +131,13 @@ pub(crate) fn networks() -> Vec<(&'static str, Network)> {
         (
             "micro, wide depthwise",
             build("micro:d7.-1+d7.-2", 1, &config, 8),
+        ),
+        ("residual", hand_made("resnet:8", 6)),
+        ("residual, deeper, odd size", hand_made("resnet:14", 5)),
+        ("dense", hand_made("densenet:13k3", 8)),
+        (
+            "dense, bottlenecks, odd size",
+            hand_made("densenet-bc:16k2", 7),
         ),
     ]
 }

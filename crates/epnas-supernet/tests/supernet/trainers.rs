@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use epnas_arch::HandMade;
 use epnas_supernet::{
-    BnEval, MomentumKind, OptimizerKind, Schedule, Score, SupernetError, TrainConfig, Trainer,
-    TrainerConfig, TrainerReport, TrainingPart,
+    BnEval, Model, MomentumKind, OptimizerKind, Schedule, Score, SupernetError, TrainConfig,
+    Trainer, TrainerConfig, TrainerReport, TrainingPart,
 };
 
 use crate::{
     reference::{self, Norm},
-    samples::{arch, data, quick, tiny},
+    samples::{arch, data, gratings, quick, tiny},
 };
 
 fn config(training: TrainConfig) -> TrainerConfig {
     TrainerConfig {
-        arch: arch("macro:c3.0/d3.0+1/mp.2"),
+        arch: arch("macro:c3.0/d3.0+1/mp.2").into(),
         space_len: 3,
         network: tiny(),
         training,
@@ -155,7 +156,7 @@ fn checkpoints_of_other_trainings_are_refused() {
             .to_string()
     };
     let mut other = config(recipe());
-    other.arch = arch("macro:c5.0");
+    other.arch = arch("macro:c5.0").into();
     assert_eq!(
         message(other, 6, &checkpoint),
         "the checkpoint was begun with other settings: \
@@ -306,4 +307,44 @@ fn the_model_of_the_best_epoch_has_its_accuracy() {
             .accuracy,
         best
     );
+}
+
+/// Hand-made networks learn, are resumed and saved as architectures are.
+#[test]
+fn hand_made_networks_learn_and_go_on() {
+    let data = gratings(200, 8);
+    for text in ["resnet:8", "densenet:13k6", "densenet-bc:16k6"] {
+        let config = |text: &str| TrainerConfig {
+            arch: text.parse::<HandMade>().unwrap().into(),
+            training: TrainConfig {
+                epochs: 3,
+                ..quick()
+            },
+            ..config(quick())
+        };
+        let mut through = Trainer::new(config(text), data.clone(), 5).unwrap();
+        let reports = run(&mut through);
+        // Guessing costs ln 10 = 2.30 nats.
+        let losses: Vec<f64> = reports.iter().map(|report| report.loss).collect();
+        assert!(losses[2] < 0.9 * losses[0], "{text}: {losses:?}");
+
+        let mut first = Trainer::new(config(text), data.clone(), 5).unwrap();
+        first.train_epoch(&mut |_| ()).unwrap();
+        let checkpoint = first.checkpoint().unwrap();
+        let resume = |text| Trainer::resume(config(text), data.clone(), 5, &checkpoint);
+        assert_eq!(run(&mut resume(text).unwrap()), reports, "{text}");
+        let error = resume("resnet:14").unwrap_err().to_string();
+        assert!(
+            error.contains(text) && error.contains("resnet:14"),
+            "{error}"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let model = through.model().unwrap();
+        assert_eq!(model.info().architecture, text);
+        model.save(dir.path()).unwrap();
+        let loaded = Model::load(dir.path()).unwrap();
+        let evaluate = |model: &Model| model.evaluate(&data.images).unwrap();
+        assert_eq!(evaluate(&loaded), evaluate(&model), "{text}");
+    }
 }

@@ -34,7 +34,7 @@ __device__ void head_linear(const HeadParams& p) {
     if (at >= static_cast<long long>(p.n) * p.classes) return;
     const int k = at % p.classes;
     const float* pooled = p.pooled + at / p.classes * p.c;
-    float sum = p.bias[k];
+    float sum = p.add ? p.logits[at] : p.bias[k];
     for (int c = 0; c < p.c; ++c) sum += pooled[c] * p.weight[c * p.classes + k];
     p.logits[at] = sum;
 }

@@ -1,6 +1,6 @@
 //! The backward step of every kind of node.
 
-use epnas_arch::{Node, NodeId, NodeKind, PoolKind};
+use epnas_arch::{NodeId, NodeKind, PoolKind};
 use epnas_ops::{
     AvgPool2d, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d, FactorizedConv, MaxPool2d,
     SeparableConv2d, Target,
@@ -9,7 +9,12 @@ use epnas_ops::{
 use super::{Compiler, inputs_error};
 use crate::{
     error::SupernetError,
-    plan::{Phase, StepDescription, liveness::GradientFlow, step::Backward, traffic::Traffic},
+    plan::{
+        Phase, StepDescription,
+        liveness::GradientFlow,
+        step::{Backward, HeadGradient, NormParameters},
+        traffic::Traffic,
+    },
 };
 
 impl Compiler<'_> {
@@ -18,16 +23,17 @@ impl Compiler<'_> {
         let entry = &self.nodes[node];
         let flow = &self.liveness.flow[node];
         let is_norm = matches!(entry.kind, NodeKind::BatchNorm { .. });
+        let is_apart = flow.iter().any(|flow| *flow != GradientFlow::Shared);
         let has_gradient =
             self.liveness.gradient[node].is_some() || matches!(entry.kind, NodeKind::Head { .. });
-        let nothing_to_do = flow.iter().all(|flow| *flow == GradientFlow::Shared) && !is_norm;
+        let nothing_to_do = !is_apart && !is_norm;
         let taken_along = self
             .liveness
             .sums
             .values()
             .flatten()
             .any(|norm| *norm == node);
-        if !has_gradient || nothing_to_do || taken_along {
+        if !has_gradient || nothing_to_do || (taken_along && !is_apart) {
             return Ok(());
         }
         let mut targets = Vec::with_capacity(flow.len());
@@ -88,10 +94,24 @@ impl Compiler<'_> {
                     dx: targets.pop().flatten(),
                 }
             }
-            NodeKind::BatchNorm { .. } => Backward::NormParameters {
+            NodeKind::BatchNorm { .. } if !is_apart => Backward::NormParameters {
                 dy: self.gradient(node)?,
                 norm: self.norm_gradient(node)?,
             },
+            NodeKind::BatchNorm { .. } | NodeKind::Relu => {
+                let Some(Target { dx, acc, .. }) = targets.pop().flatten() else {
+                    return Ok(());
+                };
+                Backward::Norm {
+                    dy: self.gradient(node)?,
+                    norm: self.norm_gradient(node)?,
+                    parameters: match is_norm && !taken_along {
+                        true => NormParameters::Here,
+                        false => NormParameters::Elsewhere,
+                    },
+                    dx: (dx, acc),
+                }
+            }
             NodeKind::Pool { kind, stride } => {
                 let Some(dx) = targets.pop().flatten() else {
                     return Ok(());
@@ -122,19 +142,27 @@ impl Compiler<'_> {
             NodeKind::Head { .. } => {
                 let (weight, bias) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
                 let dlogits = self.logits.as_ref().map(|(_, dlogits)| dlogits.clone());
-                let target = targets.pop().flatten();
-                // A head always has trained weights before it; a graph in which it does not is not trainable.
-                let Target { dx, acc, .. } =
-                    target.ok_or_else(|| SupernetError::NoWeightsBefore {
-                        node: entry.label.clone(),
-                    })?;
+                let mut inputs = Vec::with_capacity(targets.len());
+                let rows = self.head_rows(node);
+                for ((target, (rows, _)), pooled) in
+                    targets.into_iter().zip(rows).zip(&self.kept[node].pooled)
+                {
+                    // A head always has trained weights before it; a graph in which it does not is not trainable.
+                    let Target { dx, acc, .. } =
+                        target.ok_or_else(|| SupernetError::NoWeightsBefore {
+                            node: entry.label.clone(),
+                        })?;
+                    inputs.push(HeadGradient {
+                        pooled: pooled.clone(),
+                        weight: weight.value.narrow(0, rows.start, rows.len())?,
+                        dweight: weight.gradient.narrow(0, rows.start, rows.len())?,
+                        dx: (dx, acc),
+                    });
+                }
                 Backward::Head {
-                    pooled: self.kept(node)?,
-                    weight: weight.value,
                     dlogits: dlogits.ok_or(SupernetError::Incomplete { what: "head" })?,
-                    dweight: weight.gradient,
                     dbias: bias.gradient,
-                    dx: (dx, acc),
+                    inputs,
                 }
             }
         };
@@ -197,15 +225,12 @@ impl Compiler<'_> {
         }))
     }
 
-    /// The gradient of a convolution's result, behind the batch norm that follows, if one does.
+    /// The gradient of a convolution's result, behind the batch norm that it takes along, if it does.
     fn cotangent(&self, node: NodeId) -> Result<Cotangent, SupernetError> {
-        let follows = |entry: &Node| {
-            matches!(entry.kind, NodeKind::BatchNorm { .. }) && entry.inputs == [node]
-        };
-        let norm = self.nodes.iter().position(follows);
+        let norm = self.liveness.norm.get(&node);
         Ok(Cotangent {
             dy: self.gradient(node)?,
-            norm: norm.map(|norm| self.norm_gradient(norm)).transpose()?,
+            norm: norm.map(|norm| self.norm_gradient(*norm)).transpose()?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The forward step of every kind of node.
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use epnas_arch::{NodeId, NodeKind, Param, PoolKind};
 use epnas_ops::{
     AvgPool2d, Conv2d, DepthwiseConv2d, FactorizedConv, MaxPool2d, Norm, SeparableConv2d,
@@ -103,19 +103,44 @@ impl Compiler<'_> {
                     shift,
                     saved: saved.clone(),
                 });
-                if self.options.mode != Mode::Infer {
-                    let norm = ProducedNorm {
-                        eps: op.eps,
-                        saved,
+                let input = entry.inputs.first().copied();
+                let convolution = input.filter(|input| self.liveness.norm.contains_key(input));
+                match (self.options.mode, convolution) {
+                    (Mode::Infer, _) => Forward::NormRunning {
+                        op,
                         statistics,
-                    };
-                    return self.take_statistics(node, norm);
+                        saved,
+                    },
+                    (_, Some(convolution)) => {
+                        let norm = ProducedNorm {
+                            eps: op.eps,
+                            saved,
+                            statistics,
+                        };
+                        return self.take_statistics(convolution, norm);
+                    }
+                    (_, None) => Forward::NormBatch {
+                        op,
+                        x: self.activation(node)?,
+                        statistics,
+                        saved,
+                    },
                 }
-                Forward::NormRunning {
-                    op,
-                    statistics,
+            }
+            NodeKind::Relu => {
+                let c = entry.shape.channels;
+                let [shift, scale] = [0.0f32, 1.0].map(|v| Tensor::full(v, c, &self.device));
+                let (shift, scale) = (shift?, scale?);
+                self.fixed_bytes += 4 * 4 * c as u64;
+                // Mean 0 and inverse deviation 1.
+                let saved = Tensor::stack(&[&shift, &scale], 0)?;
+                self.kept[node].norm = Some(Norm {
+                    activation: epnas_ops::Activation::Relu,
+                    scale,
+                    shift,
                     saved,
-                }
+                });
+                return Ok(());
             }
             NodeKind::Pool {
                 kind: PoolKind::Max,
@@ -159,19 +184,20 @@ impl Compiler<'_> {
                 }
             }
             NodeKind::Head { weight, bias } => {
-                let x = self.only_input(node)?;
-                let channels = self.nodes[entry.inputs[0]].shape.channels;
                 let (weight, bias) = (self.weight(node, weight)?, self.weight(node, bias)?);
-                let pooled = self.allocate(vec![self.batch, channels], DType::F32)?;
+                let mut inputs = Vec::with_capacity(entry.inputs.len());
+                for (rows, input) in self.head_rows(node) {
+                    let weight = weight.narrow(0, rows.start, rows.len())?;
+                    let pooled = self.allocate(vec![self.batch, rows.len()], DType::F32)?;
+                    self.kept[node].pooled.push(pooled.clone());
+                    inputs.push((self.operand(input)?, weight, pooled));
+                }
                 let logits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
                 let dlogits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
-                self.kept[node].tensor = Some(pooled.clone());
                 self.logits = Some((logits.clone(), dlogits));
                 Forward::Head {
-                    x,
-                    weight,
+                    inputs,
                     bias,
-                    pooled,
                     logits,
                 }
             }
@@ -226,13 +252,11 @@ impl Compiler<'_> {
         })
     }
 
-    /// Makes the convolution before a batch norm take the statistics along.
+    /// Makes a convolution take along the statistics of the batch norm after it.
     fn take_statistics(&mut self, node: NodeId, norm: ProducedNorm) -> Result<(), SupernetError> {
-        let step = self.nodes[node].inputs.first();
-        let step = step.and_then(|input| self.kept[*input].step);
         let label = self.nodes[node].label.clone();
-        let Some(index) = step else {
-            return Err(SupernetError::NormWithoutConvolution { node: label });
+        let Some(index) = self.kept[node].step else {
+            return Err(SupernetError::NetworkOrder { node: label });
         };
         match &mut self.forward[index] {
             Forward::Conv { y, .. }
@@ -241,7 +265,7 @@ impl Compiler<'_> {
             | Forward::Factorized { y, .. } => {
                 y.norm = Some(norm);
             }
-            _ => return Err(SupernetError::NormWithoutConvolution { node: label }),
+            _ => return Err(SupernetError::NormWithoutResult { node: label }),
         }
         self.steps[index].operator.push_str(", statistics");
         Ok(())

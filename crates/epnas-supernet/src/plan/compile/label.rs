@@ -37,6 +37,7 @@ pub(super) fn operator(node: &Node) -> String {
             stride,
         } => format!("average pool/{stride}"),
         NodeKind::Add => "add".to_owned(),
+        NodeKind::Relu => "relu".to_owned(),
         NodeKind::Head { .. } => "average, linear".to_owned(),
     }
 }
@@ -49,7 +50,11 @@ pub(super) fn forward_macs(node: &Node) -> u64 {
         NodeKind::FactorizedConv { weights } => weights.iter().map(elements).sum(),
         NodeKind::Depthwise { weight, .. } => elements(weight),
         NodeKind::Head { weight, .. } => return elements(weight) as u64,
-        NodeKind::Input | NodeKind::BatchNorm { .. } | NodeKind::Pool { .. } | NodeKind::Add => 0,
+        NodeKind::Input
+        | NodeKind::BatchNorm { .. }
+        | NodeKind::Pool { .. }
+        | NodeKind::Add
+        | NodeKind::Relu => 0,
     };
     pixels * weights as u64
 }

@@ -16,11 +16,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Continuation, SearchConfig};
+use super::{Batch, Proposal, Strategy, StrategyError};
+use crate::admission::Admission;
+use crate::config::{Continuation, Known, Parents, SearchConfig};
 use crate::history::{History, Record};
 use crate::observer::{Event, Observer};
-use crate::schedule::Schedule;
-use crate::strategy::{Batch, Proposal, Strategy, StrategyError};
 
 /// Candidates scored at a time: enough to keep every core busy, few enough that their scores stay in the cache.
 const CHUNK: u64 = 16_384;
@@ -33,6 +33,7 @@ pub struct Progressive<S> {
     surrogate: S,
     seed: u64,
     state: State,
+    admission: Admission,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,14 @@ impl<S: Surrogate> Progressive<S> {
             surrogate,
             seed,
             state,
+            admission: Admission::default(),
         }
+    }
+
+    /// The same, which proposes only what is admitted.
+    #[must_use]
+    pub fn limited(self, admission: Admission) -> Self {
+        Self { admission, ..self }
     }
 
     /// The surrogate.
@@ -71,22 +79,37 @@ impl<S: Surrogate> Progressive<S> {
         &self.surrogate
     }
 
-    fn candidates(&self) -> Result<Candidates, StrategyError> {
+    /// What the step chooses from, set by set. An architecture may be in several.
+    fn candidates(&self, history: &History, most: usize) -> Result<Vec<Candidates>, StrategyError> {
         let State {
             iteration, step, ..
         } = self.state;
-        let parents = self.parents()?;
-        let refines = self.config.continuation == Continuation::Refine
-            && iteration > 0
-            && !parents.is_empty();
-        if refines {
-            return Ok(Candidates::refine(
-                &self.space,
-                self.distinct_without(parents, step),
-                step,
-            )?);
+        let continuation = match iteration {
+            0 => Continuation::Restart,
+            _ => self.config.continuation,
+        };
+        let length = match continuation {
+            Continuation::Restart => step - 1,
+            Continuation::Refine | Continuation::Improve => self.space.levels(),
+        };
+        let parents = self.parents(history, length, most)?;
+        match continuation {
+            Continuation::Refine if !parents.is_empty() => {
+                let parents = self.distinct_without(parents, step);
+                Ok(vec![Candidates::refine(&self.space, parents, step)?])
+            }
+            Continuation::Improve if !parents.is_empty() => {
+                let refine = |level| Candidates::refine(&self.space, parents.clone(), level);
+                Ok((1..=self.space.levels())
+                    .map(refine)
+                    .collect::<Result<_, _>>()?)
+            }
+            _ => Ok(vec![self.extensions(parents)?]),
         }
-        match step {
+    }
+
+    fn extensions(&self, parents: Vec<Arch>) -> Result<Candidates, StrategyError> {
+        match self.state.step {
             1 => Ok(Candidates::first(&self.space)),
             // The paper scores |B_1| x |B_2| candidates here, whichever of B_1 were trained in this iteration.
             2 => {
@@ -100,7 +123,17 @@ impl<S: Surrogate> Progressive<S> {
         }
     }
 
-    fn parents(&self) -> Result<Vec<Arch>, StrategyError> {
+    /// What a step extends or changes, of `length` levels; of the best at most so many.
+    fn parents(
+        &self,
+        history: &History,
+        length: usize,
+        most: usize,
+    ) -> Result<Vec<Arch>, StrategyError> {
+        if self.config.parents == Parents::Best && length > 0 {
+            let best = history.best(most, length).into_iter();
+            return Ok(best.map(|record| record.arch.clone()).collect());
+        }
         let parse = |text: &String| {
             text.parse::<Arch>().map_err(|error| StrategyError::State {
                 reason: error.to_string(),
@@ -120,33 +153,81 @@ impl<S: Surrogate> Progressive<S> {
             .collect()
     }
 
+    /// Draws the children of a step. Where all around the parents is known, more of the best become parents; where that does
+    /// not help either, what is known is trained again.
+    fn choose(
+        &self,
+        temperature: f64,
+        history: &History,
+        observer: &mut dyn Observer,
+    ) -> Result<(Vec<Candidates>, Vec<Proposal>), StrategyError> {
+        let mut most = self.config.children_per_step;
+        loop {
+            let sets = self.candidates(history, most)?;
+            let widest = self.config.parents == Parents::Latest || most >= history.len();
+            let children = self.draw(&sets, self.config.known, temperature, history, observer)?;
+            if !children.is_empty() {
+                return Ok((sets, children));
+            }
+            if widest {
+                let children = self.draw(&sets, Known::Again, temperature, history, observer)?;
+                return Ok((sets, children));
+            }
+            most *= 2;
+        }
+    }
+
     fn draw(
         &self,
-        candidates: &Candidates,
+        sets: &[Candidates],
+        known: Known,
         temperature: f64,
+        history: &History,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Proposal>, StrategyError> {
         let State {
             iteration, step, ..
         } = self.state;
-        let total = candidates.len();
+        let total: u64 = sets.iter().map(Candidates::len).sum();
         let k = usize::try_from(total)
             .unwrap_or(usize::MAX)
             .min(self.config.children_per_step);
         let mut rng =
             ChaCha8Rng::seed_from_u64(split(self.seed, &format!("draw/{iteration}/{step}")));
         let mut sampler = StreamingSampler::new(self.config.selection, k, temperature, &mut rng)?;
-        for range in chunks(total) {
-            let start = range.start;
-            let end = range.end;
-            let scores = self.surrogate.predict(candidates, range)?;
-            sampler.extend(start, &scores)?;
-            observer.event(Event::Scoring { done: end, total });
+        let is_open = |arch: &Arch| match known {
+            Known::Again => true,
+            Known::Never => history.estimate(arch).is_none(),
+        };
+        // Last of all, because it may have to measure.
+        let mut failure = None;
+        let mut is_admitted = |arch: &Arch| match self.admission.admits(arch) {
+            Ok(admitted) => admitted && failure.is_none(),
+            Err(error) => {
+                failure.get_or_insert(error);
+                false
+            }
+        };
+        let mut before = 0;
+        for (set, candidates) in sets.iter().enumerate() {
+            for range in chunks(candidates.len()) {
+                let (start, end) = (range.start, before + range.end);
+                let scores = self.surrogate.predict(candidates, range)?;
+                sampler.extend_where(before + start, &scores, |index| {
+                    let arch = candidates.get(index - before);
+                    is_open(&arch) && is_first(sets, set, index - before) && is_admitted(&arch)
+                })?;
+                observer.event(Event::Scoring { done: end, total });
+            }
+            before += candidates.len();
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         let draws = sampler.finish().into_iter();
         Ok(draws
             .map(|draw| Proposal {
-                arch: candidates.get(draw.index),
+                arch: numbered(sets, draw.index),
                 predicted: Some(f64::from(draw.score)),
                 probability: Some(draw.probability),
             })
@@ -169,7 +250,7 @@ impl<S: Surrogate> Progressive<S> {
 impl<S: Surrogate> Strategy for Progressive<S> {
     fn propose(
         &mut self,
-        _: &History,
+        history: &History,
         observer: &mut dyn Observer,
     ) -> Result<Option<Batch>, StrategyError> {
         let State {
@@ -178,23 +259,29 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         if iteration >= self.config.iterations {
             return Ok(None);
         }
-        let candidates = self.candidates()?;
         let levels = self.space.levels();
         let temperature = self
             .config
             .temperature
             .at((iteration * levels + step - 1) as u64, levels as f64);
-        let mut children = if iteration == 0 && step == 1 {
-            let all = candidates.iter();
-            all.map(|arch| Proposal {
+        let (sets, mut children) = if iteration == 0 && step == 1 {
+            let first = Candidates::first(&self.space);
+            let all = self.admission.only(first.iter())?.into_iter();
+            let all = all.map(|arch| Proposal {
                 arch,
                 predicted: None,
                 probability: None,
-            })
-            .collect()
+            });
+            let all = all.collect();
+            (vec![first], all)
         } else {
-            self.draw(&candidates, temperature, observer)?
+            self.choose(temperature, history, observer)?
         };
+        if children.is_empty()
+            && let Some(error) = self.admission.nothing_left()
+        {
+            return Err(error);
+        }
         // The last child of a step leaves the shared weights at their best for itself: a random order spreads that.
         let mut rng =
             ChaCha8Rng::seed_from_u64(split(self.seed, &format!("order/{iteration}/{step}")));
@@ -202,7 +289,7 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         Ok(Some(Batch {
             iteration,
             step,
-            candidates: candidates.len(),
+            candidates: sets.iter().map(Candidates::len).sum(),
             temperature: Some(temperature),
             seed_name: format!("child/{iteration}/{step}"),
             children,
@@ -267,10 +354,6 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         Ok(())
     }
 
-    fn total_children(&self) -> Option<u64> {
-        Some(Schedule::new(&self.space, &self.config).children())
-    }
-
     fn state(&self) -> serde_json::Value {
         serde_json::to_value(&self.state).unwrap_or_default()
     }
@@ -303,6 +386,44 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         self.state = state;
         Ok(())
     }
+}
+
+/// Candidate `index` over all sets.
+fn numbered(sets: &[Candidates], mut index: u64) -> Arch {
+    for set in sets {
+        match index.checked_sub(set.len()) {
+            None => return set.get(index),
+            Some(rest) => index = rest,
+        }
+    }
+    panic!("candidate beyond all sets");
+}
+
+/// Whether no set before this one, and no parent before its own, makes the same architecture by replacing a level.
+fn is_first(sets: &[Candidates], set: usize, index: u64) -> bool {
+    let candidates = &sets[set];
+    if sets.len() == 1 {
+        return true;
+    }
+    let arch = candidates.get(index);
+    let space = candidates.space();
+    let made = |parent: &Arch| {
+        let differs = |&level: &usize| space.element(parent, level) != space.element(&arch, level);
+        let mut levels = (1..=arch.len()).filter(differs);
+        match (levels.next(), levels.next()) {
+            (None, _) => Some(1),
+            (only, None) => only,
+            _ => None,
+        }
+    };
+    let parents = candidates.parents().iter().enumerate();
+    let first = parents
+        .filter_map(|(number, parent)| Some((made(parent)?, number)))
+        .min();
+    first
+        == candidates
+            .parent(index)
+            .map(|parent| (candidates.level(), parent))
 }
 
 fn chunks(total: u64) -> impl Iterator<Item = Range<u64>> {

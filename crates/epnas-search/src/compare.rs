@@ -70,7 +70,7 @@ pub struct Point {
 pub struct StrategyResult {
     /// Trials.
     pub trials: u64,
-    /// Processor time of a trial in seconds, on average.
+    /// Wall time of a trial in seconds, on average, with as many others beside it as there are threads.
     pub seconds_per_trial: f64,
     /// By number of children: points of accuracy between the best architecture and the one that looks best, both by mean
     /// accuracy over the recorded trainings.
@@ -133,9 +133,11 @@ impl Comparison {
         for ((kind, _), outcome) in jobs.into_iter().zip(outcomes) {
             curves.entry(kind).or_default().push(outcome);
         }
-        let random = curves.get(&StrategyKind::Random).cloned();
+        let random = curves.get(&StrategyKind::Random);
         let results = curves.iter().map(|(&kind, trials)| {
-            let random = random.as_deref().filter(|_| kind != StrategyKind::Random);
+            let random = random
+                .map(Vec::as_slice)
+                .filter(|_| kind != StrategyKind::Random);
             (kind.name().to_owned(), self.summarize(kind, trials, random))
         });
         Ok(ComparisonResult {

@@ -154,7 +154,8 @@ pub trait Strategy {
         observer: &mut dyn Observer,
     ) -> Result<Option<Batch>, StrategyError>;
 
-    /// Learns from a batch; its children are the last ones of `history`, in order.
+    /// Learns from a batch; its children are the last ones of `history`, in order. By default nothing is learned, and the
+    /// search ends when very many children in a row have failed.
     ///
     /// # Errors
     /// [`StrategyError`] when nothing can be learned or continued from.
@@ -162,11 +163,15 @@ pub trait Strategy {
         &mut self,
         batch: &Batch,
         history: &History,
-        observer: &mut dyn Observer,
-    ) -> Result<(), StrategyError>;
+        _observer: &mut dyn Observer,
+    ) -> Result<(), StrategyError> {
+        give_up(batch, history)
+    }
 
-    /// The small part of the state.
-    fn state(&self) -> serde_json::Value;
+    /// The small part of the state; by default there is none beyond the history.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 
     /// How often a surrogate has been fitted: it is stored when this number changes.
     fn fits(&self) -> u64 {
@@ -187,9 +192,11 @@ pub trait Strategy {
     /// [`StrategyError::State`] or [`StrategyError::Surrogate`] when it does not fit.
     fn restore(
         &mut self,
-        state: &serde_json::Value,
-        surrogate: Option<&[u8]>,
-    ) -> Result<(), StrategyError>;
+        _state: &serde_json::Value,
+        _surrogate: Option<&[u8]>,
+    ) -> Result<(), StrategyError> {
+        Ok(())
+    }
 }
 
 /// The strategy that a configuration names, which proposes only what `admission` admits. `surrogate` is asked for by

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::random::draw;
-use super::{Batch, Strategy, StrategyError, give_up};
+use super::{Batch, Strategy, StrategyError};
 use crate::admission::Admission;
 use crate::config::range;
 use crate::history::{History, Record};
@@ -133,22 +133,5 @@ impl Strategy for Evolution {
         })?;
         let seed_name = format!("evolution/child/{index}");
         Ok(child.map(|child| Batch::whole(&self.space, seed_name, vec![child])))
-    }
-
-    fn observe(
-        &mut self,
-        batch: &Batch,
-        history: &History,
-        _: &mut dyn Observer,
-    ) -> Result<(), StrategyError> {
-        give_up(batch, history)
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, _: &serde_json::Value, _: Option<&[u8]>) -> Result<(), StrategyError> {
-        Ok(())
     }
 }

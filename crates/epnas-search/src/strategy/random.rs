@@ -5,7 +5,7 @@ use epnas_arch::{Arch, Space};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Strategy, StrategyError, give_up};
+use super::{Batch, Strategy, StrategyError};
 use crate::admission::Admission;
 use crate::history::History;
 use crate::observer::Observer;
@@ -65,22 +65,5 @@ impl Strategy for RandomSearch {
         let mut rng = rng(self.seed, index);
         let arch = self.admission.first(|| draw(&self.space, &mut rng))?;
         Ok(arch.map(|arch| Batch::whole(&self.space, format!("random/child/{index}"), vec![arch])))
-    }
-
-    fn observe(
-        &mut self,
-        batch: &Batch,
-        history: &History,
-        _: &mut dyn Observer,
-    ) -> Result<(), StrategyError> {
-        give_up(batch, history)
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, _: &serde_json::Value, _: Option<&[u8]>) -> Result<(), StrategyError> {
-        Ok(())
     }
 }

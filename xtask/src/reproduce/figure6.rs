@@ -9,7 +9,7 @@ use super::lab::Lab;
 use super::page::{Page, spread, time};
 use super::scale::Kind;
 use super::table1;
-use super::variant::{METHOD, Outcome, Variant};
+use super::variant::{Outcome, Variant};
 
 pub(super) fn page(lab: &mut Lab) -> Result<Page> {
     let mut page = Page::new("Figure 6: searches by number of iterations");
@@ -23,11 +23,7 @@ pub(super) fn page(lab: &mut Lab) -> Result<Page> {
     let mut rows = vec![head];
     let mut points = Vec::new();
     for iterations in 1..=lab.scale.iterations() {
-        let variant = Variant {
-            name: format!("iterations-{iterations}"),
-            settings: vec![format!("search.iterations={iterations}")],
-        };
-        let outcomes = variant.outcomes(lab, METHOD)?;
+        let outcomes = Variant::iterations(iterations).outcomes(lab)?;
         let accuracies: Vec<f64> = outcomes.iter().map(|outcome| outcome.accuracy).collect();
         let (mean, deviation) = moments(&accuracies);
         let mut row = vec![iterations.to_string(), Outcome::children(&outcomes)];
@@ -68,7 +64,7 @@ pub(super) fn page(lab: &mut Lab) -> Result<Page> {
         "Accuracies are those of briefly retrained networks; the paper does not say how it measured.",
         "Searches of more iterations train more children: the comparison is not at equal cost, and the paper's is not either.",
     ]);
-    page.deviations(lab.scale.deviations());
+    page.deviations(lab.scale.lighter_deviations());
     Ok(page)
 }
 

@@ -74,6 +74,32 @@ impl Scale {
         })
     }
 
+    /// What the pages that compare many searches set on top of the configuration, so that all of them take about an hour.
+    pub(super) fn lighter(self) -> &'static [&'static str] {
+        match self {
+            Scale::Smoke | Scale::Paper => &[],
+            Scale::Cpu => &[
+                "data.train_limit=3000",
+                "network.channels=8",
+                "search.children_per_step=4",
+                "select.epochs=10",
+            ],
+        }
+    }
+
+    /// What those pages do otherwise than the paper.
+    pub(super) fn lighter_deviations(self) -> &'static [&'static str] {
+        match self {
+            Scale::Smoke | Scale::Paper => self.deviations(),
+            Scale::Cpu => &[
+                "A space of 6 layers instead of 12; children of 8 channels instead of 24, 4 a step instead of 25, trained \
+                 on 3,000 of the 45,000 images for 2 epochs instead of 3.",
+                "The best three of each search are retrained from scratch for 10 epochs on the same 3,000 images, and the best \
+                 of them is told: accuracies are far below what the same networks reach in a full training.",
+            ],
+        }
+    }
+
     /// Channels of the found networks: as the configuration has them, and more.
     pub(super) fn channels(self, kind: Kind) -> [usize; 2] {
         match (self, kind) {

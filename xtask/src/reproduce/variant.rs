@@ -7,7 +7,7 @@ use super::figure6::KIND;
 use super::lab::Lab;
 
 /// The paper's method (section 3), whatever the configuration of the scale does otherwise.
-pub(super) const METHOD: [&str; 7] = [
+const METHOD: [&str; 7] = [
     "search.strategy=epnas",
     "search.continuation=restart",
     "search.parents=latest",
@@ -34,9 +34,18 @@ pub(super) struct Outcome {
 }
 
 impl Variant {
-    /// One search for each seed of the lab; `method` holds unless the variant says otherwise.
-    pub(super) fn outcomes(&self, lab: &mut Lab, method: [&str; 7]) -> Result<Vec<Outcome>> {
-        let mut settings: Vec<String> = method.map(String::from).into();
+    /// The method as it is, with this many iterations.
+    pub(super) fn iterations(iterations: usize) -> Variant {
+        Variant {
+            name: format!("iterations-{iterations}"),
+            settings: vec![format!("search.iterations={iterations}")],
+        }
+    }
+
+    /// One search for each seed of the lab; [`METHOD`] holds unless the variant says otherwise.
+    pub(super) fn outcomes(&self, lab: &mut Lab) -> Result<Vec<Outcome>> {
+        let fixed = lab.scale.lighter().iter().chain(&METHOD);
+        let mut settings: Vec<String> = fixed.map(ToString::to_string).collect();
         settings.extend(self.settings.iter().cloned());
         let seeds = 1..=lab.seeds;
         let searched = |seed| {

@@ -1,6 +1,8 @@
 //! `epnas compare`: strategies on tables, and strategies of a search.
 
-use crate::command::{Folder, read, read_json, run};
+use serde_json::Value;
+
+use crate::command::{Folder, read, read_json, read_lines, run};
 
 /// A JSON table of three levels of three choices, where each level adds a few points.
 fn table(folder: &Folder, extra: &str) -> String {
@@ -89,6 +91,89 @@ fn the_text_says_what_the_json_says() {
         run(&line).ok().stdout.split("  ").next(),
         text.split("  ").next()
     );
+}
+
+/// A comparison of searches that train networks, with all that does not measure time.
+fn trained(folder: &Folder, out: &str, more: &[&str]) -> Value {
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg(out));
+    let mut line = vec!["compare", "--config", &config, "--out", &out, "--json"];
+    line.extend(more);
+    let mut json = run(&line).ok().json();
+    for (_, strategy) in json["strategies"].as_object_mut().expect("strategies") {
+        strategy["seconds_per_trial"] = Value::Null;
+        for search in strategy["searches"].as_array_mut().expect("searches") {
+            search["seconds"] = Value::Null;
+        }
+    }
+    json
+}
+
+#[test]
+fn searches_that_train_spend_the_same_and_go_on() {
+    let folder = Folder::new();
+    let of = ["--strategy", "random,epnas", "--trials", "3,epnas=2"];
+    let direct = [
+        &of[..],
+        &["--budget", "2,4", "--parallel", "2", "--threads", "3"],
+    ]
+    .concat();
+    let direct = trained(&folder, "direct", &direct);
+    for name in ["compare.svg", "compare-estimates.svg", "random-3/best.json"] {
+        assert!(folder.path("direct").join(name).is_file(), "{name}");
+    }
+    let unit = direct["network_macs"].as_f64().expect("a unit");
+    for (run, trials, seed) in [("random-3", 3, 3), ("random-5", 3, 5), ("epnas-4", 2, 4)] {
+        let name = run.split('-').next().expect("a name");
+        let strategy = &direct["strategies"][name];
+        assert_eq!(strategy["trials"], trials);
+        let search = &strategy["searches"][seed - 3];
+        assert_eq!(search["seed"], seed);
+        let records = read_lines(&folder.path("direct").join(run).join("history.jsonl"));
+        let macs = |record: &Value| {
+            record["macs"].as_f64().expect("macs") * record["images"].as_f64().expect("images")
+        };
+        // The child that reaches a budget is the last.
+        for (budget, times) in [("2", 2.0), ("4", 4.0)] {
+            let found = &search["found"][budget];
+            let children = found["children"].as_u64().expect("children") as usize;
+            let spent: f64 = records[..children].iter().map(macs).sum();
+            let before = spent - macs(&records[children - 1]);
+            assert!(
+                before < times * unit && times * unit <= spent,
+                "{run}: {before} {spent}"
+            );
+            assert!(found["retrained_accuracy"].is_f64(), "{found}");
+            if budget == "4" {
+                assert_eq!(children, records.len());
+            }
+        }
+    }
+    let random = &direct["strategies"]["random"]["retrained"]["4"];
+    assert!(random["vs_random_p"].is_null() && random["ci95"].is_array());
+    assert!(direct["strategies"]["epnas"]["retrained"]["4"]["vs_random_p"].is_f64());
+
+    // One search at a time, first with less, is the same in the end.
+    trained(
+        &folder,
+        "steps",
+        &[&of[..], &["--budget", "2", "--parallel", "1"]].concat(),
+    );
+    let budgets = [&of[..], &["--budget", "4,2", "--parallel", "1"]].concat();
+    assert_eq!(trained(&folder, "steps", &budgets), direct);
+}
+
+#[test]
+fn a_comparison_that_trains_says_what_it_needs() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let out = folder.arg("out");
+    run(&["compare"]).fails(2, &["--table", "--config"]);
+    run(&["compare", "--config", &config]).fails(2, &["--out"]);
+    let line = ["compare", "--config", &config, "--out", &out];
+    let with = |more: &[&str]| run(&[&line[..], more].concat());
+    with(&["--set", "search.budget=1h"]).fails(2, &["search.budget", "1h", "none"]);
+    with(&["--set", "select.top=0"]).fails(2, &["select.top", "at least 1"]);
+    with(&["--table", &config, "--parallel", "2"]).fails(2, &["--parallel", "--table"]);
 }
 
 #[test]

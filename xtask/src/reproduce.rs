@@ -81,11 +81,11 @@ impl What {
     }
 }
 
-/// Pages of one seed at the smallest scale.
-pub(crate) fn smoke(root: &Path, what: &[&str], out: &Path) -> Result<()> {
-    for name in what {
+/// All pages, of one seed at the smallest scale.
+pub(crate) fn smoke(root: &Path, out: &Path) -> Result<()> {
+    for &what in What::value_variants() {
         let flags = Flags {
-            what: What::from_str(name, false).map_err(anyhow::Error::msg)?,
+            what,
             scale: Scale::Smoke,
             out: Some(out.to_owned()),
             data: None,

@@ -22,6 +22,9 @@ const PLOT: (u32, u32) = (720, 460);
 /// Size of small text with the room around it, in pixels; letters get 1 / 1.24 of it.
 const SMALL: i32 = 15;
 
+/// Points of a line up to which each has a mark: between so few, the line is no measurement.
+const MARKED: usize = 12;
+
 /// A legend's line height, in pixels.
 const ROW: i32 = 22;
 
@@ -163,6 +166,12 @@ where
     for (Series { points, .. }, color) in colored() {
         let line = LineSeries::new(points.iter().map(|p| (p.x, p.mean)), color.stroke_width(2));
         chart.draw_series(line).map_err(backend)?;
+        if points.len() <= MARKED {
+            let mark = |p: &CurvePoint| Circle::new((p.x, p.mean), 4, color.filled());
+            chart
+                .draw_series(points.iter().map(mark))
+                .map_err(backend)?;
+        }
     }
     Ok(())
 }

@@ -33,6 +33,12 @@ pub trait Meter {
     /// # Errors
     /// When it cannot be measured, which ends the search.
     fn latency(&self, arch: &Arch) -> Result<f64, EvaluateError>;
+
+    /// A full-length architecture that a shorter one can grow to and that costs little, so that nothing is grown that can
+    /// only end beyond a limit; `None` for full-length ones, and where it is not known.
+    fn completion(&self, _arch: &Arch) -> Option<Arch> {
+        None
+    }
 }
 
 /// A measured latency: a line of `latency.jsonl`.
@@ -169,19 +175,26 @@ impl Admission {
 
 impl Limited {
     fn admits(&self, arch: &Arch) -> Result<bool, StrategyError> {
-        let Some(cost) = self.meter.cost(arch) else {
-            return Ok(false);
-        };
-        let mut within = true;
-        for (quantity, limit, value) in self.limits.counted(cost) {
-            within &= self.compare(quantity, limit, value);
-        }
+        let completion = || self.meter.completion(arch);
+        let within = self.counted(arch) && completion().is_none_or(|full| self.counted(&full));
         match self.limits.latency {
             Some(limit) if within => {
                 Ok(self.compare(Quantity::Latency, limit, self.latency(arch, limit)?))
             }
             _ => Ok(within),
         }
+    }
+
+    /// Whether it is within the limits that need no measurement.
+    fn counted(&self, arch: &Arch) -> bool {
+        let Some(cost) = self.meter.cost(arch) else {
+            return false;
+        };
+        let mut within = true;
+        for (quantity, limit, value) in self.limits.counted(cost) {
+            within &= self.compare(quantity, limit, value);
+        }
+        within
     }
 
     fn compare(&self, quantity: Quantity, limit: f64, value: f64) -> bool {

@@ -102,6 +102,16 @@ pub(crate) fn remove(path: &Path) -> Result<(), DiskError> {
     result.map_err(|source| DiskError::new("remove", path, source))
 }
 
+/// Removes a folder that need not exist, with all that is in it.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DiskError::new("remove", path, source))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it.
 pub(crate) fn make_dir(path: &Path) -> Result<(), DiskError> {
     fs::create_dir_all(path).map_err(|source| DiskError::new("make", path, source))

@@ -152,6 +152,12 @@ impl History {
         history
     }
 
+    /// Other records of the same space, under the same policy.
+    #[must_use]
+    pub(crate) fn with(&self, records: Vec<Record>) -> Self {
+        Self::from_records(self.space.clone(), self.policy, records)
+    }
+
     /// Adds a child.
     pub fn push(&mut self, record: Record) {
         let position = self.records.len();

@@ -52,11 +52,12 @@ pub use best::{
 };
 pub use budget::Budget;
 pub use checkpoint::CheckpointError;
-pub use compare::{Comparison, ComparisonResult};
+pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
-    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, RankOptions, Ranked,
-    Session, TrainReport, Which, compare_on_table, data_split, run_device, run_images,
+    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, NetworkComparison,
+    NetworkComparisonResult, RankOptions, Ranked, Session, TrainReport, TrialProgress, Which,
+    compare_on_table, data_split, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
@@ -69,7 +70,7 @@ pub use disk::{DiskError, write_atomic};
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use error::{ConfigFileError, SearchError};
 pub use history::{History, HistoryError, Record, Status, read_history};
-pub use limits::{Limits, LimitsConfig};
+pub use limits::{LimitedNetwork, Limits, LimitsConfig};
 pub use observer::{Event, Observer, Phase, Silent, Total};
 pub use pareto::pareto;
 pub use rank::{Predictor, RankRecord, RankReport, read_rank};

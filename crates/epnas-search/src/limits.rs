@@ -9,8 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::SettingsError;
 
-/// The `[search.limits]` section: what every child may cost at most, with the network of the search (`[network]`), as
-/// its line of `history.jsonl` has it. Candidates beyond a limit are taken out before children are drawn.
+/// The network of an architecture that limits hold for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedNetwork {
+    /// That of the search (`[network]`), as the child's line of `history.jsonl` has it.
+    #[default]
+    Search,
+    /// That of the final training (`[train]`).
+    Train,
+}
+
+/// The `[search.limits]` section: what every child may cost at most. Candidates beyond a limit are taken out before
+/// children are drawn, and so are those that can only grow beyond it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
@@ -22,6 +33,9 @@ pub struct LimitsConfig {
     /// measured on the device of the run as a median. Measurements differ from run to run: what was measured is kept in
     /// `latency.jsonl`, and the same search comes out of the same file only. Default none; above zero.
     pub latency: Option<String>,
+    /// Which network of an architecture is within the limits: "search" (default), with the channels and cells of children,
+    /// or "train", with those of the final training.
+    pub network: LimitedNetwork,
 }
 
 impl LimitsConfig {

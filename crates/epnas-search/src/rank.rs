@@ -20,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 pub use report::{PredictorScores, RankReport, RetrainedSummary, Score};
 
+use crate::admission::Admission;
 use crate::error::SearchError;
 use crate::history::{History, Record};
 use crate::lines::{self, Lines};
 use crate::observer::{Event, Observer};
 use crate::select::{Retraining, SelectionRecord};
+use crate::strategy::StrategyError;
 use crate::strategy::random::random_architecture;
 
 /// Draws from the space that may hit known architectures in a row before the space counts as used up.
@@ -95,10 +97,17 @@ pub struct Draw {
     pub record: Option<Record>,
 }
 
-/// Draws `n` distinct full-length architectures, by turns from the children of the run and from the space, or fewer where
-/// there are not so many. The first of them do not depend on `n`.
-#[must_use]
-pub fn draws(history: &History, seed: u64, n: usize) -> Vec<Draw> {
+/// Draws `n` distinct full-length architectures, by turns from the children of the run and from what `admission` admits of
+/// the space, or fewer where there are not so many. The first of them do not depend on `n`.
+///
+/// # Errors
+/// As [`Admission::admits`].
+pub fn draws(
+    history: &History,
+    admission: &Admission,
+    seed: u64,
+    n: usize,
+) -> Result<Vec<Draw>, StrategyError> {
     let space = history.space();
     let mut children = history.distinct();
     children.retain(|record| record.arch.len() == space.levels());
@@ -119,22 +128,29 @@ pub fn draws(history: &History, seed: u64, n: usize) -> Vec<Draw> {
             })
         };
         let mut from_space = || {
-            let arch = drawn.by_ref().take(ATTEMPTS).find(|arch| is_new(arch))?;
-            Some(Draw {
-                arch,
-                origin: Origin::Space,
-                record: None,
-            })
+            for arch in drawn.by_ref().take(ATTEMPTS) {
+                if is_new(&arch) && admission.admits(&arch)? {
+                    return Ok(Some(Draw {
+                        arch,
+                        origin: Origin::Space,
+                        record: None,
+                    }));
+                }
+            }
+            Ok::<_, StrategyError>(None)
         };
         let draw = match draws.len() % 2 {
-            0 => from_run().or_else(from_space),
-            _ => from_space().or_else(from_run),
+            0 => match from_run() {
+                None => from_space()?,
+                found => found,
+            },
+            _ => from_space()?.or_else(from_run),
         };
         let Some(draw) = draw else { break };
         taken.insert(space.key(&draw.arch));
         draws.push(draw);
     }
-    draws
+    Ok(draws)
 }
 
 /// What the predictors say of an architecture; one that could not be asked, or failed, is missing.

@@ -325,6 +325,17 @@ impl Run {
         &self.folder
     }
 
+    /// Takes back a run that never trained a child, so that the folder is free again. Measured latencies stay.
+    ///
+    /// # Errors
+    /// [`RunError::Disk`].
+    pub fn abandon(self) -> Result<(), RunError> {
+        let folder = &self.folder;
+        disk::remove_dir(&folder.dir.join("checkpoint"))?;
+        disk::remove(&folder.history())?;
+        Ok(disk::remove(&folder.config())?)
+    }
+
     fn lock(folder: RunFolder) -> Result<Self, RunError> {
         let path = folder.dir.join("lock");
         let file = OpenOptions::new()

@@ -5,6 +5,7 @@ mod fakes;
 
 use std::path::Path;
 
+use epnas_arch::{Network, Shape};
 use epnas_search::{
     Best, Config, Event, LatencyRecord, Record, SearchError, Session, Silent, Start, Which,
     read_history,
@@ -392,6 +393,59 @@ fn search_and_baseline_stay_within_the_limits() {
     for record in timeless(&dir).iter().chain(&timeless(&dir.join("random"))) {
         assert!(names.contains(&record.arch.to_string()), "{}", record.arch);
     }
+}
+
+#[test]
+fn limits_hold_for_the_network_that_they_are_set_for() {
+    // With 4 channels every network of two layers has less, with 12 only poolings do.
+    let sets = [
+        ("search.limits.params", "1500"),
+        ("train.channels", "12"),
+        ("baseline.kind", "none"),
+        ("select.top", "0"),
+    ];
+    let params = |network: &str| -> (Vec<u64>, Vec<u64>) {
+        let folder = fakes::folder();
+        let session = session(&[&sets[..], &[("search.limits.network", network)]].concat());
+        session
+            .search(folder.path(), Start::New, &mut Silent)
+            .expect("a search");
+        let records = read_history(&folder.path().join("history.jsonl")).expect("a history");
+        let config = session.config().final_network();
+        let input = Shape {
+            height: 8,
+            width: 8,
+            channels: 3,
+        };
+        let of = |record: &Record| {
+            let network = Network::build(&record.arch, 2, &config, input, 10);
+            network.expect("a network").params()
+        };
+        let in_search = records.iter().map(|record| record.params.expect("params"));
+        (in_search.collect(), records.iter().map(of).collect())
+    };
+    let (search, train) = params("search");
+    assert!(search.iter().all(|&params| params <= 1500), "{search:?}");
+    assert!(train.iter().any(|&params| params > 1500), "{train:?}");
+    let (search, train) = params("train");
+    assert!(train.iter().all(|&params| params <= 1500), "{train:?}");
+    assert!(!search.is_empty());
+}
+
+#[test]
+fn limits_that_nothing_is_within_leave_the_folder_free() {
+    let folder = fakes::folder();
+    let impossible = session(&[("search.limits.params", "1")]);
+    let error = impossible
+        .search(folder.path(), Start::New, &mut Silent)
+        .expect_err("nothing is within");
+    assert!(
+        error.to_string().contains("search.limits.params = 1"),
+        "{error}"
+    );
+    session(&[])
+        .search(folder.path(), Start::New, &mut Silent)
+        .expect("the folder holds no run");
 }
 
 #[test]

@@ -167,6 +167,82 @@ proptest! {
     }
 }
 
+/// A convolution costs 100, a pooling 10, and what is grown can always be finished with poolings.
+struct Grown {
+    levels: usize,
+    sees_ahead: bool,
+}
+
+impl Meter for Grown {
+    fn cost(&self, arch: &Arch) -> Option<Cost> {
+        let text = arch.to_string();
+        let layers = text.trim_start_matches("macro:").split('/');
+        let macs = layers.map(|layer| if layer.contains('p') { 10 } else { 100 });
+        Some(Cost {
+            params: 1,
+            macs: macs.sum(),
+        })
+    }
+
+    fn latency(&self, _: &Arch) -> Result<f64, EvaluateError> {
+        unreachable!("no limit asks for it")
+    }
+
+    fn completion(&self, arch: &Arch) -> Option<Arch> {
+        let pooling =
+            (0..6).find(|&element| space().extend(None, element).to_string().contains('p'));
+        let element = pooling.filter(|_| self.sees_ahead && arch.len() < self.levels)?;
+        let grow = |arch: Arch, _| space().extend(Some(&arch), element);
+        Some((arch.len()..self.levels).fold(arch.clone(), grow))
+    }
+}
+
+#[test]
+fn nothing_is_grown_that_can_only_end_beyond_a_limit() {
+    // A convolution and two poolings cost 120, and nothing costs less with a convolution in it: 115 leaves poolings alone.
+    let limits = |macs| Limits {
+        macs: Some(macs),
+        ..Limits::default()
+    };
+    let mut misled = 0;
+    for seed in 0..20 {
+        let run = |macs, sees_ahead| {
+            let meter = Grown {
+                levels: 3,
+                sees_ahead,
+            };
+            let admission = Admission::new(&space(), limits(macs), meter, None);
+            let mut landscape = Landscape::new(&space());
+            let kind = StrategyKind::Epnas;
+            search(
+                kind,
+                &space(),
+                &mut landscape,
+                admission.expect("one"),
+                seed,
+            )
+        };
+        let history = run(115, true).expect("poolings").history;
+        assert_eq!(history.deepest(), Some(3));
+        for record in history.records() {
+            let text = record.arch.to_string();
+            let layers = text.trim_start_matches("macro:").split('/');
+            assert!(
+                layers.into_iter().all(|layer| layer.contains('p')),
+                "{text}"
+            );
+        }
+        // One layer that is a convolution is within, and can grow no further.
+        misled += usize::from(run(115, false).map_or(true, |outcome| {
+            let records = outcome.history.records();
+            records
+                .iter()
+                .any(|record| !record.arch.to_string().contains('p'))
+        }));
+    }
+    assert_eq!(misled, 20, "searches that do not see ahead");
+}
+
 /// Three choices, three times; the cost of an architecture is the sum of its choices, 10 parameters each.
 fn table() -> Arc<Table> {
     let rows = (0..27_u16).map(|n| {

@@ -9,8 +9,8 @@ use epnas_arch::{MacroSpace, Space};
 use epnas_search::rank::{Draw, Estimates, Origin, Predictor, RankReport, Ranking, draws};
 use epnas_search::select::SelectionRecord;
 use epnas_search::{
-    Budget, Driver, Event, History, HistoryPolicy, Observer, Progressive, RankRecord, SearchConfig,
-    Silent, Status, read_rank,
+    Admission, Budget, Driver, Event, History, HistoryPolicy, Observer, Progressive, RankRecord,
+    SearchConfig, Silent, Status, read_rank,
 };
 use fakes::{Landscape, Linear, Trouble};
 
@@ -19,6 +19,10 @@ fn space(layers: usize) -> Space {
         layers,
         ..MacroSpace::default()
     })
+}
+
+fn drawn_from(history: &History, seed: u64, n: usize) -> Vec<Draw> {
+    draws(history, &Admission::default(), seed, n).expect("draws")
 }
 
 fn history(layers: usize, children: usize) -> History {
@@ -52,7 +56,7 @@ fn keys(draws: &[Draw]) -> Vec<String> {
 #[test]
 fn half_are_children_of_the_run_and_half_come_from_the_space() {
     let history = history(3, 8);
-    let drawn = draws(&history, 1, 12);
+    let drawn = drawn_from(&history, 1, 12);
     let from_run: Vec<&Draw> = drawn
         .iter()
         .filter(|draw| draw.origin == Origin::Run)
@@ -72,16 +76,16 @@ fn half_are_children_of_the_run_and_half_come_from_the_space() {
 #[test]
 fn a_longer_ranking_begins_with_the_shorter_one_and_another_seed_draws_others() {
     let history = history(3, 8);
-    let short = draws(&history, 1, 5);
-    assert_eq!(draws(&history, 1, 40)[..5], short);
-    assert_ne!(draws(&history, 2, 5), short);
+    let short = drawn_from(&history, 1, 5);
+    assert_eq!(drawn_from(&history, 1, 40)[..5], short);
+    assert_ne!(drawn_from(&history, 2, 5), short);
     // The run has 8 children of full length; the space fills up.
     let from_run = |draws: &[Draw]| {
         let of_run = draws.iter().filter(|draw| draw.origin == Origin::Run);
         of_run.count()
     };
     // Children that the space gave first are not drawn twice.
-    let all = draws(&history, 1, 40);
+    let all = drawn_from(&history, 1, 40);
     assert!((7..=8).contains(&from_run(&all)), "{}", from_run(&all));
     assert_eq!(all.len(), 40);
 }
@@ -89,7 +93,7 @@ fn a_longer_ranking_begins_with_the_shorter_one_and_another_seed_draws_others() 
 #[test]
 fn a_small_space_is_used_up() {
     // One layer: six networks, all of them children.
-    let drawn = draws(&history(1, 6), 1, 20);
+    let drawn = drawn_from(&history(1, 6), 1, 20);
     assert_eq!(drawn.len(), 6);
 }
 
@@ -98,7 +102,7 @@ fn without_full_length_children_all_come_from_the_space() {
     let all = history(3, 8);
     let partial = all.records().iter().filter(|record| record.arch.len() < 3);
     let history = History::from_records(space(3), HistoryPolicy::Best, partial.cloned().collect());
-    let drawn = draws(&history, 1, 4);
+    let drawn = drawn_from(&history, 1, 4);
     assert!(drawn.len() == 4 && drawn.iter().all(|draw| draw.origin == Origin::Space));
 }
 
@@ -110,7 +114,7 @@ fn rank(
     stop_after: usize,
     evaluator: &mut Landscape,
 ) -> (Vec<RankRecord>, Option<String>, Vec<String>) {
-    let drawn = draws(&history(3, 8), 1, n);
+    let drawn = drawn_from(&history(3, 8), 1, n);
     let mut asked = 0;
     let ranking = Ranking {
         file,
@@ -187,7 +191,7 @@ fn a_stopped_ranking_goes_on_and_grows_to_the_same_end() {
 fn what_cannot_be_retrained_is_counted_and_left_out() {
     let folder = fakes::folder();
     let file = folder.path().join("rank.jsonl");
-    let bad = draws(&history(3, 8), 1, 6)[2].arch.to_string();
+    let bad = drawn_from(&history(3, 8), 1, 6)[2].arch.to_string();
     let mut evaluator = Landscape::new(&space(3));
     evaluator.trouble = Trouble::Child(bad.clone());
     let (records, _, _) = rank(file, "a", 6, 99, &mut evaluator);

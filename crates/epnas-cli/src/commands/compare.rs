@@ -1,61 +1,74 @@
 //! `epnas compare`: strategies side by side.
 
+mod networks;
+mod table;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use epnas_report::curves::{self, CurvePoint, Labels, Scale, Series};
-use epnas_search::compare::{Point, StrategyResult};
-use epnas_search::{ComparisonResult, StrategyKind, Table, compare_on_table, write_atomic};
-use indicatif::{ProgressBar, ProgressStyle};
+use epnas_search::StrategyKind;
 
-use crate::arguments::{Global, SettingsArgs};
-use crate::failure::{self, OrUsage, usage};
-use crate::inputs;
-use crate::output;
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 
-/// How strategies search unless told otherwise.
-const PRESET: &str = "table";
-
-/// Compare strategies on a table of known accuracies.
+/// Compare strategies with each other and with random search, over many trials.
 ///
-/// Every strategy searches the table many times, each time as if it could train every network
-/// once. Told is the regret: how many points of accuracy the network that looked best is worse
-/// than the best of the table, both by mean accuracy over the recorded trainings; with its 95%
-/// interval, and the probability of such a difference from random search by chance. The table is
-/// NAS-Bench-Macro's JSON file, or one of your own (docs/tables.md). How strategies search is the
-/// preset `table`, unless --config says otherwise.
+/// On a table of known accuracies (--table: NAS-Bench-Macro's JSON file, or one of your own,
+/// docs/tables.md) every strategy searches many times, each time as if it could train every network
+/// once. Told is the regret: how many points of accuracy the network that looked best is worse than
+/// the best of the table, both by mean accuracy over the recorded trainings. How strategies search
+/// is the preset `table`, unless --config says otherwise.
+///
+/// Without a table every search trains networks on images, in a run folder of its own under --out.
+/// A budget of N is as much training as N average networks of the space take, so all strategies
+/// spend the same. Told is the validation accuracy of what each search found, after brief
+/// retraining from scratch (`[select]`); estimates of different searches do not compare. The same
+/// command goes on after an interruption, and with more trials or budgets adds to what there is.
+///
+/// With each mean come its 95% interval and the probability of such a difference from random
+/// search by chance.
 ///
 /// Examples:
 ///   epnas compare --table nas-bench-macro_cifar10.json
 ///   epnas compare --table own.csv --strategy epnas,random --budget 50,200 --trials 500 --json
 ///   epnas compare --table own.csv --set search.temperature.final=1 --out comparison
+///   epnas compare --config demo --strategy epnas,random --budget 20 --trials 5 --out comparison
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CompareArgs {
-    /// Table of known accuracies: .json or .csv.
-    #[arg(long, value_name = "FILE")]
-    table: PathBuf,
+    /// Table of known accuracies: .json or .csv [default: none, networks are trained].
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "device", "precision", "parallel"])]
+    table: Option<PathBuf>,
 
     /// Strategies: epnas, pnas, random, regularized_evolution, local_search, enas [default: all].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     strategy: Vec<StrategyKind>,
 
-    /// Numbers of children after which to tell the regret.
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "100,300",
-          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    /// After how much of a search to tell its result: numbers of children on a table [default: 100,300], else of average
+    /// networks whose training is spent [default: the children that the configuration plans].
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=100_000))]
     budget: Vec<u64>,
 
-    /// Searches of each strategy; `NAME=N` sets that of one, e.g. `1000,epnas=100`.
-    #[arg(long, value_name = "N,NAME=N,..", value_delimiter = ',', default_value = "100", value_parser = parse_trials)]
+    /// Searches of each strategy; `NAME=N` sets that of one, e.g. `1000,epnas=100` [default: 100 on a table, else 3].
+    #[arg(long, value_name = "N,NAME=N,..", value_delimiter = ',', value_parser = parse_trials)]
     trials: Vec<Trials>,
 
-    #[command(flatten)]
-    settings: SettingsArgs,
+    /// Searches at a time, when networks are trained; results are the same for any number [default: as many as there are
+    /// threads, at most 8; on a GPU 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: Option<u16>,
 
-    /// Write compare.json and compare.svg to this folder too.
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Folder for compare.json and the drawings; where networks are trained, of their runs too.
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -80,129 +93,44 @@ fn parse_trials(text: &str) -> Result<Trials, String> {
     Ok(Trials { of, number })
 }
 
-/// What a surrogate must be asked about: architectures of every length.
-fn require_prefixes(table: &Table, strategies: &[StrategyKind]) -> anyhow::Result<()> {
-    let progressive = strategies.iter().find(|kind| kind.is_progressive());
-    match progressive.filter(|_| !table.knows_prefixes()) {
-        None => Ok(()),
-        Some(kind) => Err(usage(format_args!(
-            "{} grows architectures level by level, but {} has no shorter ones; give them rows of their own, or the \
-             table a `padding`",
-            kind.name(),
-            table.name()
-        ))),
+impl CompareArgs {
+    /// Every strategy with its number of trials.
+    fn trials(&self, default: u64) -> BTreeMap<StrategyKind, u64> {
+        let strategies = match &self.strategy[..] {
+            [] => &StrategyKind::ALL,
+            given => given,
+        };
+        let number = |kind: StrategyKind| {
+            let own = self.trials.iter().rfind(|trials| trials.of == Some(kind));
+            let all = self.trials.iter().rfind(|trials| trials.of.is_none());
+            own.or(all).map_or(default, |trials| trials.number)
+        };
+        strategies
+            .iter()
+            .map(|&kind| (kind, number(kind)))
+            .collect()
+    }
+
+    /// Ascending, each once.
+    fn budgets(&self, default: &[u64]) -> Vec<u64> {
+        let mut budgets = match &self.budget[..] {
+            [] => default.to_vec(),
+            given => given.to_vec(),
+        };
+        budgets.sort_unstable();
+        budgets.dedup();
+        budgets
     }
 }
 
 pub(crate) fn run(args: &CompareArgs, global: &Global) -> anyhow::Result<()> {
-    let mut settings = args.settings.clone();
-    let preset = || PRESET.to_owned();
-    settings.config.get_or_insert_with(preset);
-    let config = inputs::settings(&settings, global)?;
-    let table = Arc::new(Table::read(&args.table).or_usage()?);
-    let strategies = match &args.strategy[..] {
-        [] => StrategyKind::ALL.to_vec(),
-        given => given.to_vec(),
-    };
-    require_prefixes(&table, &strategies)?;
-    let number = |kind: StrategyKind| {
-        let own = args.trials.iter().rfind(|trials| trials.of == Some(kind));
-        let all = args.trials.iter().rfind(|trials| trials.of.is_none());
-        own.or(all).map_or(100, |trials| trials.number)
-    };
-    let trials: BTreeMap<StrategyKind, u64> = strategies
-        .into_iter()
-        .map(|kind| (kind, number(kind)))
-        .collect();
-    let bar = ProgressBar::new(trials.values().sum());
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:30} {pos}/{len} searches, {eta} left",
-    )?);
-    if global.quiet {
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-    }
-    let budgets = args.budget.clone();
-    let result = compare_on_table(&config, &table, trials, budgets, &|_| bar.inc(1));
-    bar.finish_and_clear();
-    let result = result.map_err(failure::of_search)?;
-    if let Some(out) = &args.out {
-        write(&result, out)?;
-    }
-    output::print_as(global.format(), &result, text)
-}
-
-/// `compare.json` and `compare.svg`.
-fn write(result: &ComparisonResult, out: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let json = serde_json::to_string_pretty(result)? + "\n";
-    write_atomic(&out.join("compare.json"), json.as_bytes())?;
-    let series = |(name, strategy): (&String, &StrategyResult)| {
-        // The first few children, of progressive searches above all, are so bad that nothing else could be seen.
-        let last = strategy.curve.last().map_or(0, |point| point.children);
-        let shown = strategy
-            .curve
-            .iter()
-            .filter(|point| 10 * point.children >= last);
-        Series {
-            name: name.clone(),
-            points: shown.map(point).collect(),
-        }
-    };
-    let series: Vec<Series> = result.strategies.iter().map(series).collect();
-    let labels = Labels {
-        title: format!("{}: regret, mean and 95% interval", result.table),
-        x: "children".to_owned(),
-        y: "points of accuracy below the best".to_owned(),
-    };
-    let svg = curves::lines(&labels, Scale::Log, &series)?;
-    Ok(write_atomic(&out.join("compare.svg"), svg.as_bytes())?)
-}
-
-fn point(point: &Point) -> CurvePoint {
-    CurvePoint {
-        x: point.children as f64,
-        mean: point.mean,
-        low: point.low,
-        high: point.high,
+    match &args.table {
+        Some(table) => table::run(args, table, global),
+        None => networks::run(args, global),
     }
 }
 
-fn text(result: &ComparisonResult) -> String {
-    let mut text = format!(
-        "{}: {} architectures, the best {:.2}%; seed {}\n",
-        result.table,
-        output::grouped(result.architectures),
-        100.0 * result.best_accuracy,
-        result.seed
-    );
-    let header = [
-        "strategy",
-        "children",
-        "regret",
-        "95% interval",
-        "against random",
-        "trials",
-        "s/trial",
-    ];
-    let mut rows = Vec::new();
-    for (name, strategy) in &result.strategies {
-        for (children, regret) in &strategy.regret {
-            rows.push(vec![
-                name.clone(),
-                children.to_string(),
-                format!("{:.3}", regret.mean),
-                regret.ci95.map_or_else(
-                    || "-".to_owned(),
-                    |[low, high]| format!("{low:.3} to {high:.3}"),
-                ),
-                regret
-                    .vs_random_p
-                    .map_or_else(|| "-".to_owned(), |p| format!("p = {p:.4}")),
-                strategy.trials.to_string(),
-                format!("{:.3}", strategy.seconds_per_trial),
-            ]);
-        }
-    }
-    text.push_str(&output::table(&header, &rows));
-    text
+/// Makes the folder of the results.
+fn folder(out: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))
 }

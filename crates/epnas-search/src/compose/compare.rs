@@ -1,11 +1,16 @@
-//! Strategies side by side, with the LSTM of a configuration.
+//! Strategies side by side: on a table with the LSTM of a configuration, or with networks that are trained.
+
+mod networks;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use epnas_surrogate::Lstm;
 
-use crate::compare::{Comparison, ComparisonResult};
+pub use networks::{NetworkComparison, NetworkComparisonResult, TrialProgress};
+
+use crate::compare::table::{Comparison, ComparisonResult};
 use crate::config::{Config, StrategyKind};
 use crate::error::SearchError;
 use crate::table::Table;

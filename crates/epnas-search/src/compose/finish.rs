@@ -184,7 +184,7 @@ impl Session {
         Ok(retrained.max(1))
     }
 
-    fn retrain(
+    pub(super) fn retrain(
         &self,
         folder: &RunFolder,
         candidates: &[Candidate],

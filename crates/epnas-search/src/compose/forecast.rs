@@ -16,6 +16,10 @@ use crate::strategy::random::random_architecture;
 const SAMPLES: u64 = 2;
 /// Architectures that the fit of the surrogate is timed with.
 const FITTED: u64 = 64;
+/// Draws for one that is within the limits.
+const ATTEMPTS: u64 = 200;
+/// More than there are samples, so that no draw serves two.
+const SPREAD: u64 = 100_000;
 
 /// Wall time of the parts of a run, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -140,14 +144,16 @@ impl Session {
         })
     }
 
-    /// Architecture `index` among those that are measured, cut to `length`.
+    /// Architecture `index` among those that are measured, cut to `length`: one within the limits that can be counted, if
+    /// there are any among the first draws.
     fn sample(&self, index: u64, length: usize) -> Option<Arch> {
-        random_architecture(
-            &self.config.space,
-            split(self.config.seed, "forecast"),
-            index,
-        )
-        .map(|arch| arch.prefix(length))
+        let (space, seed) = (&self.config.space, split(self.config.seed, "forecast"));
+        let draw = |attempt: u64| random_architecture(space, seed, index + attempt * SPREAD);
+        let counted = self.counted_admission().ok()?;
+        let admitted = (0..ATTEMPTS)
+            .map_while(draw)
+            .find(|arch| counted.admits(arch).unwrap_or(false));
+        Some(admitted.or_else(|| draw(0))?.prefix(length))
     }
 
     fn measure(

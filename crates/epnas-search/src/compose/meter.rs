@@ -1,26 +1,50 @@
 //! What the networks of the search cost: counted from their graphs, and timed on the device of the run.
 
-use epnas_arch::{Arch, Cost, EvaluateError, Network, NetworkConfig, NetworkError, Shape};
+use std::cell::OnceCell;
+
+use epnas_arch::{Arch, Cost, EvaluateError, Network, NetworkConfig, NetworkError, Shape, Space};
 use epnas_supernet::{Compute, PrecisionKind, latency};
 
 use super::Session;
 use crate::admission::{Admission, Meter};
 use crate::error::SearchError;
+use crate::limits::{LimitedNetwork, Limits};
 use crate::run::RunFolder;
 
 /// The networks of the search.
-struct NetworkMeter {
-    levels: usize,
+pub(super) struct NetworkMeter {
+    space: Space,
     network: NetworkConfig,
     input: Shape,
     classes: usize,
     compute: Compute,
     precision: PrecisionKind,
+    cheapest: OnceCell<Vec<u64>>,
 }
 
 impl NetworkMeter {
     fn network(&self, arch: &Arch) -> Result<Network, NetworkError> {
-        Network::build(arch, self.levels, &self.network, self.input, self.classes)
+        let levels = self.space.levels();
+        Network::build(arch, levels, &self.network, self.input, self.classes)
+    }
+
+    /// By level, the element that adds least to those before it.
+    fn cheapest(&self) -> &[u64] {
+        self.cheapest.get_or_init(|| {
+            let (mut elements, mut arch) = (Vec::new(), None);
+            for level in 1..=self.space.levels() {
+                let extended = |element| self.space.extend(arch.as_ref(), element);
+                let cost = |element: &u64| {
+                    let cost = self.cost(&extended(*element));
+                    cost.map_or((u64::MAX, u64::MAX), |cost| (cost.macs, cost.params))
+                };
+                let least = (0..self.space.level_len(level)).min_by_key(cost);
+                let Some(element) = least else { break };
+                arch = Some(extended(element));
+                elements.push(element);
+            }
+            elements
+        })
     }
 }
 
@@ -37,23 +61,53 @@ impl Meter for NetworkMeter {
         let network = self.network(arch).map_err(EvaluateError::fatal)?;
         latency(&network, &self.compute, self.precision).map_err(EvaluateError::fatal)
     }
+
+    /// With the cheapest elements, each by itself.
+    fn completion(&self, arch: &Arch) -> Option<Arch> {
+        let missing = self.cheapest().get(arch.len()..)?;
+        let grown = missing.iter().fold(arch.clone(), |arch, &element| {
+            self.space.extend(Some(&arch), element)
+        });
+        (!missing.is_empty()).then_some(grown)
+    }
 }
 
 impl Session {
     /// What the limits of the search admit. Latencies are kept in `folder`, where there is one.
     pub(super) fn admission(&self, folder: Option<&RunFolder>) -> Result<Admission, SearchError> {
+        let limits = self.config.search.limits.parse()?;
+        let path = folder.map(RunFolder::latency);
+        Admission::new(&self.config.space, limits, self.meter()?, path.as_deref())
+    }
+
+    /// Those limits of the search that need no measurement.
+    pub(super) fn counted_admission(&self) -> Result<Admission, SearchError> {
+        let limits = Limits {
+            latency: None,
+            ..self.config.search.limits.parse()?
+        };
+        Admission::new(&self.config.space, limits, self.meter()?, None)
+    }
+
+    /// What the networks cost that the limits hold for.
+    fn meter(&self) -> Result<NetworkMeter, SearchError> {
+        match self.config.search.limits.network {
+            LimitedNetwork::Search => self.meter_of(self.config.network.clone()),
+            LimitedNetwork::Train => self.meter_of(self.config.final_network()),
+        }
+    }
+
+    pub(super) fn meter_of(&self, network: NetworkConfig) -> Result<NetworkMeter, SearchError> {
         let config = &self.config;
-        let limits = config.search.limits.parse()?;
         let training = self.training()?;
-        let meter = NetworkMeter {
-            levels: config.space.levels(),
-            network: config.network.clone(),
+        Ok(NetworkMeter {
+            space: config.space.clone(),
+            network,
+            cheapest: OnceCell::new(),
             input: training.image_shape(),
             classes: training.classes.len(),
             compute: self.compute.clone(),
             precision: config.training.recipe.precision,
-        };
-        let path = folder.map(RunFolder::latency);
-        Admission::new(&config.space, limits, meter, path.as_deref())
+        })
     }
 }

@@ -22,7 +22,7 @@ use epnas_data::{DataError, Dataset, Normalization, Split};
 use epnas_supernet::{Compute, Supernet, SupernetConfig, TrainConfig, TrainingData};
 use epnas_surrogate::Lstm;
 
-pub use compare::compare_on_table;
+pub use compare::{NetworkComparison, NetworkComparisonResult, TrialProgress, compare_on_table};
 use finish::selection_seconds;
 pub use forecast::{DryRun, ForecastBytes, ForecastSeconds};
 use fresh::FreshWeights;
@@ -38,11 +38,11 @@ use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind, WeightSharin
 use crate::driver::{Driver, Ended, Outcome, elapsed_seconds};
 use crate::error::SearchError;
 use crate::history::History;
-use crate::observer::{Event, Observer, Phase, Total};
+use crate::observer::{Event, Observer, Phase};
 use crate::run::{Run, RunFolder, Start};
 use crate::schedule::Schedule;
-use crate::strategy;
 use crate::strategy::random::RandomSearch;
+use crate::strategy::{self, StrategyError};
 
 /// A configuration with its images.
 #[derive(Debug)]
@@ -223,10 +223,33 @@ impl Session {
         start: Start,
         observer: &mut dyn Observer,
     ) -> Result<Best, SearchError> {
+        let run = self.begin(dir, start)?;
+        let folder = run.folder();
+        let time = self.budget(&*self.training()?)?;
+        let children = self.planned_children();
+        let search = match self.run_search(folder, Budget::children(children), time, observer) {
+            // Nothing was trained: other limits may be tried in the same folder.
+            Err(error @ SearchError::Strategy(StrategyError::Limits { .. })) => {
+                if self.stored(dir)?.history.is_empty() {
+                    run.abandon()?;
+                }
+                return Err(error);
+            }
+            result => result?,
+        };
+        let baseline = match self.baseline() {
+            Baseline::None => None,
+            Baseline::Random if self.stop_requested() => None,
+            Baseline::Random => Some(self.run_baseline(folder, time, &search, observer)?),
+        };
+        self.finish(folder, search, baseline, time, observer)
+    }
+
+    /// Begins a run in `dir`, or goes on with the one in it if its settings, images and device are the same.
+    fn begin(&self, dir: &Path, start: Start) -> Result<Run, SearchError> {
         let config = self.config.to_toml()?;
         RunFolder::new(dir).require_free()?;
         let run = Run::prepare(dir, &config, &MAY_DIFFER, start)?;
-        let training = self.training()?;
         let folder = run.folder();
         let fingerprint = match folder.holds_run() {
             true => Fingerprint::Compare,
@@ -235,15 +258,18 @@ impl Session {
         self.same_images(folder, fingerprint)?;
         self.same_computation(folder, fingerprint)?;
         run.store_config(&config)?;
-        let budget = self.budget(&training)?;
+        Ok(run)
+    }
 
-        let search = self.run_search(folder, budget, observer)?;
-        let baseline = match self.baseline() {
-            Baseline::None => None,
-            Baseline::Random if self.stop_requested() => None,
-            Baseline::Random => Some(self.run_baseline(folder, budget, &search, observer)?),
-        };
-        self.finish(folder, search, baseline, budget, observer)
+    fn planned_children(&self) -> u64 {
+        Schedule::new(&self.config.space, &self.config.search).children()
+    }
+
+    /// Image passes of a training.
+    fn image_passes(&self, recipe: &TrainConfig) -> Result<u64, SearchError> {
+        let images = self.training()?.train.len();
+        let batch = recipe.batch.min(images);
+        Ok((images / batch * batch * recipe.epochs) as u64)
     }
 
     fn driver(&self, folder: &Path) -> Driver<'_> {
@@ -260,7 +286,8 @@ impl Session {
     fn run_search(
         &self,
         folder: &RunFolder,
-        budget: Option<TimeBudget>,
+        budget: Budget,
+        time: Option<TimeBudget>,
         observer: &mut dyn Observer,
     ) -> Result<Part, SearchError> {
         let Config {
@@ -274,18 +301,17 @@ impl Session {
             &self.config.training.recipe,
             split(seed, "weights"),
         )?;
-        let total = Schedule::new(space, search).children();
         observer.event(Event::Phase {
             phase: Phase::Search,
-            total: Total::Pieces(total),
+            total: budget.total(self.planned_children()),
         });
         let others = elapsed_seconds(&folder.random())? + selection_seconds(folder)?;
         let mut stop = |history: &History, seconds: f64| {
             self.stop_reason("the search")
-                .or_else(|| budget?.stops_search(history, seconds, others))
+                .or_else(|| time?.stops_search(history, seconds, others))
         };
         let driver = Driver {
-            budget: Budget::children(total),
+            budget,
             stop: Some(&mut stop),
             ..self.driver(folder.dir())
         };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use epnas_arch::seed::split;
 use epnas_arch::{Arch, EvaluateError, Evaluator, Job, Progress, Surrogate};
-use epnas_supernet::{BnEval, Supernet, TrainConfig};
+use epnas_supernet::{BnEval, Supernet};
 use epnas_surrogate::Lstm;
 
 use joined::Joined;
@@ -88,7 +88,8 @@ impl Session {
         self.same_images(folder, Fingerprint::Compare)?;
         let history = self.stored(folder.dir())?.history;
         let loaded = self.last_state(folder, &history)?;
-        let draws = draws(&history, options.seed, options.architectures);
+        let admission = self.admission(Some(folder))?;
+        let draws = draws(&history, &admission, options.seed, options.architectures)?;
         let settings = self.rank_key(folder, options.seed, &loaded)?;
         let mut learnt = self.learnt(loaded)?;
         let (network, recipe) = self.config.selection();
@@ -129,13 +130,6 @@ impl Session {
         let report = RankReport::new(&records, trained(mode), options.seed, notes);
         report.write(&folder.rank())?;
         Ok(Ranked { report, records })
-    }
-
-    /// Image passes of a training.
-    fn image_passes(&self, recipe: &TrainConfig) -> Result<u64, SearchError> {
-        let images = self.training()?.train.len();
-        let batch = recipe.batch.min(images);
-        Ok((images / batch * batch * recipe.epochs) as u64)
     }
 
     fn last_state(&self, folder: &RunFolder, history: &History) -> Result<Loaded, SearchError> {

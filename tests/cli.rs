@@ -14,6 +14,7 @@ fn every_command_explains_itself_with_an_example() {
         "rank",
         "train",
         "eval",
+        "export",
         "predict",
         "show",
         "space",

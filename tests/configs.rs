@@ -45,10 +45,9 @@ fn every_config_is_valid_and_is_a_preset() {
 
 /// So that what is shown on a table is shown of the settings that networks are searched with.
 #[test]
-fn the_table_is_searched_as_cifar10_is() {
+fn the_table_is_searched_as_the_small_presets_search() {
     let config = |name: &str| run(&["config", "--config", name, "--json"]).ok().json();
-    let (table, quick) = (config("table"), config("cifar10-quick-macro"));
-    assert_eq!(table["surrogate"], quick["surrogate"]);
+    let table = config("table");
     let search = |config: &serde_json::Value| {
         let mut search = config["search"].as_object().expect("a section").clone();
         // How much is searched.
@@ -56,7 +55,11 @@ fn the_table_is_searched_as_cifar10_is() {
         search.remove("iterations");
         search
     };
-    assert_eq!(search(&table), search(&quick));
+    for name in ["demo", "cifar10-quick-macro", "cifar10-quick-micro"] {
+        let preset = config(name);
+        assert_eq!(table["surrogate"], preset["surrogate"], "{name}");
+        assert_eq!(search(&table), search(&preset), "{name}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ const STEPS: &[Step] = &[
     ("arrows", arrows::run),
     ("features", features),
     ("clippy", clippy),
-    ("test", test::run),
+    ("test", tests),
     ("reproduce", reproduction),
     ("doc", doc),
 ];
@@ -45,6 +45,10 @@ fn summary(times: &[(&str, Duration)]) -> String {
         .map(|(name, time)| vec![name.to_string(), format!("{:.1} s", time.as_secs_f64())])
         .collect();
     table::render(&rows)
+}
+
+fn tests(root: &Path) -> Result<()> {
+    test::run(root, &test::Flags::default())
 }
 
 fn format(root: &Path) -> Result<()> {

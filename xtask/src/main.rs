@@ -40,7 +40,7 @@ enum Task {
     /// Search, train and test on the built-in images, beside random search at equal budget (minutes).
     Demo(demo::Flags),
     /// Run every test: units, properties, documentation, the command line; examples must build.
-    Test,
+    Test(test::Flags),
     /// What has to pass before a change goes in, cheapest first; stops at the first failure.
     Ci,
     /// Obtain and verify a data set.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn run(task: Task, root: &Path) -> Result<()> {
     match task {
         Task::Demo(flags) => demo::run(root, &flags),
-        Task::Test => test::run(root),
+        Task::Test(flags) => test::run(root, &flags),
         Task::Ci => ci::run(root),
         Task::Data(flags) => data::run(&flags),
         Task::Parity(flags) => parity::run(root, &flags),

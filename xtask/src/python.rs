@@ -1,4 +1,4 @@
-//! A Python with torch, for the comparisons with PyTorch.
+//! A Python with torch, for the comparisons with PyTorch and the networks that are exported to it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +29,18 @@ pub(crate) fn with_torch(root: &Path, named: Option<&Path>) -> Result<PathBuf> {
     if command::capture(Command::new(&python).args(version)).is_err() {
         // pip's own settings choose the index: set PIP_INDEX_URL for a build of torch without CUDA.
         command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch"]))?;
+    }
+    Ok(python)
+}
+
+/// The same environment with what runs exported networks.
+pub(crate) fn with_runtimes(root: &Path) -> Result<PathBuf> {
+    let python = with_torch(root, None)?;
+    let imports = ["-c", "import numpy, onnx, onnxruntime, safetensors"];
+    if command::capture(Command::new(&python).args(imports)).is_err() {
+        let packages = ["numpy", "onnx", "onnxruntime", "safetensors"];
+        let install = ["-m", "pip", "install", "--quiet"];
+        command::run(Command::new(&python).args(install).args(packages))?;
     }
     Ok(python)
 }

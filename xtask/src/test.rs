@@ -1,17 +1,39 @@
 //! Every test of the workspace. Examples are built with them; documentation examples are run.
+//! With `--export`, those alone that run exported networks in onnxruntime and torch.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{cifar10, command};
+use crate::{cifar10, command, python};
 
 /// Names the folder with CIFAR-10's binary files for the tests on real images.
 pub(crate) const REAL_DATA: &str = "EPNAS_CIFAR10";
 
-pub(crate) fn run(root: &Path) -> Result<()> {
+#[derive(Default, clap::Args)]
+pub(crate) struct Flags {
+    /// Only the tests that run exported networks in onnxruntime and torch, which are installed in an environment of their own
+    /// under target/ (some gigabytes), on CIFAR-10's test images if EPNAS_CIFAR10 names them.
+    #[arg(long)]
+    export: bool,
+}
+
+pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
     let mut test = command::cargo(root);
-    test.args(["test", "--locked", "--workspace"]);
+    if flags.export {
+        test.env("EPNAS_EXPORT_PYTHON", python::with_runtimes(root)?);
+        test.args([
+            "test",
+            "--locked",
+            "--package",
+            "epnas-export",
+            "--test",
+            "runtimes",
+        ]);
+        test.args(["--", "--nocapture"]);
+    } else {
+        test.args(["test", "--locked", "--workspace"]);
+    }
     match std::env::var_os(REAL_DATA).map(PathBuf::from) {
         Some(dir) => {
             // Tests run in their crate's folder, so a relative path would miss.

@@ -10,8 +10,8 @@ use epnas_search::{RunFolder, run_device};
 use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    compare, completions, config, data, devices, eval, predict, rank, search, select, show, space,
-    train,
+    compare, completions, config, data, devices, eval, export, predict, rank, search, select, show,
+    space, train,
 };
 use crate::failure;
 use crate::output::{self, Format};
@@ -95,6 +95,7 @@ pub(crate) enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Export(export::ExportArgs),
     Show(show::ShowArgs),
     Space(space::SpaceArgs),
     Data(data::DataArgs),
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 14, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 15, "texts with examples");
     }
 
     #[test]

@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => commands::train::run(args, global),
         Command::Eval(args) => commands::eval::run(args, global),
         Command::Predict(args) => commands::predict::run(args, global),
+        Command::Export(args) => commands::export::run(args, global),
         Command::Show(args) => commands::show::run(args, global),
         Command::Space(args) => commands::space::run(args, global),
         Command::Data(args) => commands::data::run(args, global),

@@ -18,6 +18,14 @@ pub(crate) enum Format {
     Json,
 }
 
+/// A number of epochs in words.
+pub(crate) fn epochs(number: usize) -> String {
+    match number {
+        1 => "1 epoch".to_owned(),
+        _ => format!("{number} epochs"),
+    }
+}
+
 /// Prints `text` and a line feed, unless it already ends in one.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let newline = if text.ends_with('\n') { "" } else { "\n" };

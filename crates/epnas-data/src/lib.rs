@@ -58,6 +58,7 @@ pub use decode::{ALPHA_BACKGROUND, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, decode_
 pub use detect::detect;
 pub use error::{DataError, UnreadableFile};
 pub use images::{Dataset, Images};
+pub use listing::image_files;
 pub use load::{load, load_reporting, load_undivided, set_test_apart};
 pub use normalize::Normalization;
 pub use report::{CheckReport, ClassCount, Duplicate, Part, SizeCount};

@@ -225,6 +225,17 @@ fn directories(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
         .collect())
 }
 
+/// The PNG and JPEG files in a directory and below it, in byte order of their paths, without hidden ones and without following
+/// directories that are links.
+///
+/// # Errors
+/// [`DataError`] when a directory cannot be read.
+pub fn image_files(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    walk(dir, 0, &mut files, &mut 0)?;
+    Ok(files)
+}
+
 /// Collects the image files below `dir`. Directories that are links are not followed, they could lead back up.
 fn walk(
     dir: &Path,

@@ -45,8 +45,19 @@ pub enum Scale {
     /// Evenly.
     #[default]
     Linear,
-    /// By their logarithm; they must be above 0.
+    /// By their logarithm, if they span more than a power of ten: of less, a logarithmic axis has hardly a tick. They must be
+    /// above 0.
     Log,
+}
+
+impl Scale {
+    /// The scale of an axis with this range.
+    fn of(self, range: &Range<f64>) -> Self {
+        match self {
+            Scale::Log if range.end > 12.0 * range.start => Scale::Log,
+            _ => Scale::Linear,
+        }
+    }
 }
 
 /// What a drawing says around its plot.
@@ -138,7 +149,7 @@ pub fn lines(labels: &Labels, scale: Scale, series: &[Series]) -> Result<String,
             color.filled(),
         ))
     };
-    draw(&names, sample, |area| match scale {
+    draw(&names, sample, |area| match scale.of(&x) {
         Scale::Linear => draw_lines(area, labels, x, y, series),
         Scale::Log => draw_lines(area, labels, x.log_scale(), y, series),
     })

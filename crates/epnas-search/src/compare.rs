@@ -23,6 +23,8 @@ pub struct Summary {
     pub ci95: Option<[f64; 2]>,
     /// Standard deviation over trials.
     pub std: f64,
+    /// The mean less that of random search; `None` without random search, and for itself.
+    pub less_random: Option<f64>,
     /// Two-sided p-value of a permutation test of the difference of means from random search; `None` without random search,
     /// and for itself.
     pub vs_random_p: Option<f64>,
@@ -62,6 +64,7 @@ impl Summarizer {
             mean: mean(values).unwrap_or(0.0),
             ci95: ci95.map(|Interval { low, high }| [low, high]),
             std: deviation(values),
+            less_random: random.and_then(|random| Some(mean(values)? - mean(random)?)),
             vs_random_p: random.and_then(p),
         }
     }

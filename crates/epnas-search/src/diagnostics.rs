@@ -206,6 +206,12 @@ mod tests {
     }
 
     #[test]
+    fn predictions_at_either_end_are_saturated() {
+        let pairs = [0.005, 0.02, 0.5, 0.98, 0.995, 0.999].map(|predicted| (predicted, 0.5));
+        assert_eq!(Agreement::of(&pairs).expect("pairs").saturation, 0.5);
+    }
+
+    #[test]
     fn without_predictions_there_is_nothing_to_tell() {
         assert_eq!(diagnosed(vec![record(1, None, Some(0.3))]), None);
     }

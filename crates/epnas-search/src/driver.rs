@@ -18,7 +18,7 @@ use crate::config::HistoryPolicy;
 use crate::error::SearchError;
 use crate::history::History;
 use crate::observer::{Event, Observer};
-use crate::strategy::Strategy;
+use crate::strategy::{Strategy, StrategyError};
 
 use journal::Journal;
 pub(crate) use journal::finite;
@@ -109,7 +109,17 @@ impl Driver<'_> {
                 if self.budget.is_spent(&journal.history) {
                     break;
                 }
-                journal.batch = strategy.propose(&journal.history, observer)?;
+                journal.batch = match strategy.propose(&journal.history, observer) {
+                    // With something to show, there is a result all the same.
+                    Err(error @ StrategyError::Limits { .. })
+                        if journal.history.deepest() == Some(self.space.levels()) =>
+                    {
+                        let reason = format!("the search ended early: {error}");
+                        observer.event(Event::Stopped { reason: &reason });
+                        return Ok(journal.end(Ended::Stopped(reason)));
+                    }
+                    proposed => proposed?,
+                };
                 journal.done = 0;
             }
             let Some(batch) = journal.batch.clone() else {

@@ -21,7 +21,7 @@ pub enum LimitedNetwork {
 }
 
 /// The `[search.limits]` section: what every child may cost at most. Candidates beyond a limit are taken out before
-/// children are drawn, and so are those that can only grow beyond it.
+/// children are drawn, and so are those that can only grow beyond a limit of parameters or multiply-accumulates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
@@ -99,7 +99,7 @@ impl Quantity {
 }
 
 /// What a network may need at most; the default has no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Trainable parameters.
     pub params: Option<u64>,

@@ -105,7 +105,7 @@ pub enum StrategyError {
     },
     /// No candidate is within the limits, or next to none.
     #[error(
-        "no network within the limits was found, the last {refused} looked at are beyond: {}",
+        "none of the last {refused} networks that were looked at is within the limits: {}",
         joined(limits)
     )]
     Limits {

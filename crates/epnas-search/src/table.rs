@@ -83,6 +83,10 @@ impl Table {
         padding: Option<u16>,
         rows: impl IntoIterator<Item = (Arch, Row)>,
     ) -> Result<Self, String> {
+        let name = name.into();
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(format!("the name {name:?}, expected a line of text"));
+        }
         space.validate().map_err(|error| error.to_string())?;
         let mut known = BTreeMap::new();
         for (arch, row) in rows {
@@ -90,7 +94,9 @@ impl Table {
             let wrong = |accuracy: &&f64| !(0.0..=1.0).contains(*accuracy);
             match row.accuracies.iter().find(wrong) {
                 Some(found) => {
-                    return Err(format!("{arch} has the accuracy {found}, expected 0 to 1"));
+                    return Err(format!(
+                        "{arch} has the accuracy {found}, expected 0 to 1 (not percent)"
+                    ));
                 }
                 None if row.accuracies.is_empty() => return Err(format!("{arch} has no accuracy")),
                 None => {}
@@ -102,8 +108,19 @@ impl Table {
         if known.is_empty() {
             return Err("the table has no rows".to_owned());
         }
+        let levels = space.levels();
+        let short = known.keys().find(|arch| arch.len() < levels);
+        if let (Some(_), Some(short)) = (padding, short) {
+            return Err(format!(
+                "{short} has {} of {levels} levels, expected all of them: padding says what stands for shorter ones",
+                short.len()
+            ));
+        }
+        if known.keys().all(|arch| arch.len() < levels) {
+            return Err(format!("no row has all {levels} levels"));
+        }
         let table = Self {
-            name: name.into(),
+            name,
             space,
             padding,
             rows: known,
@@ -204,10 +221,21 @@ impl Table {
         self.padding.is_some() || lengths.len() == self.space.levels()
     }
 
-    /// The highest mean accuracy.
+    /// The highest mean accuracy of a full-length architecture.
     #[must_use]
     pub fn best(&self) -> f64 {
-        self.rows.values().map(Row::mean).fold(f64::MIN, f64::max)
+        let full = self.full_length().map(|(_, row)| row.mean());
+        full.fold(f64::MIN, f64::max)
+    }
+
+    /// The rows of all levels.
+    pub(crate) fn full_length(&self) -> impl Iterator<Item = (&Arch, &Row)> {
+        self.rows().filter(|(arch, _)| self.is_full_length(arch))
+    }
+
+    /// Whether an architecture has all levels, or a padding stands for those that it lacks.
+    pub(crate) fn is_full_length(&self, arch: &Arch) -> bool {
+        self.padding.is_some() || arch.len() == self.space.levels()
     }
 }
 

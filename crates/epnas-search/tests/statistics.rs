@@ -126,6 +126,9 @@ fn permutations_agree_with_the_exact_test() {
     let low: Vec<f64> = (0..10).map(f64::from).collect();
     let high: Vec<f64> = (100..110).map(f64::from).collect();
     assert!(permutation_p(&low, &high, 3).expect("a number") <= 3e-4);
+    // Never 0: the division that was observed counts among the 10,000.
+    let apart = |from: u32| (from..from + 30).map(f64::from).collect::<Vec<f64>>();
+    assert_eq!(permutation_p(&apart(0), &apart(1000), 3), Some(1e-4));
     assert_eq!(permutation_p(&[0.1; 4], &[0.1; 3], 3), Some(1.0));
 }
 

@@ -60,14 +60,14 @@ fn nas_bench_macro_is_read_as_published() {
 #[test]
 fn own_tables_are_json_or_csv() {
     let json = r#"{"name": "mine", "padding": 1, "rows": [
-        {"arch": [0, 1], "accuracy": [0.5, 0.6], "params": 7},
+        {"arch": [0, 1], "accuracy": [0.5, 0.6], "params": 7, "macs": 70},
         {"arch": "choices:2/1", "accuracy": 0.7}]}"#;
     let table = Arc::new(written("own.json", json).expect("a table"));
     assert_eq!(table.name(), "mine");
     assert_eq!(seen(&table, 1, "choices:0"), Some(0.6));
     assert_eq!(table.get(&arch("choices:0/1")).map(Row::mean), Some(0.55));
 
-    let csv = "arch, accuracy, accuracy_2, macs\nchoices:0/1, 0.5, 0.6, 9\nchoices:1/0, 0.7,,\n";
+    let csv = "arch, accuracy, accuracy_2, macs, params\nchoices:0/1, 0.5, 0.6, 9, 1\nchoices:1/0, 0.7,,,\n";
     let table = Arc::new(written("own.csv", csv).expect("a table"));
     assert_eq!(seen(&table, 1, "choices:0/1"), Some(0.6));
     assert_eq!(seen(&table, 1, "choices:1/0"), Some(0.7));
@@ -85,13 +85,21 @@ fn own_tables_are_json_or_csv() {
 fn what_is_wrong_with_a_table_is_told() {
     let json = |rows: &str| written("t.json", &format!("{{\"rows\": [{rows}]}}"));
     let row = |text: &str| json(text).expect_err(text);
+    assert_eq!(row(""), "the table has no rows");
     assert_eq!(
-        row(""),
-        "space.levels = 0 is out of range, expected 1 to 64"
+        row(r#"{"arch": [], "accuracy": 0.5}"#),
+        "the table has no rows"
     );
+    assert!(row(r#"{"arch": 7, "accuracy": 0.5}"#).starts_with("arch: expected a list of choices"));
+    assert!(row(r#"{"arch": [0], "accuracy": "x"}"#).starts_with("accuracy: expected a number"));
+    assert_eq!(
+        row(r#"{"arch": [0], "accuracy": 0.5, "macs": 7}"#),
+        "row 1: params or macs alone, expected both or none"
+    );
+    assert!(row(r#"{"arch": "0/1", "accuracy": 0.5}"#).contains("begin with choices:"));
     assert_eq!(
         row(r#"{"arch": [0], "accuracy": 80}"#),
-        "choices:0 has the accuracy 80, expected 0 to 1"
+        "choices:0 has the accuracy 80, expected 0 to 1 (not percent)"
     );
     assert_eq!(
         row(r#"{"arch": [0], "accuracy": []}"#),
@@ -106,6 +114,15 @@ fn what_is_wrong_with_a_table_is_told() {
     );
     assert!(row(r#"{"arch": "macro:c3.0", "accuracy": 0.5}"#).contains("needs the space"));
     assert!(row(r#"{"arch": [0], "acuracy": 0.5}"#).contains("unknown field `acuracy`"));
+    let named = written(
+        "n.json",
+        r#"{"name": "\u001b[31m", "rows": [{"arch": [0], "accuracy": 0.5}]}"#,
+    );
+    assert!(
+        named
+            .expect_err("a name")
+            .contains("expected a line of text")
+    );
     let padded = written(
         "p.json",
         r#"{"padding": 3, "rows": [{"arch": [0], "accuracy": 0.5}]}"#,
@@ -117,6 +134,10 @@ fn what_is_wrong_with_a_table_is_told() {
     let csv = |text: &str| written("t.csv", text).expect_err(text);
     assert!(csv("arch,acc\nchoices:0,1\n").starts_with("column \"acc\", expected arch"));
     assert_eq!(csv("accuracy\n0.5\n"), "there is no column arch");
+    assert_eq!(
+        csv("arch,arch,accuracy\na,a,0.5\n"),
+        "column \"arch\" comes twice"
+    );
     assert_eq!(
         csv("arch,accuracy\nchoices:0,x\n"),
         "line 2: accuracy is \"x\", expected a number from 0 to 1"
@@ -246,6 +267,74 @@ fn regret_of_random_search_is_what_chance_says() {
             "{children}: {found}, expected {expected}"
         );
     }
+}
+
+/// What looks best in one training need not be the best: of two architectures, by hand.
+#[test]
+fn regret_is_told_in_means_of_what_one_training_shows() {
+    // Means of .8 and .7. The first training shows the better one, the second the other: 10 points of regret.
+    let row = |accuracies: [f64; 2]| Row {
+        accuracies: accuracies.to_vec(),
+        cost: None,
+    };
+    let rows = [
+        (arch("choices:0"), row([0.9, 0.7])),
+        (arch("choices:1"), row([0.6, 0.8])),
+    ];
+    let space = Space::Choices(epnas_arch::ChoiceSpace { sizes: vec![2] });
+    let table = Arc::new(Table::new("two", space, None, rows).expect("a table"));
+    let trials = BTreeMap::from([(StrategyKind::Random, 1000)]);
+    let result = compare_on_table(&Config::default(), &table, trials, vec![30], &|_| ());
+    let regret = result.expect("a comparison").strategies["random"].regret[&30].clone();
+    // Half of the trials each, but for 2^-29 in which one of the two is never drawn.
+    let error = 10.0 * (0.25_f64 / 1000.0).sqrt();
+    assert!((regret.mean - 5.0).abs() < 4.0 * error, "{regret:?}");
+    assert!((regret.std - 5.0).abs() < 0.2, "{regret:?}");
+}
+
+#[test]
+fn regret_is_that_of_whole_architectures_within_the_limits() {
+    let table = |padding: Option<u16>, rows: &[(&str, f64, u64)]| {
+        let rows = rows.iter().map(|&(text, accuracy, params)| {
+            let cost = Some(epnas_arch::Cost { params, macs: 1 });
+            (
+                arch(text),
+                Row {
+                    accuracies: vec![accuracy],
+                    cost,
+                },
+            )
+        });
+        let space = Space::Choices(epnas_arch::ChoiceSpace { sizes: vec![2, 2] });
+        Table::new("levels", space, padding, rows)
+    };
+    let whole = [
+        ("choices:0/0", 0.5, 1),
+        ("choices:0/1", 0.6, 2),
+        ("choices:1/0", 0.7, 3),
+        ("choices:1/1", 0.8, 4),
+    ];
+    let short = [("choices:0", 0.4, 1), ("choices:1", 0.95, 1)];
+    let both = table(None, &[&whole[..], &short[..]].concat()).expect("a table");
+    assert_eq!(both.best(), 0.8);
+    let regrets = |table: Table, limit: Option<u64>| {
+        let mut config = settings();
+        config.search.limits.params = limit;
+        let trials = BTreeMap::from([(StrategyKind::Random, 20), (StrategyKind::Epnas, 4)]);
+        let result = compare_on_table(&config, &Arc::new(table), trials, vec![40], &|_| ());
+        let result = result.expect("a comparison");
+        let regret = |name: &str| result.strategies[name].regret[&40].mean;
+        (result.best_accuracy, regret("random"), regret("epnas"))
+    };
+    // Nobody is better than the best, and who has seen all has found it.
+    assert_eq!(regrets(both, None), (0.8, 0.0, 0.0));
+    let padded = table(Some(0), &whole).expect("a table");
+    assert_eq!(regrets(padded, Some(3)), (0.7, 0.0, 0.0));
+
+    let error = table(Some(0), &[&whole[..], &short[..]].concat()).expect_err("refused");
+    assert!(error.contains("choices:0 has 1 of 2 levels"), "{error}");
+    let error = table(None, &short).expect_err("refused");
+    assert!(error.contains("no row has all 2 levels"), "{error}");
 }
 
 /// The expected regret of the one of `n` uniform draws that looks best in one training, over the recorded trainings.

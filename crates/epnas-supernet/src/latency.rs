@@ -29,6 +29,20 @@ pub fn latency(
     compute: &Compute,
     precision: PrecisionKind,
 ) -> Result<f64, SupernetError> {
+    let seconds = latencies(network, compute, precision, TIMED)?;
+    Ok(seconds[TIMED / 2])
+}
+
+/// As [`latency`], the times of so many passes, ascending.
+///
+/// # Errors
+/// As [`latency`].
+pub fn latencies(
+    network: &Network,
+    compute: &Compute,
+    precision: PrecisionKind,
+    passes: usize,
+) -> Result<Vec<f64>, SupernetError> {
     let measured = || {
         let mut weights = WeightStore::on(0, compute.device().clone());
         let precision = precision.available_on(compute.kind());
@@ -39,8 +53,8 @@ pub fn latency(
         };
         let mut plan = Plan::compile_with(network, &mut weights, 1, options, &mut Arena::new())?;
         let mut routine = Routine::default();
-        let mut seconds = Vec::with_capacity(UNTIMED + TIMED);
-        for _ in 0..UNTIMED + TIMED {
+        let mut seconds = Vec::with_capacity(UNTIMED + passes);
+        for _ in 0..UNTIMED + passes {
             let start = Instant::now();
             match compute.kind() {
                 DeviceKind::Cpu => plan.forward()?,
@@ -49,9 +63,9 @@ pub fn latency(
             host::with(plan.logits(), |_: &[f32]| ())?;
             seconds.push(start.elapsed().as_secs_f64());
         }
-        let timed = &mut seconds[UNTIMED..];
-        timed.sort_by(f64::total_cmp);
-        Ok(timed[TIMED / 2])
+        seconds.drain(..UNTIMED);
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds)
     };
     measured().map_err(|error: SupernetError| error.of_network(network, 1))
 }

@@ -38,7 +38,7 @@ pub use epnas_ops::{Gpu, SimdLevel, gpus, simd_level};
 pub use error::SupernetError;
 pub use fingerprint::{DataFingerprint, Difference};
 pub use forecast::{Forecast, StepRates};
-pub use latency::latency;
+pub use latency::{latencies, latency};
 pub use learning_rate::LearningRate;
 pub use model::{
     ClassAccuracy, EvalReport, MODEL_FILE, Model, ModelInfo, Origin, TrainingRecord, WEIGHTS_FILE,

@@ -204,6 +204,16 @@ impl Model {
     /// # Errors
     /// [`SupernetError::ImageSize`] for an image of another size.
     pub fn predict(&self, images: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, SupernetError> {
+        let logits = self.logits(images)?;
+        Ok(logits.iter().map(|row| report::softmax(row)).collect())
+    }
+
+    /// What the network gives for images as [`Model::predict`] takes them, one number per class; softmax makes them
+    /// probabilities.
+    ///
+    /// # Errors
+    /// As [`Model::predict`].
+    pub fn logits(&self, images: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, SupernetError> {
         let ModelInfo {
             height,
             width,
@@ -230,15 +240,12 @@ impl Model {
             width,
             channels,
         };
-        let mut probabilities = Vec::with_capacity(images.len());
+        let mut rows = Vec::with_capacity(images.len());
         self.run(&images, |logits, _| {
-            probabilities.extend(
-                logits
-                    .chunks_exact(self.info.classes.len().max(1))
-                    .map(report::softmax),
-            );
+            let each = logits.chunks_exact(self.info.classes.len().max(1));
+            rows.extend(each.map(<[f32]>::to_vec));
         })?;
-        Ok(probabilities)
+        Ok(rows)
     }
 
     /// Accuracy, loss and confusions on labeled images.

@@ -29,7 +29,10 @@ pub(super) fn page(lab: &mut Lab) -> Result<Page> {
         let mut row = vec![iterations.to_string(), Outcome::children(&outcomes)];
         row.extend(accuracies.iter().map(|accuracy| format!("{accuracy:.1}%")));
         row.push(spread(&accuracies, 1, "%"));
-        row.push(format!("{:.2}", deviation * deviation));
+        row.push(match lab.seeds {
+            1 => "-".to_owned(),
+            _ => format!("{:.2}", deviation * deviation),
+        });
         row.push(time(Outcome::seconds(&outcomes)));
         rows.push(row);
         points.push(CurvePoint {

@@ -19,7 +19,8 @@ pub(super) struct Lab {
     pub(super) scale: Scale,
     data: Option<PathBuf>,
     pub(super) seeds: u64,
-    /// What was run, or would have been if it had not been finished, as one would type it.
+    /// What was run with the first seed, or would have been if it had not been finished, as one would type it: `$OUT` and
+    /// `$EPNAS_CIFAR10` stand for the folders of the reproduction and of the images.
     pub(super) commands: Vec<String>,
 }
 
@@ -82,9 +83,17 @@ impl Lab {
         search
             .args(["--set", "baseline.kind=none", "--out"])
             .arg(&run);
-        self.commands.push(command::show(&search));
+        let shown = self.note(&search, seed);
         let finished = run.with_added_extension("json");
         if finished.exists() {
+            let made_by = fs::read_to_string(run.with_added_extension("command"));
+            // Those of earlier versions do not say.
+            let made_by = made_by.unwrap_or_else(|_| shown.clone());
+            ensure!(
+                made_by == shown,
+                "{} was made by `{made_by}`, expected `{shown}`; name another folder with --out",
+                finished.display(),
+            );
             return Ok((run, read(&finished)?));
         }
         if run.join("config.toml").exists() {
@@ -94,6 +103,9 @@ impl Lab {
         command::run(&mut search)?;
         // An interrupted search leaves a `best.json` too, of what it had.
         let best = read(&run.join("best.json"))?;
+        let command = run.with_added_extension("command");
+        fs::write(&command, &shown)
+            .with_context(|| format!("cannot write {}", command.display()))?;
         write(&finished, &best)?;
         Ok((run, best))
     }
@@ -115,8 +127,7 @@ impl Lab {
             train.args(["--set", &format!("train.channels={channels}")]);
         }
         train.arg("--out").arg(&out);
-        let shown = command::show(&train);
-        self.commands.push(shown.clone());
+        self.note(&train, seed);
         let report = out.with_added_extension("json");
         if report.exists() {
             let found = read(&report)?;
@@ -128,7 +139,7 @@ impl Lab {
             );
             return Ok(found["report"].clone());
         }
-        eprintln!("$ {shown}");
+        eprintln!("$ {}", command::show(&train));
         self.verbose(&mut train);
         let printed = command::capture(train.arg("--json"))?;
         let trained: Value =
@@ -143,6 +154,19 @@ impl Lab {
         command.args(&arguments[1..]);
         self.commands.push(command::show(&command));
         command::capture(&mut command)
+    }
+
+    /// Takes a command down for the page, if it is of the first seed; returns it as it is shown.
+    fn note(&mut self, command: &Command, seed: u64) -> String {
+        let mut shown = command::show(command);
+        shown = shown.replace(&*self.dir.to_string_lossy(), "$OUT");
+        if let Some(data) = &self.data {
+            shown = shown.replace(&*data.to_string_lossy(), "$EPNAS_CIFAR10");
+        }
+        if seed == 1 {
+            self.commands.push(shown.clone());
+        }
+        shown
     }
 
     fn epnas(&self, name: &str) -> Command {
@@ -215,6 +239,13 @@ pub(super) mod tests {
             .to_string();
         assert!(
             error.contains("is of \"resnet:8\", expected resnet:14"),
+            "{error}"
+        );
+        // What was made in another way is not taken for this.
+        fs::write(lab.dir.join("macro-1.command"), "epnas search --seed 1").unwrap();
+        let error = lab.search(Kind::Macro, 1).unwrap_err().to_string();
+        assert!(
+            error.contains("was made by `epnas search --seed 1`"),
             "{error}"
         );
         // Another seed is not there.

@@ -66,7 +66,14 @@ impl Page {
             }
             text.push('\n');
         }
-        text.push_str("## Commands\n\n```text\n");
+        if lab.commands.is_empty() {
+            return text;
+        }
+        text.push_str("## Commands\n\n");
+        if lab.seeds > 1 {
+            text.push_str("With seed 1; the others likewise, in folders of their own.\n\n");
+        }
+        text.push_str("```text\n");
         for command in &lab.commands {
             text.push_str(command);
             text.push('\n');

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use epnas_search::StrategyKind;
+use epnas_search::compare::Summary;
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
+use crate::failure::usage;
 
 /// Compare strategies with each other and with random search, over many trials.
 ///
@@ -26,8 +28,8 @@ use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 /// retraining from scratch (`[select]`); estimates of different searches do not compare. The same
 /// command goes on after an interruption, and with more trials or budgets adds to what there is.
 ///
-/// With each mean come its 95% interval and the probability of such a difference from random
-/// search by chance.
+/// With each mean come its 95% interval, and the probability that chance alone makes such a
+/// difference from random search.
 ///
 /// Examples:
 ///   epnas compare --table nas-bench-macro_cifar10.json
@@ -50,7 +52,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=100_000))]
     budget: Vec<u64>,
 
-    /// Searches of each strategy; `NAME=N` sets that of one, e.g. `1000,epnas=100` [default: 100 on a table, else 3].
+    /// Searches of each strategy; `NAME=N` sets that of one, e.g. `1000,epnas=100` [default: 100 on a table, else 5].
     #[arg(long, value_name = "N,NAME=N,..", value_delimiter = ',', value_parser = parse_trials)]
     trials: Vec<Trials>,
 
@@ -95,20 +97,39 @@ fn parse_trials(text: &str) -> Result<Trials, String> {
 
 impl CompareArgs {
     /// Every strategy with its number of trials.
-    fn trials(&self, default: u64) -> BTreeMap<StrategyKind, u64> {
+    fn trials(&self, default: u64) -> anyhow::Result<BTreeMap<StrategyKind, u64>> {
         let strategies = match &self.strategy[..] {
             [] => &StrategyKind::ALL,
             given => given,
         };
+        for kind in self.trials.iter().filter_map(|trials| trials.of) {
+            if !strategies.contains(&kind) {
+                let name = kind.name();
+                return Err(usage(format_args!(
+                    "--trials {name}=..: {name} is not among the strategies of --strategy"
+                )));
+            }
+        }
+        if self
+            .trials
+            .iter()
+            .filter(|trials| trials.of.is_none())
+            .count()
+            > 1
+        {
+            return Err(usage(
+                "--trials takes one number for all strategies, and NAME=N for single ones",
+            ));
+        }
         let number = |kind: StrategyKind| {
             let own = self.trials.iter().rfind(|trials| trials.of == Some(kind));
             let all = self.trials.iter().rfind(|trials| trials.of.is_none());
             own.or(all).map_or(default, |trials| trials.number)
         };
-        strategies
+        Ok(strategies
             .iter()
             .map(|&kind| (kind, number(kind)))
-            .collect()
+            .collect())
     }
 
     /// Ascending, each once.
@@ -127,6 +148,37 @@ pub(crate) fn run(args: &CompareArgs, global: &Global) -> anyhow::Result<()> {
     match &args.table {
         Some(table) => table::run(args, table, global),
         None => networks::run(args, global),
+    }
+}
+
+/// Which of two numbers is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Better {
+    More,
+    Less,
+}
+
+/// On which side of random search a mean lies, and how likely so by chance.
+fn against_random(summary: &Summary, better: Better) -> String {
+    let (Some(p), Some(less)) = (summary.vs_random_p, summary.less_random) else {
+        return "-".to_owned();
+    };
+    let side = match (less < 0.0, less > 0.0, better) {
+        (false, false, _) => "equal",
+        (true, _, Better::Less) | (_, true, Better::More) => "better",
+        _ => "worse",
+    };
+    format!("{side}, p = {p:.4}")
+}
+
+/// A line on what few trials cannot tell.
+fn few(trials: impl Iterator<Item = u64>) -> String {
+    const FEW: u64 = 5;
+    match trials.min() {
+        Some(least) if least < FEW => format!(
+            "with fewer than {FEW} trials, intervals are too narrow, and no difference is unlikely by chance\n"
+        ),
+        _ => String::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use epnas_data::{Channels, DataConfig, Source};
-use epnas_supernet::{EvalReport, Model};
+use epnas_supernet::{Compute, EvalReport, Model, PrecisionKind, WEIGHTS_FILE, latencies};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, Global};
@@ -18,7 +18,7 @@ mod images;
 
 use images::Part;
 
-/// Measure a trained network on the test images: accuracy, per class, confusions.
+/// Measure a trained network on the test images: accuracy, per class, confusions, calibration; its size and speed.
 ///
 /// The images are those of the run's configuration, or of --config and --data. No search has
 /// seen the test images. Of an image folder without a test part, these are the part that was set
@@ -57,6 +57,40 @@ struct Report<'a> {
     classes: &'a [String],
     #[serde(flatten)]
     eval: &'a EvalReport,
+    size: Size,
+    latency: Latency,
+}
+
+/// How large a network is.
+#[derive(Debug, Serialize)]
+struct Size {
+    /// Trainable parameters.
+    params: u64,
+    /// Multiply-accumulates per image.
+    macs: u64,
+    /// The file of the weights, in bytes.
+    bytes: u64,
+}
+
+/// Seconds of one image through the network, on the CPU: so many of a hundred passes took no longer.
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+impl Latency {
+    fn of(model: &Model) -> anyhow::Result<Self> {
+        const PASSES: usize = 100;
+        let precision = PrecisionKind::F32;
+        let seconds = latencies(model.network(), &Compute::cpu(), precision, PASSES)?;
+        Ok(Self {
+            p50: seconds[PASSES / 2 - 1],
+            p90: seconds[PASSES * 9 / 10 - 1],
+            p99: seconds[PASSES * 99 / 100 - 1],
+        })
+    }
 }
 
 pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
@@ -88,6 +122,12 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         test_accuracy: eval.accuracy,
         classes: &info.classes,
         eval: &eval,
+        size: Size {
+            params: model.network().params(),
+            macs: model.network().macs(),
+            bytes: std::fs::metadata(dir.join(WEIGHTS_FILE)).map_or(0, |file| file.len()),
+        },
+        latency: Latency::of(&model)?,
     };
     output::print_as(global.format(), &report, text)
 }
@@ -131,13 +171,32 @@ fn text(report: &Report<'_>) -> String {
         Part::All => ("all ", ", a folder it was not trained on"),
     };
     let mut text = format!(
-        "{}\ntest accuracy {} ({all}{} images of {}{reason}, loss {:.4})\n\n",
+        "{}\ntest accuracy {} ({all}{} images of {}{reason}, loss {:.4}, calibration error {:.3})\n",
         report.architecture,
         percent(eval.accuracy),
         grouped(eval.images),
         report.data,
-        eval.loss
+        eval.loss,
+        eval.calibration_error
     );
+    let (
+        Size {
+            params,
+            macs,
+            bytes,
+        },
+        Latency { p50, p90, p99 },
+    ) = (&report.size, &report.latency);
+    text.push_str(&format!(
+        "{} parameters, {} multiply-accumulates per image, {} bytes\none image takes {:.2} ms (90% within {:.2} ms, 99% within \
+         {:.2} ms)\n\n",
+        grouped(*params),
+        grouped(*macs),
+        grouped(*bytes),
+        1e3 * p50,
+        1e3 * p90,
+        1e3 * p99
+    ));
     let rows: Vec<Vec<String>> = eval
         .per_class
         .iter()

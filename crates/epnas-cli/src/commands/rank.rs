@@ -119,9 +119,9 @@ fn print(report: &RankReport, run: &Path, format: Format) -> anyhow::Result<()> 
         text.push('\n');
         if let Some(retrained) = &report.retrained {
             text.push_str(&format!(
-                "retrained      {} architectures for {} epochs, {:.1} s each: {} to {}, mean {}\n",
+                "retrained      {} architectures for {}, {:.1} s each: {} to {}, mean {}\n",
                 report.architectures,
-                retrained.epochs,
+                output::epochs(retrained.epochs),
                 retrained.seconds,
                 percent(retrained.lowest),
                 percent(retrained.highest),

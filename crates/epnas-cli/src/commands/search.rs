@@ -179,8 +179,9 @@ pub(crate) fn print_best(
         ));
         if let (Some(accuracy), Some(epochs)) = (best.retrained_accuracy, best.retrained_epochs) {
             text.push_str(&format!(
-                "retrained     {} (validation, {epochs} epochs from scratch)\n",
-                percent(accuracy)
+                "retrained     {} (validation, {} from scratch)\n",
+                percent(accuracy),
+                output::epochs(epochs)
             ));
         }
         text.push_str(&format!(

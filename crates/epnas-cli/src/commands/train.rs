@@ -280,7 +280,10 @@ fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> any
             text.push_str(&format!("test          {}\n", percent(accuracy)));
         }
         let time = duration(Duration::from_secs_f64(train.seconds.max(0.0)));
-        text.push_str(&format!("cost          {} epochs, {time}\n", train.epochs));
+        text.push_str(&format!(
+            "cost          {}, {time}\n",
+            output::epochs(train.epochs)
+        ));
         text.push_str(&format!(
             "model         {}\nnext          {next}\n",
             report.model.display()

@@ -54,7 +54,7 @@ pub fn scatter(
     let sample = |legend: &Area<'_>, row: i32, color: RGBColor| {
         legend.draw(&Circle::new((11, row), 4, color.mix(0.8).filled()))
     };
-    draw(&names, sample, |area| match scale {
+    draw(&names, sample, |area| match scale.of(&x) {
         Scale::Linear => draw_points(area, labels, x, y, groups, &front),
         Scale::Log => draw_points(area, labels, x.log_scale(), y, groups, &front),
     })

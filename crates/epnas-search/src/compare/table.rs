@@ -16,7 +16,7 @@ use crate::config::{HistoryPolicy, SearchConfig, StrategyKind};
 use crate::driver::Driver;
 use crate::error::SearchError;
 use crate::history::{History, Record};
-use crate::limits::Quantity;
+use crate::limits::{Limits, Quantity};
 use crate::observer::Silent;
 use crate::settings::SettingsError;
 use crate::statistics::mean;
@@ -57,8 +57,11 @@ pub struct ComparisonResult {
     pub table: String,
     /// Its architectures.
     pub architectures: usize,
-    /// Its highest mean accuracy, 0 to 1.
+    /// Its highest mean accuracy, 0 to 1; with limits, of those within.
     pub best_accuracy: f64,
+    /// What searches kept to.
+    #[serde(skip_serializing_if = "Limits::is_unlimited", default)]
+    pub limits: Limits,
     /// Root seed.
     pub seed: u64,
     /// By name.
@@ -85,6 +88,8 @@ impl Comparison {
             let expected = "none: a table has no network that could be timed";
             return Err(SettingsError::value(key, latency, expected).into());
         }
+        let limits = self.search.limits.parse()?;
+        let best = self.best(table, limits)?;
         let jobs: Vec<(StrategyKind, u64)> = self
             .trials
             .iter()
@@ -95,7 +100,7 @@ impl Comparison {
             .with_max_len(1)
             .map(|&(kind, trial)| {
                 let clock = Instant::now();
-                let curve = self.trial(kind, trial, table, &surrogate)?;
+                let curve = self.trial(kind, trial, table, best, &surrogate)?;
                 progress(kind);
                 Ok((curve, clock.elapsed().as_secs_f64()))
             })
@@ -114,10 +119,27 @@ impl Comparison {
         Ok(ComparisonResult {
             table: table.name().to_owned(),
             architectures: table.len(),
-            best_accuracy: table.best(),
+            best_accuracy: best,
+            limits,
             seed: self.seed,
             strategies: results.collect(),
         })
+    }
+
+    /// The highest mean accuracy of what is within the limits.
+    fn best(&self, table: &Arc<Table>, limits: Limits) -> Result<f64, SearchError> {
+        let meter = TableMeter(Arc::clone(table));
+        let admission = Admission::new(table.space(), limits, meter, None)?;
+        let mut best = f64::MIN;
+        for (arch, row) in table.full_length() {
+            if admission.admits(arch)? {
+                best = best.max(row.mean());
+            }
+        }
+        match admission.nothing_left() {
+            Some(error) if best == f64::MIN => Err(error.into()),
+            _ => Ok(best),
+        }
     }
 
     fn longest(&self) -> u64 {
@@ -129,6 +151,7 @@ impl Comparison {
         kind: StrategyKind,
         trial: u64,
         table: &Arc<Table>,
+        best: f64,
         surrogate: impl Fn(u64) -> Result<S, SearchError>,
     ) -> Result<Curve, SearchError> {
         let seed = split(self.seed, &format!("trial/{trial}"));
@@ -154,12 +177,9 @@ impl Comparison {
             stop: None,
         };
         let outcome = driver.run(&mut evaluator, &mut *strategy, &mut Silent)?;
-        let mut curve = regrets(table, &outcome.history);
+        let mut curve = regrets(table, best, &outcome.history);
         // One that has nothing more to propose stays where it is.
-        let last = curve
-            .last()
-            .copied()
-            .unwrap_or_else(|| 100.0 * table.best());
+        let last = curve.last().copied().unwrap_or(100.0 * best);
         curve.resize(usize::try_from(self.longest()).unwrap_or(usize::MAX), last);
         Ok(curve)
     }
@@ -203,12 +223,12 @@ impl Comparison {
 }
 
 /// Points of accuracy that the best-looking architecture is worse than the best, after each child.
-fn regrets(table: &Table, history: &History) -> Curve {
-    let best = table.best();
+fn regrets(table: &Table, best: f64, history: &History) -> Curve {
     // Without any success, all is missed.
     let (mut highest, mut regret) = (f64::MIN, 100.0 * best);
     let after = |record: &Record| {
         if let (Some(seen), Some(row)) = (record.estimate, table.get(&record.arch))
+            && table.is_full_length(&record.arch)
             && seen > highest
         {
             (highest, regret) = (seen, 100.0 * (best - row.mean()));

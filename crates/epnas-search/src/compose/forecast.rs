@@ -16,6 +16,8 @@ use crate::strategy::random::random_architecture;
 const SAMPLES: u64 = 2;
 /// Architectures that the fit of the surrogate is timed with.
 const FITTED: u64 = 64;
+/// Architectures that the share within the limits is taken from.
+const SAMPLED: u64 = 1000;
 /// Draws for one that is within the limits.
 const ATTEMPTS: u64 = 200;
 /// More than there are samples, so that no draw serves two.
@@ -60,6 +62,9 @@ pub struct DryRun {
     pub children: u64,
     /// Candidates scored in all.
     pub candidates: u64,
+    /// With limits, the share of full-length architectures drawn at random that are within those that need no measurement,
+    /// 0 to 1; `None` without limits. A search can still find some where this is 0.
+    pub within_limits: Option<f64>,
     /// Image passes of one child.
     pub images_per_child: u64,
     /// Training speed of full-length children, images per second.
@@ -136,12 +141,28 @@ impl Session {
                 0
             },
             steps: schedule.steps,
+            within_limits: self.within_limits()?,
             images_per_child: (training.train.len() * config.training.recipe.epochs) as u64,
             images_per_second: speed,
             hours: seconds.total / 3600.0,
             seconds,
             bytes,
         })
+    }
+
+    /// The share of random architectures within the limits that can be counted.
+    fn within_limits(&self) -> Result<Option<f64>, SearchError> {
+        if self.config.search.limits.parse()?.is_unlimited() {
+            return Ok(None);
+        }
+        let counted = self.counted_admission()?;
+        let seed = split(self.config.seed, "forecast/limits");
+        let (mut drawn, mut within) = (0, 0);
+        for arch in (0..SAMPLED).map_while(|i| random_architecture(&self.config.space, seed, i)) {
+            drawn += 1;
+            within += usize::from(counted.admits(&arch)?);
+        }
+        Ok(Some(within as f64 / f64::from(drawn.max(1))))
     }
 
     /// Architecture `index` among those that are measured, cut to `length`: one within the limits that can be counted, if

@@ -8,7 +8,7 @@ use epnas_supernet::{Compute, PrecisionKind, latency};
 use super::Session;
 use crate::admission::{Admission, Meter};
 use crate::error::SearchError;
-use crate::limits::{LimitedNetwork, Limits};
+use crate::limits::{LimitedNetwork, Limits, Quantity};
 use crate::run::RunFolder;
 
 /// The networks of the search.
@@ -20,6 +20,8 @@ pub(super) struct NetworkMeter {
     compute: Compute,
     precision: PrecisionKind,
     cheapest: OnceCell<Vec<u64>>,
+    /// What the cheapest has least of.
+    saves: Quantity,
 }
 
 impl NetworkMeter {
@@ -36,7 +38,10 @@ impl NetworkMeter {
                 let extended = |element| self.space.extend(arch.as_ref(), element);
                 let cost = |element: &u64| {
                     let cost = self.cost(&extended(*element));
-                    cost.map_or((u64::MAX, u64::MAX), |cost| (cost.macs, cost.params))
+                    cost.map_or((u64::MAX, u64::MAX), |cost| match self.saves {
+                        Quantity::Params => (cost.params, cost.macs),
+                        _ => (cost.macs, cost.params),
+                    })
                 };
                 let least = (0..self.space.level_len(level)).min_by_key(cost);
                 let Some(element) = least else { break };
@@ -104,6 +109,10 @@ impl Session {
             space: config.space.clone(),
             network,
             cheapest: OnceCell::new(),
+            saves: match (config.search.limits.params, config.search.limits.macs) {
+                (Some(_), None) => Quantity::Params,
+                _ => Quantity::Macs,
+            },
             input: training.image_shape(),
             classes: training.classes.len(),
             compute: self.compute.clone(),

@@ -14,6 +14,7 @@ use joined::Joined;
 
 use super::{Fingerprint, Session};
 use crate::checkpoint::{Loaded, Store};
+use crate::config::WeightSharing;
 use crate::driver::finite;
 use crate::error::SearchError;
 use crate::history::History;
@@ -57,6 +58,9 @@ const MODES: [(BnEval, Predictor, Predictor); 3] = [
         Predictor::InheritedBatch,
     ),
 ];
+
+/// Architectures that the bootstrap needs to tell how uncertain a statistic is.
+const FEW: usize = 10;
 
 /// What a run has learnt.
 struct Learnt {
@@ -125,6 +129,11 @@ impl Session {
         }
         if draws.iter().all(|draw| draw.record.is_none()) {
             notes.push("the run has no full-length child: all are drawn from the space".into());
+        }
+        if records.len() < FEW {
+            notes.push(format!(
+                "of fewer than {FEW} architectures the intervals are too narrow"
+            ));
         }
         let mode = self.config.training.recipe.bn_eval;
         let report = RankReport::new(&records, trained(mode), options.seed, notes);
@@ -221,9 +230,15 @@ impl Session {
             found.seconds.insert(Predictor::Surrogate, seconds(clock));
             found.values.insert(Predictor::Surrogate, predicted.into());
         }
-        supernet.restore(weights).map_err(SearchError::snapshot)?;
         let seed = split(seed, &format!("rank/child/{}", self.config.space.key(arch)));
-        for (mode, _, inherited) in MODES {
+        let inherits = self.config.search.weight_sharing() == WeightSharing::Shared;
+        match inherits {
+            true => supernet.restore(weights),
+            // As in the search: from fresh weights.
+            false => supernet.reset(split(seed, "weights")),
+        }
+        .map_err(SearchError::snapshot)?;
+        for (mode, _, inherited) in MODES.into_iter().filter(|_| inherits) {
             let clock = Instant::now();
             let accuracy = supernet.validate(arch, mode, seed);
             if let Some(accuracy) = unless_child_failed(arch, accuracy)? {

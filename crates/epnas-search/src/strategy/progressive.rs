@@ -280,11 +280,6 @@ impl<S: Surrogate> Strategy for Progressive<S> {
         if children.is_empty()
             && let Some(error) = self.admission.nothing_left()
         {
-            // With something to show, there is a result all the same.
-            if history.deepest() == Some(levels) {
-                tracing::warn!(iteration, step, %error, "the search ends here");
-                return Ok(None);
-            }
             return Err(error);
         }
         // The last child of a step leaves the shared weights at their best for itself: a random order spreads that.

@@ -26,14 +26,20 @@ struct Entry {
 
 /// An architecture in text form, or plain choices as a list.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "arch: expected a list of choices from 0 to 65535, or an architecture in text form"
+)]
 enum Written {
     Text(String),
     Choices(Vec<u16>),
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "accuracy: expected a number from 0 to 1, or a list of them"
+)]
 enum Accuracies {
     One(f64),
     Several(Vec<f64>),
@@ -46,24 +52,35 @@ impl Written {
             // A row's place is told, so the caret under the character is not needed.
             Written::Text(text) => {
                 let parsed: Result<Arch, _> = text.parse();
-                parsed.map_err(|error| format!("arch {text:?}: {}", error.message))
+                parsed.map_err(
+                    |error| match text.starts_with(|c: char| c.is_ascii_digit()) {
+                        true => format!(
+                            "arch {text:?}: plain choices begin with choices:, as in choices:0/2/1"
+                        ),
+                        false => format!("arch {text:?}: {}", error.message),
+                    },
+                )
             }
         }
     }
 }
 
-fn cost(params: Option<u64>, macs: Option<u64>) -> Option<Cost> {
-    let known = params.is_some() || macs.is_some();
-    known.then(|| Cost {
-        params: params.unwrap_or(0),
-        macs: macs.unwrap_or(0),
-    })
+/// Both or none: what is unknown is within no limit.
+fn cost(params: Option<u64>, macs: Option<u64>) -> Result<Option<Cost>, String> {
+    match (params, macs) {
+        (Some(params), Some(macs)) => Ok(Some(Cost { params, macs })),
+        (None, None) => Ok(None),
+        _ => Err("params or macs alone, expected both or none".to_owned()),
+    }
 }
 
 /// The space that is given, or one of plain choices that holds all rows.
 fn space(given: Option<Space>, rows: &[(Arch, Row)]) -> Result<Space, String> {
     if let Some(space) = given {
         return Ok(space);
+    }
+    if rows.iter().all(|(arch, _)| arch.is_empty()) {
+        return Err("the table has no rows".to_owned());
     }
     match rows
         .iter()
@@ -88,7 +105,8 @@ pub(super) fn parse_json(name: String, bytes: &[u8]) -> Result<Table, String> {
             Accuracies::One(accuracy) => vec![accuracy],
             Accuracies::Several(accuracies) => accuracies,
         };
-        let cost = cost(entry.params, entry.macs);
+        let cost =
+            cost(entry.params, entry.macs).map_err(|error| format!("row {number}: {error}"))?;
         rows.push((arch, Row { accuracies, cost }));
     }
     let space = space(document.space, &rows)?;
@@ -109,6 +127,10 @@ pub(super) fn parse_csv(name: String, bytes: &[u8]) -> Result<Table, String> {
         return Err(format!(
             "column {title:?}, expected arch, accuracy (or several that begin with it), params, macs"
         ));
+    }
+    let twice = |title: &&str| header.iter().filter(|other| other == title).count() > 1;
+    if let Some(title) = header.iter().find(twice) {
+        return Err(format!("column {title:?} comes twice"));
     }
     let column = |wanted: &str| header.iter().position(|title| title == wanted);
     let Some(arch_column) = column("arch") else {
@@ -138,7 +160,8 @@ pub(super) fn parse_csv(name: String, bytes: &[u8]) -> Result<Table, String> {
                 accuracies.push(parsed.map_err(wrong)?);
             }
         }
-        let cost = cost(number(column("params"))?, number(column("macs"))?);
+        let cost = cost(number(column("params"))?, number(column("macs"))?)
+            .map_err(|error| format!("line {line}: {error}"))?;
         rows.push((arch, Row { accuracies, cost }));
     }
     let space = space(None, &rows)?;

@@ -26,10 +26,24 @@ pub struct EvalReport {
     pub accuracy: f64,
     /// Mean cross-entropy in nats.
     pub loss: f64,
+    /// Expected calibration error (Guo et al., 2017), 0 to 1: the mean distance of confidence and accuracy over 15 equal bins
+    /// of the confidence, which is the probability of the predicted class.
+    pub calibration_error: f64,
     /// Class by class.
     pub per_class: Vec<ClassAccuracy>,
     /// Counts by true class (row) and predicted class (column).
     pub confusion: Vec<Vec<u64>>,
+}
+
+/// Bins of the calibration error.
+const BINS: usize = 15;
+
+/// Predictions of about one confidence.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bin {
+    images: u64,
+    confidence: f64,
+    correct: u64,
 }
 
 /// Counts predictions.
@@ -37,6 +51,7 @@ pub struct EvalReport {
 pub(super) struct Confusion<'a> {
     classes: &'a [String],
     counts: Vec<Vec<u64>>,
+    bins: [Bin; BINS],
 }
 
 impl<'a> Confusion<'a> {
@@ -44,13 +59,20 @@ impl<'a> Confusion<'a> {
         Confusion {
             classes,
             counts: vec![vec![0; classes.len()]; classes.len()],
+            bins: [Bin::default(); BINS],
         }
     }
 
     /// Counts a batch of logits, `[images, classes]`.
     pub(super) fn count(&mut self, logits: &[f32], labels: &[u32]) {
         for (row, label) in logits.chunks_exact(self.classes.len().max(1)).zip(labels) {
-            self.counts[*label as usize][argmax(row)] += 1;
+            let (label, predicted) = (*label as usize, argmax(row));
+            self.counts[label][predicted] += 1;
+            let confidence = f64::from(softmax(row)[predicted]);
+            let bin = &mut self.bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+            bin.images += 1;
+            bin.confidence += confidence;
+            bin.correct += u64::from(label == predicted);
         }
     }
 
@@ -66,8 +88,11 @@ impl<'a> Confusion<'a> {
                 accuracy,
             }
         });
+        let distance = |bin: &Bin| (bin.confidence - bin.correct as f64).abs();
+        let distances: f64 = self.bins.iter().map(distance).sum();
         EvalReport {
             images: totals.images as u64,
+            calibration_error: distances / totals.images.max(1) as f64,
             accuracy: totals.accuracy(),
             loss: totals.loss(),
             per_class: per_class.collect(),
@@ -99,4 +124,30 @@ pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
         .iter()
         .map(|value| (value / sum) as f32)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Confusion, Totals};
+
+    #[test]
+    fn the_calibration_error_is_that_of_its_bins() {
+        let classes = ["a", "b"].map(String::from);
+        let mut confusion = Confusion::new(&classes);
+        // Confidences of 0.9 (right, right, wrong) and 0.6 (wrong): |2.7 - 2| and |0.6 - 0| over four images.
+        let row = |p: f32| [(p / (1.0 - p)).ln(), 0.0];
+        for (p, label) in [(0.9, 0), (0.9, 0), (0.9, 1), (0.6, 1)] {
+            confusion.count(&row(p), &[label]);
+        }
+        let totals = Totals {
+            images: 4,
+            ..Totals::default()
+        };
+        let report = confusion.report(totals);
+        assert!(
+            (report.calibration_error - (0.7 + 0.6) / 4.0).abs() < 1e-6,
+            "{report:?}"
+        );
+        assert_eq!(report.confusion, [[2, 0], [2, 0]]);
+    }
 }

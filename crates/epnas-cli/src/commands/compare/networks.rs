@@ -14,16 +14,16 @@ use epnas_supernet::DeviceKind;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::table::point;
-use super::{CompareArgs, folder};
+use super::{Better, CompareArgs, against_random, few, folder};
 use crate::arguments::Global;
 use crate::failure::{self, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
-use crate::output;
+use crate::output::{self, epochs, grouped};
 use crate::progress::{duration, percent};
 
 /// Trials of a strategy, which may take hours.
-const TRIALS: u64 = 3;
+const TRIALS: u64 = 5;
 
 /// Searches at a time unless told otherwise: each keeps its images in memory.
 const SIDE_BY_SIDE: usize = 8;
@@ -52,9 +52,8 @@ pub(super) fn run(args: &CompareArgs, global: &Global) -> anyhow::Result<()> {
         (None, DeviceKind::Cpu) => rayon::current_num_threads().min(SIDE_BY_SIDE),
         (None, DeviceKind::Cuda) => 1,
     };
-    let trials = args.trials(TRIALS);
+    let trials = args.trials(TRIALS)?;
     let searches: u64 = trials.values().sum();
-    folder(out)?;
     let interrupt = Interrupt::catch()?;
     let comparison = NetworkComparison {
         config,
@@ -65,6 +64,8 @@ pub(super) fn run(args: &CompareArgs, global: &Global) -> anyhow::Result<()> {
         side_by_side,
         stop: interrupt.stop(),
     };
+    comparison.validate().map_err(failure::of_search)?;
+    folder(out)?;
     let bar = bar(global, searches)?;
     let shares: Mutex<BTreeMap<(StrategyKind, u64), f64>> = Mutex::default();
     let tell = |progress: TrialProgress| {
@@ -170,13 +171,13 @@ fn summary((&budget, summary): (&u64, &Summary)) -> CurvePoint {
 
 fn text(result: &NetworkComparisonResult) -> String {
     let mut text = format!(
-        "{}: validation accuracy of the best of {} by estimate, after {} epochs from scratch; seeds from {}\na budget of 1 is \
-         {:.3} T multiply-accumulates of training, those of an average network\n",
+        "{}: validation accuracy of the best of {} by estimate, after {} from scratch; seeds from {}\na budget of 1 is {} \
+         multiply-accumulates of training, those of an average network\n",
         result.data,
         result.retrained_top,
-        result.retrained_epochs,
+        epochs(result.retrained_epochs),
         result.seed,
-        result.network_macs as f64 / 1e12
+        grouped(result.network_macs)
     );
     let header = [
         "strategy",
@@ -201,9 +202,7 @@ fn text(result: &NetworkComparisonResult) -> String {
                 retrained.ci95.map_or_else(dash, |[low, high]| {
                     format!("{} to {}", percent(low), percent(high))
                 }),
-                retrained
-                    .vs_random_p
-                    .map_or_else(dash, |p| format!("p = {p:.4}")),
+                against_random(retrained, Better::More),
                 percent(strategy.estimate[budget].mean),
                 strategy.trials.to_string(),
                 duration(Duration::from_secs_f64(strategy.seconds_per_trial)),
@@ -211,5 +210,24 @@ fn text(result: &NetworkComparisonResult) -> String {
         }
     }
     text.push_str(&output::table(&header, &rows));
+    for (name, strategy) in &result.strategies {
+        for &budget in strategy.retrained.keys() {
+            let found = strategy
+                .searches
+                .iter()
+                .filter_map(|search| search.found.get(&budget));
+            let short = found
+                .filter(|found| found.architecture.len() < result.levels)
+                .count();
+            if short > 0 {
+                text.push_str(&format!(
+                    "{name}: at a budget of {budget}, {short} of {} searches had no network of all {} levels yet; what is told is \
+                     the best of the longest\n",
+                    strategy.trials, result.levels
+                ));
+            }
+        }
+    }
+    text.push_str(&few(result.strategies.values().map(|one| one.trials)));
     text
 }

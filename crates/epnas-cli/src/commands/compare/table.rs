@@ -6,10 +6,12 @@ use std::sync::Arc;
 use epnas_report::curves::{self, CurvePoint, Labels, Scale, Series};
 use epnas_search::compare::Point;
 use epnas_search::compare::table::StrategyResult;
-use epnas_search::{ComparisonResult, StrategyKind, Table, compare_on_table, write_atomic};
+use epnas_search::{
+    ComparisonResult, SearchConfig, StrategyKind, Table, compare_on_table, write_atomic,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CompareArgs, folder};
+use super::{Better, CompareArgs, against_random, few, folder};
 use crate::arguments::{Global, SettingsArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
@@ -41,6 +43,20 @@ fn require_prefixes(
     }
 }
 
+/// What a search of a table does not look at.
+fn refuse_untimed(search: &SearchConfig) -> anyhow::Result<()> {
+    let expected = "none: --budget counts the children of searches on a table";
+    for (key, value) in [
+        ("search.budget", search.budget.clone()),
+        ("search.children", search.children.map(|n| n.to_string())),
+    ] {
+        if let Some(value) = value {
+            return Err(usage(format_args!("{key} is {value}, expected {expected}")));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn run(args: &CompareArgs, table: &Path, global: &Global) -> anyhow::Result<()> {
     let settings = SettingsArgs {
         config: Some(
@@ -54,7 +70,17 @@ pub(super) fn run(args: &CompareArgs, table: &Path, global: &Global) -> anyhow::
     };
     let config = inputs::settings(&settings, global)?;
     let table = Arc::new(Table::read(table).or_usage()?);
-    let trials = args.trials(TRIALS);
+    refuse_untimed(&config.search)?;
+    let mut trials = args.trials(TRIALS)?;
+    if args.strategy.is_empty() && !table.knows_prefixes() {
+        trials.retain(|kind, _| !kind.is_progressive());
+        if !global.quiet {
+            output::stderr_line(
+                "epnas and pnas are left out: they grow architectures level by level, and the table has no shorter ones \
+                 (docs/tables.md)",
+            );
+        }
+    }
     require_prefixes(&table, trials.keys().copied())?;
     let bar = ProgressBar::new(trials.values().sum());
     bar.set_style(ProgressStyle::with_template(
@@ -111,8 +137,12 @@ pub(super) fn point(point: &Point) -> CurvePoint {
 }
 
 fn text(result: &ComparisonResult) -> String {
+    let within = match result.limits.is_unlimited() {
+        true => "",
+        false => " within the limits",
+    };
     let mut text = format!(
-        "{}: {} architectures, the best {:.2}%; seed {}\n",
+        "{}: {} architectures, the best{within} {:.2}%; seed {}\n",
         result.table,
         output::grouped(result.architectures),
         100.0 * result.best_accuracy,
@@ -138,14 +168,13 @@ fn text(result: &ComparisonResult) -> String {
                     || "-".to_owned(),
                     |[low, high]| format!("{low:.3} to {high:.3}"),
                 ),
-                regret
-                    .vs_random_p
-                    .map_or_else(|| "-".to_owned(), |p| format!("p = {p:.4}")),
+                against_random(regret, Better::Less),
                 strategy.trials.to_string(),
                 format!("{:.3}", strategy.seconds_per_trial),
             ]);
         }
     }
     text.push_str(&output::table(&header, &rows));
+    text.push_str(&few(result.strategies.values().map(|one| one.trials)));
     text
 }

@@ -4,6 +4,8 @@ use epnas_report::curves::{Labelled, Labels, Points, Scale, scatter};
 use epnas_search::rank::Origin;
 use epnas_search::{RankRecord, Ranked};
 
+use crate::output;
+
 /// An SVG of the architectures; `None` when none has both numbers.
 pub(super) fn svg(ranked: &Ranked) -> anyhow::Result<Option<String>> {
     let Ranked { report, records } = ranked;
@@ -43,7 +45,7 @@ pub(super) fn svg(ranked: &Ranked) -> anyhow::Result<Option<String>> {
     let labels = Labels {
         title: format!("How much the estimates tell{tau}"),
         x: format!("estimate with shared weights ({estimate})"),
-        y: format!("accuracy after {epochs} epochs from scratch"),
+        y: format!("accuracy after {} from scratch", output::epochs(epochs)),
     };
     Ok(Some(scatter(&labels, Scale::Linear, &groups, &[])?))
 }

@@ -36,6 +36,16 @@ pub(super) fn text(forecast: &DryRun, config: &Config) -> String {
         grouped(forecast.images_per_child),
         forecast.images_per_second
     ));
+    if let Some(share) = forecast.within_limits {
+        let latency = match config.search.limits.latency {
+            None => "",
+            Some(_) => "; latencies are not measured here",
+        };
+        text.push_str(&format!(
+            "limits: {} of 1,000 networks drawn at random are within search.limits{latency}; candidates beyond are not drawn\n\n",
+            grouped((1000.0 * share).round())
+        ));
+    }
     let seconds = &forecast.seconds;
     let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
     let rows: Vec<Vec<String>> = [

@@ -61,7 +61,8 @@ pub struct NetworkStrategyResult {
     pub seconds_per_trial: f64,
     /// By budget: children trained until then, on average.
     pub children: BTreeMap<u64, f64>,
-    /// By budget: validation accuracy, 0 to 1, of the best of the few that looked best, after brief retraining from scratch.
+    /// By budget: validation accuracy, 0 to 1, of the best of the few that looked best, after brief retraining from scratch;
+    /// over the searches of which one could be retrained.
     pub retrained: BTreeMap<u64, Summary>,
     /// By budget: its estimate in the search. Estimates of different searches compare roughly at best: each has shared
     /// weights of its own.
@@ -81,6 +82,8 @@ pub struct NetworkComparisonResult {
     pub seed: u64,
     /// Training multiply-accumulates that a budget of 1 stands for.
     pub network_macs: u64,
+    /// Levels of a full-length network.
+    pub levels: usize,
     /// How many of those that look best are retrained for each budget.
     pub retrained_top: usize,
     /// Epochs of each retraining.
@@ -163,6 +166,7 @@ impl NetworkComparison {
             data: first.dataset()?.name.clone(),
             seed: self.config.seed,
             network_macs: unit,
+            levels: self.config.space.levels(),
             retrained_top: self.config.select.top,
             retrained_epochs: self.config.select.epochs,
             device: self.compute.name().to_owned(),
@@ -170,7 +174,11 @@ impl NetworkComparison {
         }))
     }
 
-    fn validate(&self) -> Result<(), SearchError> {
+    /// Checks that the comparison makes sense; [`NetworkComparison::run`] does too.
+    ///
+    /// # Errors
+    /// [`SearchError::Settings`] naming what does not.
+    pub fn validate(&self) -> Result<(), SearchError> {
         let refuse = |key: &str, value: String, expected: &str| {
             Err(SettingsError::value(key, value, expected).into())
         };
@@ -298,12 +306,10 @@ impl NetworkComparison {
             let summary = |&budget: &u64| {
                 let against = random.map(|random| values(random, budget, number));
                 let values = values(&searches, budget, number);
-                (
-                    budget,
-                    summarizer.summary(budget, &values, against.as_deref()),
-                )
+                let summary = summarizer.summary(budget, &values, against.as_deref());
+                (!values.is_empty()).then_some((budget, summary))
             };
-            self.budgets.iter().map(summary).collect()
+            self.budgets.iter().filter_map(summary).collect()
         };
         let children = |&budget: &u64| {
             let children = values(&searches, budget, |found| Some(found.children as f64));

@@ -214,6 +214,30 @@ fn an_update_moves_probabilities_the_right_way() {
 }
 
 #[test]
+fn of_equal_children_the_less_certain_one_is_rewarded() {
+    for space in [macro_space(4), choices(&[3, 3, 3])] {
+        let config = EnasConfig {
+            batch: 8,
+            skip_weight: 0.0,
+            learning_rate: 1e-4,
+            entropy_weight: 100.0,
+            ..EnasConfig::default()
+        };
+        let mut enas = Enas::new(space.clone(), config, 2);
+        let mut drawn = enas.draw().expect("children");
+        drawn.sort_by(|a, b| a.1.entropy().total_cmp(&b.1.entropy()));
+        let (least, most) = (&drawn[0].1, &drawn[drawn.len() - 1].1);
+        assert!(most.entropy() > least.entropy() + 1e-6, "{space:?}");
+        enas.update(&[(least, 0.5), (most, 0.5)]);
+        let change = |before: &Episode| {
+            let taken: Vec<usize> = (0..before.len()).map(|at| before.choice(at)).collect();
+            replay(&enas.controller, &taken).log_probability() - before.log_probability()
+        };
+        assert!(change(most) > change(least), "{space:?}");
+    }
+}
+
+#[test]
 fn sources_are_read_as_often_as_the_target_says() {
     let space = macro_space(6);
     for target in [0.2, 0.8] {

@@ -1,6 +1,9 @@
 //! The whole way from a search to a prediction, in both spaces.
 
-use crate::command::{Folder, TINY_CHILDREN, line, read, read_json, read_lines, run};
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::command::{Folder, TINY_CHILDREN, epnas, line, read, read_json, read_lines, run};
 
 #[test]
 fn search_select_train_eval_predict() {
@@ -207,7 +210,29 @@ fn search_select_train_eval_predict() {
     }
     run(&["predict", &broken, "--model", &dir]).fails(2, &["broken.png"]);
     run(&["predict", &none, "--model", &dir]).fails(2, &["none.png", "not found"]);
-    run(&["predict", &is_folder, "--model", &dir]).fails(2, &["images: a folder"]);
+    let empty = folder.arg("nothing");
+    std::fs::create_dir(&empty).expect("a folder");
+    run(&["predict", &empty, "--model", &dir]).fails(2, &["nothing: a folder without images"]);
+
+    // A folder is all images in it and below; a list on standard input is the same.
+    let inside = run(&["predict", &is_folder, "--model", &dir]).ok().stdout;
+    assert_eq!(inside.lines().count(), 20, "{inside}");
+    let named: Vec<&str> = inside
+        .lines()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    let mut listing = epnas();
+    let listing = listing.args(["predict", "-", "--model", &dir]);
+    let mut listing = listing
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("epnas starts");
+    let mut list = listing.stdin.take().expect("standard input");
+    write!(list, "{}\n\n", named.join("\n")).expect("written");
+    drop(list);
+    let listed = listing.wait_with_output().expect("epnas ends");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), inside);
 
     // Images of another kind than the run's: its own test images as a folder, whose classes are in another order.
     let same = folder.arg("same");

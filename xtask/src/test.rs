@@ -22,14 +22,8 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
     let mut test = command::cargo(root);
     if flags.export {
         test.env("EPNAS_EXPORT_PYTHON", python::with_runtimes(root)?);
-        test.args([
-            "test",
-            "--locked",
-            "--package",
-            "epnas-export",
-            "--test",
-            "runtimes",
-        ]);
+        // Of the workspace, so that dependencies are built with the features that all other tests have.
+        test.args(["test", "--locked", "--workspace", "--test", "runtimes"]);
         test.args(["--", "--nocapture"]);
     } else {
         test.args(["test", "--locked", "--workspace"]);

@@ -18,7 +18,7 @@ mod images;
 
 use images::Part;
 
-/// Measure a trained network on the test images: accuracy, per class, confusions, calibration; its size and speed.
+/// Measure a trained network on the test images: accuracy, confusions, calibration, size, speed.
 ///
 /// The images are those of the run's configuration, or of --config and --data. No search has
 /// seen the test images. Of an image folder without a test part, these are the part that was set

@@ -21,15 +21,15 @@ use check::Agreement;
 
 /// Write a trained network as ONNX, safetensors, a PyTorch module or a genotype.
 ///
-/// onnx         for any runtime of the format (operators of version 17); batch norms are part of the
-///              convolutions, the batch is of any size, metadata name the classes
+/// onnx         for any runtime of the format (operators of version 17); batch norms are part of
+///              the convolutions, the batch is of any size, metadata name the classes
 /// safetensors  the weights by PyTorch's names and in its layout
-/// pytorch      a Python file with the network as a module, and its weights as safetensors beside it
+/// pytorch      a Python file with the network as a module, and its weights beside it
 /// genotype     the architecture of a micro network in the notation of DARTS
 ///
-/// The exported network takes images as [batch, channels, height, width] with values from 0 to 1 and
-/// gives logits, [batch, classes]. With --check it is read back and compared with ours; that runs ONNX
-/// in onnxruntime and a module in torch, which a Python must have (--python).
+/// The exported network takes images as [batch, channels, height, width] with values from 0 to 1
+/// and gives logits, [batch, classes]. With --check it is read back and compared with ours; that
+/// runs ONNX in onnxruntime and a module in torch, which a Python must have (--python).
 ///
 /// Examples:
 ///   epnas export --model runs/demo --format onnx --out flowers.onnx --check

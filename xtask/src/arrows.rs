@@ -49,6 +49,12 @@ const RULES: &[Rule] = &[
         "pages are made from a run folder alone",
     ),
     transitive(
+        "epnas-export",
+        ALWAYS,
+        &["candle-*", "clap"],
+        "networks are exported from a graph and numbers",
+    ),
+    transitive(
         "epnas-search",
         &["--no-default-features"],
         &[

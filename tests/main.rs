@@ -15,6 +15,7 @@
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
 //! - [`precision`]: training in bfloat16, and on a CPU that cannot;
 //! - [`device`]: the CPU, GPUs, and that there are none;
+//! - [`export`]: trained networks for other programs;
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
 //! - [`memory`]: that hundreds of children do not add up.
 
@@ -25,6 +26,7 @@ mod compare;
 mod configs;
 mod data;
 mod device;
+mod export;
 mod golden;
 #[cfg(unix)]
 mod interrupt;

@@ -77,7 +77,7 @@ pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportEr
             .map(|&input| expressions[input].clone())
             .collect();
         let expression = expression(operation, &inputs);
-        let name = identifier(&operation.name);
+        let name = variable(&operation.name);
         let is_inline = readers[id] == 1 && is_part_of_next(&operations, id);
         expressions.push(match () {
             () if id == 0 => "image".to_owned(),
@@ -88,7 +88,7 @@ pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportEr
             }
             () => {
                 source.push_str(&format!("        {name} = {expression}\n"));
-                name.into_owned()
+                name
             }
         });
     }
@@ -101,6 +101,12 @@ pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportEr
         source,
         weights: safetensors(trained)?,
     })
+}
+
+/// What an operation gives is called after the convolution that its batch norm and ReLU belong to.
+fn variable(name: &str) -> String {
+    let name = name.strip_suffix(".relu").unwrap_or(name);
+    identifier(name.strip_suffix(".bn").unwrap_or(name)).into_owned()
 }
 
 fn header(trained: &Trained<'_>, weights: &str) -> String {

@@ -17,7 +17,8 @@ struct Tensor {
 }
 
 /// A safetensors file with every weight by the name that the module of [`pytorch`](crate::pytorch()) gives it, in PyTorch's
-/// layout. Its metadata has `architecture`, `classes` (a JSON array), `mean`, `std`, and `format`: `pt`.
+/// layout. The same network always gives the same bytes. The entry `epnas` of its metadata is a JSON object with `architecture`,
+/// `classes`, `mean`, `std` and `image` (channels, height and width).
 ///
 /// # Errors
 /// [`ExportError`] for parts that do not fit each other.
@@ -31,15 +32,15 @@ pub fn safetensors(trained: &Trained<'_>) -> Result<Vec<u8>, ExportError> {
     });
     let views: Vec<(&str, TensorView<'_>)> = views.collect::<Result<_, ExportError>>()?;
     let Network { input, .. } = trained.network;
-    let json = |value: serde_json::Value| value.to_string();
-    let metadata = HashMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("architecture".to_owned(), trained.architecture.to_owned()),
-        ("classes".to_owned(), json(trained.classes.into())),
-        ("mean".to_owned(), json(trained.mean.into())),
-        ("std".to_owned(), json(trained.std.into())),
-        ("image".to_owned(), input.to_string()),
-    ]);
+    // One entry, because the format does not order several.
+    let facts = serde_json::json!({
+        "architecture": trained.architecture,
+        "classes": trained.classes,
+        "mean": trained.mean,
+        "std": trained.std,
+        "image": [input.channels, input.height, input.width],
+    });
+    let metadata = HashMap::from([("epnas".to_owned(), facts.to_string())]);
     safetensors::serialize(views, Some(metadata)).map_err(failed)
 }
 

@@ -382,7 +382,17 @@ fn plain_arithmetic_computes_our_logits() {
             .iter()
             .fold(0.0_f32, |most, logit| most.max((logit - ours[0][0]).abs()));
         assert!(spread > 1e-3, "{}: {:?}", case.name, ours[0]);
-        with_parts(&model, |trained| onnx(trained, Normalizing::Inside)).expect("exported");
+        // The same network always gives the same bytes.
+        let exported = || {
+            with_parts(&model, |trained| {
+                let network = onnx(trained, Normalizing::Inside).expect("exported");
+                (
+                    network,
+                    pytorch(trained, "w.safetensors").expect("exported"),
+                )
+            })
+        };
+        assert!(exported() == exported(), "{}", case.name);
     }
 }
 

@@ -133,7 +133,9 @@ fn write(result: &NetworkComparisonResult, out: &Path) -> anyhow::Result<()> {
     )
 }
 
-fn draw(path: &Path, title: String, y: &str, series: Vec<Series>) -> anyhow::Result<()> {
+fn draw(path: &Path, title: String, y: &str, mut series: Vec<Series>) -> anyhow::Result<()> {
+    // Without a point it would be a name in the legend alone.
+    series.retain(|series| !series.points.is_empty());
     let labels = Labels {
         title,
         x: "training spent, in average networks".to_owned(),

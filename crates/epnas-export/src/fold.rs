@@ -1,13 +1,10 @@
 //! Batch norms as part of the convolution before them, as far as nothing else reads that.
 
-use crate::lowered::{BN_EPSILON, BatchNorm, Conv, Kind, Operation};
+use crate::lowered::{BN_EPSILON, BatchNorm, Conv, Kind, Operation, readers};
 
 /// The same network with fewer operations.
 pub(crate) fn fold(mut operations: Vec<Operation>) -> Vec<Operation> {
-    let mut readers = vec![0; operations.len()];
-    for &input in operations.iter().flat_map(|operation| &operation.inputs) {
-        readers[input] += 1;
-    }
+    let readers = readers(&operations);
     // What gives the values of each operation.
     let mut gives: Vec<usize> = (0..operations.len()).collect();
     for id in 0..operations.len() {

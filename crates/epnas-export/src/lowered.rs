@@ -119,6 +119,15 @@ pub fn lower(trained: &Trained<'_>) -> Result<Vec<Operation>, ExportError> {
     Ok(lowering.operations)
 }
 
+/// How many operations read each.
+pub(crate) fn readers(operations: &[Operation]) -> Vec<usize> {
+    let mut readers = vec![0; operations.len()];
+    for &input in operations.iter().flat_map(|operation| &operation.inputs) {
+        readers[input] += 1;
+    }
+    readers
+}
+
 struct Lowering<'a> {
     trained: &'a Trained<'a>,
     operations: Vec<Operation>,

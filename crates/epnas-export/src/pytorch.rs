@@ -2,8 +2,9 @@
 
 use epnas_arch::PoolKind;
 
-use crate::lowered::{Conv, Kind, Operation, identifier, lower};
-use crate::{ExportError, Trained, safetensors};
+use crate::lowered::{Conv, Kind, Operation, identifier, lower, readers};
+use crate::tensors::state;
+use crate::{ExportError, Trained};
 
 /// A module and its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,10 +38,7 @@ class FactorizedReduction(nn.Module):
 /// [`ExportError`] for parts that do not fit each other.
 pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportError> {
     let operations = lower(trained)?;
-    let mut readers = vec![0; operations.len()];
-    for &input in operations.iter().flat_map(|operation| &operation.inputs) {
-        readers[input] += 1;
-    }
+    let readers = readers(&operations);
     let mut source = header(trained, weights);
     if operations
         .iter()
@@ -99,7 +97,7 @@ pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportEr
     ));
     Ok(PyTorch {
         source,
-        weights: safetensors(trained)?,
+        weights: state(trained, &operations)?,
     })
 }
 

@@ -23,7 +23,14 @@ struct Tensor {
 /// # Errors
 /// [`ExportError`] for parts that do not fit each other.
 pub fn safetensors(trained: &Trained<'_>) -> Result<Vec<u8>, ExportError> {
-    let operations = lower(trained)?;
+    state(trained, &lower(trained)?)
+}
+
+/// The file of operations that are lowered already.
+pub(crate) fn state(
+    trained: &Trained<'_>,
+    operations: &[Operation],
+) -> Result<Vec<u8>, ExportError> {
     let tensors = operations.iter().flat_map(of);
     let tensors: Vec<Tensor> = tensors.collect();
     let views = tensors.iter().map(|tensor| {

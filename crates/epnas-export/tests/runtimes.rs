@@ -164,13 +164,6 @@ fn model(case: &Case) -> Model {
 }
 
 fn with_parts<T>(model: &Model, export: impl FnOnce(&Trained<'_>) -> T) -> T {
-    let weights = |path: &str| {
-        let tensor = model.weights().tensor(path)?;
-        tensor
-            .flatten_all()
-            .and_then(|flat| flat.to_vec1::<f32>())
-            .ok()
-    };
     let info = model.info();
     export(&Trained {
         network: model.network(),
@@ -178,7 +171,7 @@ fn with_parts<T>(model: &Model, export: impl FnOnce(&Trained<'_>) -> T) -> T {
         classes: &info.classes,
         mean: &info.normalization.mean,
         std: &info.normalization.std,
-        weights: &weights,
+        weights: &|path| model.values(path),
     })
 }
 

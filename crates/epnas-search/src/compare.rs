@@ -1,7 +1,7 @@
 //! Strategies side by side: what each has found after so much work, over many trials.
 //!
 //! On a [`table`] a trial takes no time and what was missed is known. With networks that are trained
-//! (`Session::compare`, feature `supernet`) a trial is a run of its own, and what it found is retrained.
+//! (`NetworkComparison`, feature `supernet`) a trial is a run of its own, and what it found is retrained.
 
 pub mod table;
 

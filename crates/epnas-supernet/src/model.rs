@@ -14,6 +14,7 @@ use crate::{
     config::TrainConfig,
     data::{TrainingData, check_images},
     error::SupernetError,
+    host,
     inference::Inference,
     plan::{Activations, Arena, Mode},
     weights::WeightStore,
@@ -195,6 +196,11 @@ impl Model {
     /// The weights and running statistics.
     pub fn weights(&self) -> &WeightStore {
         &self.weights
+    }
+
+    /// The values of a weight or statistic by its path, in the layout of the graph; `None` where there is none.
+    pub fn values(&self, path: &str) -> Option<Vec<f32>> {
+        host::read(self.weights.tensor(path)?).ok()
     }
 
     /// Class probabilities of images, each `height * width * channels` bytes row-major (`[height, width, channels]`),

@@ -188,20 +188,13 @@ pub(super) fn with_parts<T>(
     export: impl FnOnce(&Trained<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let info = model.info();
-    let weights = |path: &str| {
-        let tensor = model.weights().tensor(path)?;
-        tensor
-            .flatten_all()
-            .and_then(|flat| flat.to_vec1::<f32>())
-            .ok()
-    };
     export(&Trained {
         network: model.network(),
         architecture: &info.architecture,
         classes: &info.classes,
         mean: &info.normalization.mean,
         std: &info.normalization.std,
-        weights: &weights,
+        weights: &|path| model.values(path),
     })
 }
 
@@ -220,7 +213,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// Whether `path` is there, for the check.
-fn require_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// What was written, for the check.
+fn read_back(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -69,11 +69,13 @@ impl Meter for NetworkMeter {
 
     /// With the cheapest elements, each by itself.
     fn completion(&self, arch: &Arch) -> Option<Arch> {
-        let missing = self.cheapest().get(arch.len()..)?;
-        let grown = missing.iter().fold(arch.clone(), |arch, &element| {
-            self.space.extend(Some(&arch), element)
-        });
-        (!missing.is_empty()).then_some(grown)
+        // Asked first: to find the cheapest elements, every element is counted.
+        if arch.len() >= self.space.levels() {
+            return None;
+        }
+        let missing = self.cheapest().get(arch.len()..)?.iter();
+        let grow = |arch: Arch, &element: &u64| self.space.extend(Some(&arch), element);
+        Some(missing.fold(arch.clone(), grow))
     }
 }
 

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{ExportArgs, Format, Place, files, genotype, require_file};
+use super::{ExportArgs, Format, Place, files, genotype, read_back};
 use crate::failure::usage;
 
 /// Random images that are compared.
@@ -60,11 +60,11 @@ pub(super) fn check(args: &ExportArgs, model: &Model) -> anyhow::Result<Agreemen
             compare("torch", model, &images, &theirs)
         }
         Format::Safetensors => {
-            let written = require_file(&args.out)?;
+            let written = read_back(&args.out)?;
             same(written == files(args, model)?[0].1, "safetensors")
         }
         Format::Genotype => {
-            let text = String::from_utf8(require_file(&args.out)?)?;
+            let text = String::from_utf8(read_back(&args.out)?)?;
             let read = epnas_arch::parse_genotype(text.trim())?;
             same(
                 epnas_arch::genotype(&read) + "\n" == genotype(model)?,

@@ -14,7 +14,7 @@ use crate::budget::Budget;
 use crate::compose::Session;
 use crate::compose::finish::selection_seconds;
 use crate::error::SearchError;
-use crate::history::History;
+use crate::history::{History, Record};
 use crate::observer::Observer;
 use crate::run::Start;
 use crate::select::{Candidate, Shortlist, shortlist};
@@ -98,7 +98,8 @@ impl Session {
         let parts: BTreeMap<u64, (History, Shortlist)> = budgets
             .iter()
             .map(|&budget| {
-                let part = until(&search.history, spent(budget));
+                let part = within(&search.history, spent(budget)).cloned();
+                let part = search.history.with(part.collect());
                 let list = shortlist(&part, self.config.select.top);
                 let list = list.ok_or_else(|| SearchError::Nothing {
                     dir: dir.to_owned(),
@@ -127,9 +128,12 @@ impl Session {
         });
         let found = found.collect();
         let best_estimate = |&budget: &u64| {
-            let part = until(&search.history, spent(budget));
-            let best = part.best(1, space.levels()).first()?.estimate?;
-            Some((budget, best))
+            let part = within(&search.history, spent(budget));
+            let full = part.filter(|record| record.arch.len() == space.levels());
+            let best = full
+                .filter_map(|record| record.estimate)
+                .max_by(f64::total_cmp);
+            Some((budget, best?))
         };
         let curve = points.iter().filter_map(best_estimate).collect();
         let seconds = search.seconds + selection_seconds(folder)?;
@@ -145,14 +149,13 @@ impl Session {
 }
 
 /// The children up to the one that reached so many training multiply-accumulates.
-fn until(history: &History, macs: u128) -> History {
+fn within(history: &History, macs: u128) -> impl Iterator<Item = &Record> {
     let mut spent = 0;
-    let within = history.records().iter().take_while(|record| {
+    history.records().iter().take_while(move |record| {
         let open = spent < macs;
         spent += record.training_macs();
         open
-    });
-    history.with(within.cloned().collect())
+    })
 }
 
 /// The candidates of all lists, each once.

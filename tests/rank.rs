@@ -190,3 +190,34 @@ fn a_run_of_random_search_has_no_surrogate() {
         "{text}"
     );
 }
+
+#[test]
+fn where_nothing_is_shared_nothing_is_inherited() {
+    let folder = Folder::new();
+    let sets = [
+        "--set",
+        "baseline.kind=none",
+        "--set",
+        "search.sharing=none",
+    ];
+    folder.search("run", &sets).ok();
+    let report = run(&["rank", &folder.arg("run"), "-n", "4", "--json"]);
+    let report = report.ok().json();
+    let all = report["all"].as_array().expect("scores");
+    let names: Vec<&str> = all
+        .iter()
+        .filter_map(|scores| scores["predictor"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "recorded",
+            "trained_running",
+            "trained_recalibrated",
+            "trained_batch",
+            "surrogate",
+            "macs",
+            "params",
+        ]
+    );
+}

@@ -14,8 +14,9 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, ConvGradient, DepthwiseConv2d,
-    FactorizedConv, Head, MaxPool2d, Precision, Running, SeparableConv2d, Sgd, Slot,
-    SoftmaxCrossEntropy, Target, accumulate, sum,
+    FactorizedConv, Head, MaxPool2d, Operand, Precision, Running, SeparableConv2d, Sgd, Slot,
+    SoftmaxCrossEntropy, Target, Term, accumulate, accumulate_scaled, average, mix_with_reverse,
+    sum,
 };
 
 const BATCH: usize = 64;
@@ -296,11 +297,30 @@ fn others(c: &mut Criterion) {
         image(SIZE, CHANNELS),
         image(SIZE, CHANNELS),
     );
+    let (first, second) = (Operand::from(&a), Operand::from(&b));
     measure(&mut group, "add", bytes(&[&a, &b, &y]), || {
-        sum(&[&(&a).into(), &(&b).into()], &y)
+        sum(&[(&first).into(), (&second).into()], &y)
     });
     measure(&mut group, "accumulate", bytes(&[&a, &y, &y]), || {
         accumulate(&a, &y, Accumulate::Add)
+    });
+    let factors = random(&[BATCH]);
+    let terms = [&first, &second].map(|x| Term {
+        x,
+        factors: Some(&factors),
+    });
+    measure(&mut group, "add_scaled", bytes(&[&a, &b, &y]), || {
+        sum(&terms, &y)
+    });
+    measure(
+        &mut group,
+        "accumulate_scaled",
+        bytes(&[&a, &y, &y]),
+        || accumulate_scaled(&a, &factors, &y, Accumulate::Add),
+    );
+    let share = Tensor::full(0.5f32, 1, &Device::Cpu).expect("a CPU tensor");
+    measure(&mut group, "mix_with_reverse", bytes(&[&y, &y]), || {
+        mix_with_reverse(&y, &share)
     });
     let x = image(8, CHANNELS);
     let (weight, bias, pooled) = (
@@ -349,6 +369,14 @@ fn others(c: &mut Criterion) {
     let adam = slots(Adam::STATES);
     measure(&mut group, "adam_48_weights", moved, || {
         Adam::default().step(&adam, 1, 1e-6, Some(5.0)).map(drop)
+    });
+    let pairs: Vec<(Tensor, Tensor)> = sgd
+        .into_iter()
+        .map(|slot| (slot.value, slot.grad))
+        .collect();
+    let moved = Throughput::Bytes(48 * 5184 * 4 * 3);
+    measure(&mut group, "average_48_weights", moved, || {
+        average(&pairs, 0.999)
     });
 }
 

@@ -11,7 +11,8 @@ use candle_core::{DType, Device, Tensor};
 use epnas_ops::{
     Accumulate, Activation, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Output,
-    Recording, Result, Running, Sgd, Slot, SoftmaxCrossEntropy, Target, accumulate, sum, zeros,
+    Recording, Result, Running, Sgd, Slot, SoftmaxCrossEntropy, Target, Term, accumulate,
+    accumulate_scaled, average, mix_with_reverse, sum, zeros,
 };
 
 const USAGE: &str = "usage: operator_times [--device cpu|cuda] [--batch 128] [--side 32] [--channels 24] \
@@ -369,10 +370,27 @@ impl Bench {
             images,
         };
         let (a, b, y) = (self.operand()?, self.operand()?, self.images(1)?);
-        self.run(work("sum of two", "forward", 3.0), || sum(&[&a, &b], &y))?;
+        self.run(work("sum of two", "forward", 3.0), || {
+            sum(&[(&a).into(), (&b).into()], &y)
+        })?;
         let dx = self.images(1)?;
         self.run(work("sum of two", "backward", 3.0), || {
             accumulate(&y, &dx, Accumulate::Add)
+        })?;
+        let factors = self.floats(&[batch])?;
+        let terms = [&a, &b].map(|x| Term {
+            x,
+            factors: Some(&factors),
+        });
+        self.run(work("scaled sum of two", "forward", 3.0), || {
+            sum(&terms, &y)
+        })?;
+        self.run(work("scaled sum of two", "backward", 3.0), || {
+            accumulate_scaled(&y, &factors, &dx, Accumulate::Add)
+        })?;
+        let (mixed, share) = (self.images(1)?, factors.narrow(0, 0, 1)?);
+        self.run(work("mixture", "forward", 2.0), || {
+            mix_with_reverse(&mixed, &share)
         })?;
         let gradient = self.norm_gradient(self.images(1)?)?;
         self.run(work("batch norm parameters", "backward", 2.0), || {
@@ -404,6 +422,13 @@ impl Bench {
             .collect::<Result<_>>()?;
         self.run(work("update of 40 weights", "update", 0.0), || {
             Sgd::default().step(&slots, 1e-6, Some(5.0)).map(drop)
+        })?;
+        let pairs: Vec<(Tensor, Tensor)> = slots
+            .into_iter()
+            .map(|slot| (slot.value, slot.grad))
+            .collect();
+        self.run(work("average of 40 weights", "update", 0.0), || {
+            average(&pairs, 0.999)
         })
     }
 }

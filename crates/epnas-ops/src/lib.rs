@@ -13,10 +13,12 @@
 //! | depthwise, then 1x1, in one | [`SeparableConv2d`] |
 //! | batch normalization, with ReLU fused | [`BatchNorm`] |
 //! | 3x3 pooling | [`MaxPool2d`], [`AvgPool2d`] |
-//! | sums and copies | [`sum`], [`accumulate`] |
+//! | sums and copies, also with a factor per image | [`sum`], [`accumulate`], [`accumulate_scaled`] |
+//! | mixtures of two images each | [`mix_with_reverse`] |
 //! | global average, linear | [`Head`] |
-//! | loss | [`SoftmaxCrossEntropy`] |
-//! | update | [`Sgd`], [`Adam`] |
+//! | loss, also of mixed labels | [`SoftmaxCrossEntropy`], [`Targets`] |
+//! | update, averages of weights | [`Sgd`], [`Adam`], [`average`] |
+//! | numbers that change from step to step | [`StepRows`] |
 //! | batches of images on a GPU | [`DeviceImages`] |
 //!
 //! Dense convolutions multiply in `f32`, or in bfloat16 where they are told to: [`Precision`].
@@ -54,6 +56,7 @@ mod scratch;
 mod separable;
 mod shape;
 mod simd;
+mod step_rows;
 mod storage;
 
 pub use allocation::{is_out_of_memory, zeros};
@@ -64,17 +67,18 @@ pub use course::{Course, CourseFailure, CourseNumber, CourseReport};
 #[cfg(feature = "cuda-emulation")]
 pub use cuda::emulation as cuda_emulation;
 pub use depthwise::DepthwiseConv2d;
-pub use elementwise::{Accumulate, accumulate, sum};
+pub use elementwise::{Accumulate, Term, accumulate, accumulate_scaled, mix_with_reverse, sum};
 pub use error::{Error, Result};
 pub use factorized::FactorizedConv;
 pub use gpus::{Gpu, gpu, gpus};
 pub use head::Head;
 pub use limits::{copy_rate, peak_flops};
-pub use loss::{LossReport, LossSums, SoftmaxCrossEntropy};
+pub use loss::{LossReport, LossSums, SoftmaxCrossEntropy, Targets};
 pub use operand::{BatchStatistics, Cotangent, Norm, NormGradient, Operand, Output, Target};
-pub use optimizer::{Adam, Nesterov, Rates, Sgd, Slot};
+pub use optimizer::{Adam, Nesterov, Rates, Sgd, Slot, average};
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use precision::Precision;
 pub use recording::Recording;
 pub use separable::SeparableConv2d;
 pub use simd::{SimdLevel, simd_level};
+pub use step_rows::StepRows;

@@ -1,4 +1,4 @@
-//! Optimizers that update many tensors in one parallel pass.
+//! Optimizers that update many tensors in one parallel pass, and averages of what they update.
 
 use std::collections::BTreeMap;
 
@@ -338,6 +338,45 @@ fn check(
         }
     }
     Ok(backend)
+}
+
+/// Moves the averages of many tensors: of every pair `(value, average)`, both `f32` and of one shape, the average becomes
+/// `decay average + (1 - decay) value`. Each number is computed in `f64`. `decay`: from 0 to below 1.
+///
+/// # Errors
+/// Shapes of a pair that differ; one storage in two places; decay out of range; wrong type or layout; different devices.
+pub fn average(pairs: &[(Tensor, Tensor)], decay: f64) -> Result<()> {
+    const OP: &str = "average";
+    below_one(OP, "decay", decay)?;
+    let mut backend = Backend::Cpu;
+    let mut seen = BTreeMap::new();
+    for (value, average) in pairs {
+        shape::expect(OP, "average", average, value.dims())?;
+        let args = [("value", value), ("average", average)];
+        storage::same_device(OP, ("value", &pairs[0].0), args[0])?;
+        backend = storage::check(OP, &args[..1], &args[1..])?;
+        storage::expect_dtype::<f32>(OP, &args)?;
+        for (written, tensor) in args {
+            if let Some(other) = seen.insert(storage::key(tensor), written) {
+                return Err(Error::Aliased {
+                    op: OP,
+                    written,
+                    other,
+                });
+            }
+        }
+    }
+    match backend {
+        Backend::Cpu => pairs.par_iter().try_for_each(|(value, average)| {
+            let reads = Reads::lock(OP, &[("value", value)]);
+            let value = reads.get(0)?;
+            storage::write(OP, ("average", average), |average| {
+                kernel::average(decay, value, average);
+                Ok(())
+            })
+        }),
+        Backend::Cuda(queue) => cuda::optimizer::average(&queue, OP, pairs, decay),
+    }
 }
 
 /// Root of the sum of squares over all gradients.

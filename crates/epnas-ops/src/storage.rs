@@ -162,6 +162,15 @@ impl Writable for u8 {
     }
 }
 
+impl Writable for i64 {
+    fn elements(storage: &mut CpuStorage) -> Option<&mut [i64]> {
+        match storage {
+            CpuStorage::I64(data) => Some(data),
+            _ => None,
+        }
+    }
+}
+
 /// Runs `body` over the elements of `tensor`, which it may change. Nest calls for several outputs.
 /// The tensor has passed [`check`].
 pub(crate) fn write<T: Writable, R>(

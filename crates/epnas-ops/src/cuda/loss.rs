@@ -5,17 +5,19 @@ use candle_core::{DType, Tensor};
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
 use crate::error::{Error, Result};
-use crate::loss::{LossReport, LossSums};
+use crate::loss::{LossReport, LossSums, SoftmaxCrossEntropy, Targets};
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 struct LossParams {
     logits: Pointer,
     labels: Pointer,
+    share: Pointer,
     dlogits: Pointer,
     rows: Pointer,
     report: Pointer,
     smoothing: f64,
+    weight: f64,
     n: i32,
     classes: i32,
     add: i32,
@@ -31,8 +33,8 @@ const SUMS: usize = 3;
 pub(crate) fn rows(
     queue: &Queue,
     op: &'static str,
-    smoothing: f64,
-    [logits, labels]: [&Tensor; 2],
+    loss: &SoftmaxCrossEntropy,
+    (logits, targets): (&Tensor, Targets),
     dlogits: Option<&Tensor>,
 ) -> Result<LossReport> {
     let call = Call::plain(op, queue);
@@ -41,13 +43,13 @@ pub(crate) fn rows(
     let params = LossParams {
         rows,
         report,
-        ..params(&call, smoothing, [logits, labels], dlogits)?
+        ..params(&call, loss, (logits, targets), dlogits)?
     };
     launch(&call, &params)?;
     let [loss_sum, correct, unknown] = call.download::<SUMS>(report)?;
     if unknown > 0.0 {
         let position = unknown as usize - 1;
-        let label = labels.get(position)?.to_scalar::<u32>()?;
+        let label = targets.labels.get(position)?.to_scalar::<u32>()?;
         return Err(Error::Label {
             op,
             position,
@@ -65,8 +67,8 @@ pub(crate) fn rows(
 pub(crate) fn add_rows(
     queue: &Queue,
     op: &'static str,
-    smoothing: f64,
-    [logits, labels]: [&Tensor; 2],
+    loss: &SoftmaxCrossEntropy,
+    (logits, targets): (&Tensor, Targets),
     dlogits: Option<&Tensor>,
     sums: &LossSums,
 ) -> Result<()> {
@@ -75,25 +77,28 @@ pub(crate) fn add_rows(
         rows: call.workspace(size_of::<f64>() * SUMS * logits.dims()[0])?,
         report: call.doubles(("sums", &sums.sums))?,
         add: 1,
-        ..params(&call, smoothing, [logits, labels], dlogits)?
+        ..params(&call, loss, (logits, targets), dlogits)?
     };
     launch(&call, &params)
 }
 
 fn params(
     call: &Call,
-    smoothing: f64,
-    [logits, labels]: [&Tensor; 2],
+    loss: &SoftmaxCrossEntropy,
+    (logits, targets): (&Tensor, Targets),
     dlogits: Option<&Tensor>,
 ) -> Result<LossParams> {
     let dlogits = dlogits.map(|dlogits| call.floats(("dlogits", dlogits)));
+    let share = targets.share.map(|share| call.floats(("share", share)));
     Ok(LossParams {
         logits: call.floats(("logits", logits))?,
-        labels: call.typed(("labels", labels), DType::U32)?,
+        labels: call.typed(("labels", targets.labels), DType::U32)?,
+        share: share.transpose()?.unwrap_or_default(),
         dlogits: dlogits.transpose()?.unwrap_or_default(),
         rows: Pointer::NONE,
         report: Pointer::NONE,
-        smoothing,
+        smoothing: loss.label_smoothing,
+        weight: loss.weight,
         n: logits.dims()[0] as i32,
         classes: logits.dims()[1] as i32,
         add: 0,

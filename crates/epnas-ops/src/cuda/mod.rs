@@ -26,6 +26,7 @@ pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod queue;
 mod reduction;
+pub(crate) mod step_rows;
 mod tiling;
 
 pub(crate) use queue::{Call, DensePass, Queue, Recorded};

@@ -1,4 +1,6 @@
-//! Gradient descent over many tensors.
+//! Gradient descent over many tensors, and averages of them.
+
+use candle_core::Tensor;
 
 use super::memory::Pointer;
 use super::queue::{Call, Launch, Params, Queue};
@@ -98,16 +100,64 @@ pub(crate) fn next_step(
     launch(&call, settings, rule, slots)
 }
 
-/// The longest slot in chunks.
-fn chunks(slots: &[optimizer::Slot]) -> usize {
-    let longest = slots.iter().map(|slot| slot.value.elem_count()).max();
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct AveragePair {
+    value: Pointer,
+    average: Pointer,
+    len: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct AverageParams {
+    pairs: [AveragePair; MOST_SLOTS],
+    decay: f64,
+}
+
+// SAFETY: laid out as in `optimizer.cu`.
+unsafe impl Params for AverageParams {}
+
+/// Moves every average, the second of a pair, towards its value.
+pub(crate) fn average(
+    queue: &Queue,
+    op: &'static str,
+    pairs: &[(Tensor, Tensor)],
+    decay: f64,
+) -> Result<()> {
+    let call = Call::plain(op, queue);
+    for group in pairs.chunks(MOST_SLOTS) {
+        let mut pairs = [AveragePair::default(); MOST_SLOTS];
+        for (to, (value, average)) in pairs.iter_mut().zip(group) {
+            *to = AveragePair {
+                value: call.floats(("value", value))?,
+                average: call.floats(("average", average))?,
+                len: value.elem_count() as i64,
+            };
+        }
+        let chunks = chunks(group.iter().map(|(value, _)| value));
+        let launch = blocks([chunks, group.len(), 1]);
+        call.launch_plain("average", launch, &AverageParams { pairs, decay })?;
+    }
+    Ok(())
+}
+
+/// The longest tensor in chunks.
+fn chunks<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> usize {
+    let longest = tensors.map(Tensor::elem_count).max();
     longest.unwrap_or(0).div_ceil(CHUNK)
+}
+
+fn values(slots: &[optimizer::Slot]) -> impl Iterator<Item = &Tensor> {
+    slots.iter().map(|slot| &slot.value)
 }
 
 /// Where the step's numbers and the sums of all chunks lie, and how many sums there are.
 fn room(call: &Call, slots: &[optimizer::Slot]) -> Result<(Pointer, usize)> {
     let groups = slots.chunks(MOST_SLOTS);
-    let parts_len: usize = groups.map(|slots| slots.len() * chunks(slots)).sum();
+    let parts_len: usize = groups
+        .map(|slots| slots.len() * chunks(values(slots)))
+        .sum();
     let state = call.workspace(STEP_BYTES + size_of::<f64>() * parts_len)?;
     Ok((state, parts_len))
 }
@@ -160,7 +210,7 @@ fn launch(
     let mut launches = Vec::new();
     let mut first_part = 0;
     for group in slots.chunks(MOST_SLOTS) {
-        let chunks = chunks(group);
+        let chunks = chunks(values(group));
         let mut params = OptimizerParams {
             slots_count: group.len() as i32,
             first_part: first_part as i32,

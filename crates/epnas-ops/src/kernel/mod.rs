@@ -24,6 +24,7 @@ pub(crate) mod peak;
 pub(crate) mod pool;
 pub(crate) mod separable;
 pub(crate) mod statistics;
+pub(crate) mod step_rows;
 mod weight_gradient;
 mod window;
 mod window_gradient;

@@ -69,3 +69,10 @@ impl AdamRule {
         }
     }
 }
+
+/// Moves an average towards its value.
+pub(crate) fn average(decay: f64, value: &[f32], average: &mut [f32]) {
+    for (average, &value) in average.iter_mut().zip(value) {
+        *average = (decay * f64::from(*average) + (1.0 - decay) * f64::from(value)) as f32;
+    }
+}

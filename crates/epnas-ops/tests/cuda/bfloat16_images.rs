@@ -6,8 +6,8 @@
 use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Activation, AvgPool2d, BatchNorm, Conv2d, ConvGradient, Cotangent, DepthwiseConv2d,
-    FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Precision, Running, Target,
-    accumulate, sum,
+    FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Precision, Running, Target, Term,
+    accumulate, accumulate_scaled, mix_with_reverse, sum,
 };
 
 use crate::harness::{Case, bf16, blank, floats, tensor};
@@ -199,8 +199,20 @@ fn sums_and_heads() {
         let shape = [n, h, w, c];
         let (a, b) = (make.operand(&shape), make.images(&shape));
         let (y, more) = (make.images(&shape), make.images(&shape));
-        sum(&[&a, &(&b).into()], &y).unwrap();
+        sum(&[(&a).into(), (&Operand::from(&b)).into()], &y).unwrap();
         accumulate(&b, &more, Accumulate::Add).unwrap();
+        let (scaled, dscaled) = (make.images(&shape), make.images(&shape));
+        let factors = [(); 2].map(|()| make.floats(&[n]));
+        let plain = Operand::from(&b);
+        let term = |x, factors| Term {
+            x,
+            factors: Some(factors),
+        };
+        let terms = [term(&a, &factors[0]), term(&plain, &factors[1])];
+        sum(&terms, &scaled).unwrap();
+        accumulate_scaled(&b, &factors[0], &dscaled, Accumulate::Add).unwrap();
+        let mixed = make.images(&shape);
+        mix_with_reverse(&mixed, &make.floats(&[1])).unwrap();
         let (weight, bias) = (make.floats(&[c, classes]), make.floats(&[classes]));
         let (pooled, logits) = (blank(&[n, c]), blank(&[n, classes]));
         let acc = Accumulate::Overwrite;
@@ -211,7 +223,9 @@ fn sums_and_heads() {
         let acc = Accumulate::Add;
         Head.backward(&pooled, &weight, &dlogits, &dx, acc, &dweight, &dbias)
             .unwrap();
-        vec![y, more, pooled, logits, dweight, dbias, dx]
+        vec![
+            y, more, scaled, dscaled, mixed, pooled, logits, dweight, dbias, dx,
+        ]
     });
 }
 

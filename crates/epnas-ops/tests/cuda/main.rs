@@ -35,6 +35,8 @@ mod optimizers;
 mod recording;
 #[path = "../operators/separable.rs"]
 mod separable;
+#[path = "../operators/step_rows.rs"]
+mod step_rows;
 mod tiles;
 
 /// A GPU where `EPNAS_TEST_DEVICE` says `cuda`; else the CPU, from here on with the kernels in place of its own.

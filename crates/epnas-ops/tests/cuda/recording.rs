@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 use epnas_ops::{
-    Adam, Course, CourseFailure, CourseNumber, Error, LossSums, Rates, Recording, Result, Sgd,
-    Slot, SoftmaxCrossEntropy,
+    Accumulate, Adam, Course, CourseFailure, CourseNumber, Error, LossSums, Rates, Recording,
+    Result, Sgd, Slot, SoftmaxCrossEntropy, StepRows, Targets, accumulate_scaled, average,
+    mix_with_reverse,
 };
 
 use crate::harness::{Case, blank, floats, tensor};
@@ -139,6 +140,7 @@ fn sums_of_losses_are_those_of_single_batches() {
     let mut case = Case::new();
     let loss = SoftmaxCrossEntropy {
         label_smoothing: 0.1,
+        ..SoftmaxCrossEntropy::default()
     };
     let (logits, labels) = rows(&mut case, 7);
     let [one, other] = [(); 2].map(|()| blank(&[3, 7]));
@@ -224,9 +226,94 @@ fn a_recording_keeps_its_tensors_and_runs_only_when_it_is_repeated() {
     let y = tensor(&[0.0; 100], &[1, 2, 5, 10]);
     let (expected, device) = (floats(&x), crate::device());
     let operand = epnas_ops::Operand::from(&x);
-    let recording = Recording::of(&device, || epnas_ops::sum(&[&operand], &y)).unwrap();
+    let recording = Recording::of(&device, || epnas_ops::sum(&[(&operand).into()], &y)).unwrap();
     assert_eq!(floats(&y), [0.0; 100]);
     drop((x, operand));
     recording.replay().unwrap();
     assert_eq!(floats(&y), expected);
+}
+
+/// A step whose share of a mixture and whose factors change from step to step, and an average of what it writes.
+#[test]
+fn a_recorded_step_takes_the_next_row_by_itself() {
+    const STEPS: usize = 4;
+    let mut case = Case::new();
+    let (images, classes) = ([3, 2, 3, 5], 4);
+    let [x, dx] = [(); 2].map(|()| case.numbers(90));
+    let (logits, labels) = rows(&mut case, classes);
+    let loss = SoftmaxCrossEntropy {
+        weight: 0.4,
+        ..SoftmaxCrossEntropy::default()
+    };
+    // A share, then a factor for each of three images.
+    let table: Vec<f32> = case.numbers(4 * STEPS).iter().map(|v| v.abs()).collect();
+    let run = |repeated: bool| {
+        let step_rows = StepRows::new(STEPS, 4, &crate::device()).unwrap();
+        step_rows.start(&table).unwrap();
+        let (x, dx, current) = (tensor(&x, &images), tensor(&dx, &images), blank(&[4]));
+        let [share, factors] = [(0, 1), (1, 3)].map(|(at, n)| current.narrow(0, at, n).unwrap());
+        let (dlogits, mean) = (blank(&[3, classes]), tensor(&[0.0; 90], &images));
+        let pairs = [(dx.clone(), mean)];
+        let sums = LossSums::new(&crate::device()).unwrap();
+        let step = || {
+            step_rows.next(&current)?;
+            mix_with_reverse(&x, &share)?;
+            accumulate_scaled(&x, &factors, &dx, Accumulate::Add)?;
+            let targets = Targets {
+                labels: &labels,
+                share: Some(&share),
+            };
+            loss.add_to(&logits, targets, Some(&dlogits), &sums)?;
+            average(&pairs, 0.9)
+        };
+        match repeated {
+            true => repeat(STEPS, step),
+            false => (0..STEPS).for_each(|_| step().unwrap()),
+        }
+        let all = [&x, &dx, &dlogits, &pairs[0].1, &current].map(floats);
+        (all.concat(), sums.read().unwrap())
+    };
+    let (found, expected) = (run(true), run(false));
+    assert_eq!(found, expected, "seed {}", case.seed);
+    // Not the first row again and again.
+    assert_eq!(found.0[found.0.len() - 4..], table[4 * (STEPS - 1)..]);
+}
+
+#[test]
+fn sums_of_mixed_losses_are_those_of_single_batches() {
+    let mut case = Case::new();
+    let loss = SoftmaxCrossEntropy {
+        label_smoothing: 0.1,
+        weight: 0.4,
+    };
+    let (logits, labels) = rows(&mut case, 7);
+    let share = tensor(&[0.3], &[1]);
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&share),
+    };
+    let [one, other] = [(); 2].map(|()| blank(&[3, 7]));
+    let single = loss.forward_backward(&logits, targets, &one).unwrap();
+    let sums = LossSums::new(&crate::device()).unwrap();
+    loss.add_to(&logits, targets, Some(&other), &sums).unwrap();
+    assert_eq!(sums.read().unwrap(), single, "seed {}", case.seed);
+    assert_eq!(floats(&one), floats(&other), "seed {}", case.seed);
+}
+
+/// The label of a partner that is no class is read of no logits.
+#[test]
+fn a_partner_that_is_no_class_shows_when_sums_are_read() {
+    let mut case = Case::new();
+    let (logits, _) = rows(&mut case, 4);
+    let labels = Tensor::new(&[0u32, 3, u32::MAX], &crate::device()).unwrap();
+    let share = tensor(&[0.3], &[1]);
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&share),
+    };
+    let sums = LossSums::new(&crate::device()).unwrap();
+    let loss = SoftmaxCrossEntropy::default();
+    loss.add_to(&logits, targets, None, &sums).unwrap();
+    let error = sums.read().unwrap_err().to_string();
+    assert!(error.contains("position 2"), "{error}");
 }

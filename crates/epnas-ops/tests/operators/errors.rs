@@ -3,8 +3,11 @@
 use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, Error, FactorizedConv, Head,
-    MaxPool2d, Running, Sgd, Slot, SoftmaxCrossEntropy, accumulate, sum,
+    MaxPool2d, Operand, Running, Sgd, Slot, SoftmaxCrossEntropy, StepRows, Targets, Term,
+    accumulate, accumulate_scaled, average, mix_with_reverse, sum,
 };
+
+use crate::harness::sum_of;
 
 fn zeros(shape: &[usize]) -> Tensor {
     Tensor::zeros(shape, DType::F32, &crate::device()).unwrap()
@@ -84,12 +87,62 @@ fn shapes_are_named() {
         "head.forward: `bias` has shape [9], expected [10]"
     );
     assert_eq!(
-        text(sum(&[&(&x).into(), &(&x).into()], &y)),
+        text(sum_of(&[&x, &x], &y)),
         "sum: `x` has shape [2, 4, 4, 3], expected [2, 4, 4, 8]"
     );
     assert_eq!(
         text(accumulate(&x, &y, Accumulate::Add)),
         "accumulate: `dst` has shape [2, 4, 4, 8], expected [2, 4, 4, 3]"
+    );
+    let acc = Accumulate::Add;
+    let operand = Operand::from(&x);
+    let scaled = |factors: &Tensor| {
+        let factors = Some(factors);
+        sum(
+            &[Term {
+                x: &operand,
+                factors,
+            }],
+            &zeros(x.dims()),
+        )
+    };
+    assert_eq!(
+        text(scaled(&zeros(&[3]))),
+        "sum: `factors` has shape [3], expected [2]"
+    );
+    assert_eq!(
+        text(accumulate_scaled(&x, &zeros(&[1]), &x, acc)),
+        "accumulate_scaled: `factors` has shape [1], expected [2]"
+    );
+    assert_eq!(
+        text(accumulate_scaled(&x, &zeros(&[2]), &y, acc)),
+        "accumulate_scaled: `dst` has shape [2, 4, 4, 8], expected [2, 4, 4, 3]"
+    );
+    assert_eq!(
+        text(mix_with_reverse(&zeros(&[2, 3]), &zeros(&[1]))),
+        "mix_with_reverse: `x` has shape [2, 3], expected [batch, height, width, channels], none of them 0"
+    );
+    assert_eq!(
+        text(mix_with_reverse(&x, &zeros(&[2]))),
+        "mix_with_reverse: `share` has shape [2], expected [1]"
+    );
+    let labels = Tensor::zeros(2, DType::U32, &crate::device()).unwrap();
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&zeros(&[2])),
+    };
+    assert_eq!(
+        text(SoftmaxCrossEntropy::default().forward(&zeros(&[2, 3]), targets)),
+        "softmax_cross_entropy.forward: `share` has shape [2], expected [1]"
+    );
+    assert_eq!(
+        text(average(&[(zeros(&[2]), zeros(&[3]))], 0.5)),
+        "average: `average` has shape [3], expected [2]"
+    );
+    let rows = StepRows::new(2, 3, &crate::device()).unwrap();
+    assert_eq!(
+        text(rows.next(&zeros(&[2]))),
+        "step_rows.next: `current` has shape [2], expected [3]"
     );
 }
 
@@ -171,11 +224,46 @@ fn settings_are_named() {
     );
     let loss = SoftmaxCrossEntropy {
         label_smoothing: 1.0,
+        ..SoftmaxCrossEntropy::default()
     };
     let labels = Tensor::zeros(1, DType::U32, &crate::device()).unwrap();
     assert_eq!(
         text(loss.forward(&zeros(&[1, 2]), &labels)),
         "softmax_cross_entropy.forward: label_smoothing is 1, expected a number from 0 to below 1"
+    );
+    for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let loss = SoftmaxCrossEntropy {
+            weight,
+            ..SoftmaxCrossEntropy::default()
+        };
+        assert_eq!(
+            text(loss.forward(&zeros(&[1, 2]), &labels)),
+            format!(
+                "softmax_cross_entropy.forward: weight is {weight}, expected a finite number above 0"
+            )
+        );
+    }
+    assert_eq!(
+        text(average(&[], 1.0)),
+        "average: decay is 1, expected a number from 0 to below 1"
+    );
+    assert_eq!(
+        text(average(&[], f64::NAN)),
+        "average: decay is NaN, expected a number from 0 to below 1"
+    );
+    let steps = |steps, width| StepRows::new(steps, width, &crate::device());
+    assert_eq!(
+        text(steps(1, 0)),
+        "step_rows.new: width is 0, expected at least 1"
+    );
+    let rows = steps(2, 3).unwrap();
+    assert_eq!(
+        text(rows.start(&[0.0; 4])),
+        "step_rows.start: count of numbers is 4, expected a multiple of the width"
+    );
+    assert_eq!(
+        text(rows.start(&[0.0; 9])),
+        "step_rows.start: number of rows is 3, expected no more than there is room for"
     );
 }
 
@@ -201,6 +289,52 @@ fn types_are_named() {
         text(SoftmaxCrossEntropy::default().forward(&zeros(&[1, 2]), &labels)),
         "softmax_cross_entropy.forward: `labels` holds I64, expected U32"
     );
+    let doubles = |len: usize| Tensor::zeros(len, DType::F64, &crate::device()).unwrap();
+    let operand = Operand::from(&x);
+    let factors = doubles(1);
+    let term = Term {
+        x: &operand,
+        factors: Some(&factors),
+    };
+    let y = zeros(x.dims());
+    assert_eq!(
+        text(sum(&[term], &y)),
+        "sum: `factors` holds F64, expected F32"
+    );
+    assert_eq!(
+        text(accumulate_scaled(&x, &factors, &y, Accumulate::Add)),
+        "accumulate_scaled: `factors` holds F64, expected F32"
+    );
+    assert_eq!(
+        text(mix_with_reverse(&x, &doubles(1))),
+        "mix_with_reverse: `share` holds F64, expected F32"
+    );
+    assert_eq!(
+        text(mix_with_reverse(&double, &zeros(&[1]))),
+        "mix_with_reverse: `x` holds F64, expected F32"
+    );
+    let labels = Tensor::zeros(1, DType::U32, &crate::device()).unwrap();
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&factors),
+    };
+    assert_eq!(
+        text(SoftmaxCrossEntropy::default().forward(&zeros(&[1, 2]), targets)),
+        "softmax_cross_entropy.forward: `share` holds F64, expected F32"
+    );
+    assert_eq!(
+        text(average(&[(doubles(2), zeros(&[2]))], 0.5)),
+        "average: `value` holds F64, expected F32"
+    );
+    assert_eq!(
+        text(average(&[(zeros(&[2]), doubles(2))], 0.5)),
+        "average: `average` holds F64, expected F32"
+    );
+    let rows = StepRows::new(2, 3, &crate::device()).unwrap();
+    assert_eq!(
+        text(rows.next(&doubles(3))),
+        "step_rows.next: `current` holds F64, expected F32"
+    );
 }
 
 #[test]
@@ -220,15 +354,12 @@ fn views_must_be_contiguous() {
     let x = zeros(&[1, 4, 4, 3]);
     let turned = x.transpose(1, 2).unwrap();
     assert_eq!(
-        text(sum(
-            &[&(&turned).into(), &(&x).into()],
-            &zeros(&[1, 4, 4, 3])
-        )),
+        text(sum_of(&[&turned, &x], &zeros(&[1, 4, 4, 3]))),
         "sum: `x` of shape [1, 4, 4, 3] is not contiguous (strides [48, 3, 12, 1]); call `contiguous()` first"
     );
     let spread = zeros(&[1, 1, 1, 3]).broadcast_as((1, 4, 4, 3)).unwrap();
     assert!(matches!(
-        sum(&[&(&x).into(), &(&x).into()], &spread),
+        sum_of(&[&x, &x], &spread),
         Err(Error::NotContiguous { tensor: "y", .. })
     ));
 }
@@ -238,7 +369,7 @@ fn views_must_be_contiguous() {
 fn aliasing_is_an_error() {
     let x = zeros(&[2, 4, 4, 3]);
     assert_eq!(
-        text(sum(&[&(&x).into(), &(&x).into()], &x)),
+        text(sum_of(&[&x, &x], &x)),
         "sum: `y` is written but shares its storage with `x`; give it a tensor of its own"
     );
     let halves = zeros(&[4, 4, 4, 3]);
@@ -258,6 +389,46 @@ fn aliasing_is_an_error() {
     aliased(
         BatchNorm::default().backward(&x, &scale, &shift, &saved, &dy, &dx, acc, &dscale, &dshift),
     );
+    aliased(accumulate_scaled(
+        &first,
+        &zeros(&[2]),
+        &second,
+        Accumulate::Add,
+    ));
+    let flat = zeros(&[4]);
+    let [numbers, one] = [2, 1].map(|len| flat.narrow(0, 0, len).unwrap());
+    let batch = flat.reshape((4, 1, 1, 1)).unwrap();
+    aliased(mix_with_reverse(&batch, &one));
+    aliased(accumulate_scaled(
+        &zeros(&[2, 1, 1, 1]),
+        &numbers,
+        &batch.narrow(0, 2, 2).unwrap(),
+        Accumulate::Add,
+    ));
+    let operand = Operand::from(&zeros(&[2, 1, 1, 1]));
+    let term = Term {
+        x: &operand,
+        factors: Some(&numbers),
+    };
+    aliased(sum(&[term], &batch.narrow(0, 2, 2).unwrap()));
+    let logits = zeros(&[1, 2]);
+    let labels = Tensor::zeros(1, DType::U32, &crate::device()).unwrap();
+    let share = logits.flatten_all().unwrap().narrow(0, 0, 1).unwrap();
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&share),
+    };
+    let loss = SoftmaxCrossEntropy::default();
+    aliased(
+        loss.forward_backward(&zeros(&[1, 2]), targets, &logits)
+            .map(drop),
+    );
+    let (value, other) = (zeros(&[2]), zeros(&[2]));
+    aliased(average(&[(value.clone(), value.clone())], 0.5));
+    aliased(average(
+        &[(value.clone(), zeros(&[2])), (other, value)],
+        0.5,
+    ));
     let slot = Slot::new(zeros(&[2]), zeros(&[2]), 1).unwrap();
     let same = [slot.clone(), slot];
     assert!(matches!(

@@ -6,10 +6,10 @@ use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Activation, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, Norm, NormGradient, Operand, Output, Running,
-    SeparableConv2d, Target, sum,
+    SeparableConv2d, Target, Term, sum,
 };
 
-use crate::harness::{Case, PRECISIONS, blank, floats, tensor};
+use crate::harness::{Case, PRECISIONS, blank, floats, sum_of, tensor};
 
 /// Batch, height, width: single pixels, odd sizes, several images of several tiles.
 const SIZES: [[usize; 3]; 5] = [[1, 1, 1], [3, 5, 7], [2, 8, 8], [17, 4, 3], [2, 13, 11]];
@@ -415,9 +415,21 @@ fn pools_sums_and_heads_of_normed_operands() {
             normed(&mut case, &[n, h, w, c]),
         );
         let (y, plain_y) = (blank(&[n, h, w, c]), blank(&[n, h, w, c]));
-        sum(&[&a.operand, &b.operand], &y).unwrap();
-        sum(&[&(&a.plain).into(), &(&b.plain).into()], &plain_y).unwrap();
+        sum(&[(&a.operand).into(), (&b.operand).into()], &y).unwrap();
+        sum_of(&[&a.plain, &b.plain], &plain_y).unwrap();
         same("sum", &case, &y, &plain_y);
+        let factors = [(); 2].map(|()| vector(&mut case, n));
+        let scaled = |operands: [&Operand; 2], y: &Tensor| {
+            let [first, second] = operands;
+            let term = |x, factors| Term {
+                x,
+                factors: Some(factors),
+            };
+            sum(&[term(first, &factors[0]), term(second, &factors[1])], y).unwrap();
+        };
+        scaled([&a.operand, &b.operand], &y);
+        scaled([&(&a.plain).into(), &(&b.plain).into()], &plain_y);
+        same("sum with factors", &case, &y, &plain_y);
 
         let (weight, bias) = (tensor(&case.numbers(3 * c), &[c, 3]), vector(&mut case, 3));
         let (pooled, logits) = (blank(&[n, c]), blank(&[n, 3]));

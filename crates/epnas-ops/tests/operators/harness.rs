@@ -1,7 +1,7 @@
 //! Random inputs, tensors and comparisons with bounds.
 
 use candle_core::{DType, Tensor};
-use epnas_ops::Precision;
+use epnas_ops::{Error, Operand, Precision, Term, sum};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -58,6 +58,13 @@ pub(crate) fn tensor(data: &[f32], shape: &[usize]) -> Tensor {
 /// A tensor that is full of a value no test expects, to be overwritten.
 pub(crate) fn blank(shape: &[usize]) -> Tensor {
     Tensor::full(f32::NAN, shape, &crate::device()).unwrap()
+}
+
+/// The sum of tensors as they are.
+pub(crate) fn sum_of(tensors: &[&Tensor], y: &Tensor) -> Result<(), Error> {
+    let operands: Vec<Operand> = tensors.iter().map(|&x| x.into()).collect();
+    let terms: Vec<Term> = operands.iter().map(Term::from).collect();
+    sum(&terms, y)
 }
 
 /// All elements of a tensor.

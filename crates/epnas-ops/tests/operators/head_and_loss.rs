@@ -1,7 +1,7 @@
 //! Classifier head and loss.
 
 use candle_core::Tensor;
-use epnas_ops::{Accumulate, Head, SoftmaxCrossEntropy};
+use epnas_ops::{Accumulate, Head, SoftmaxCrossEntropy, Targets};
 
 use crate::bilinear::Images;
 use crate::harness::{Case, assert_gradient, assert_near, blank, dot, floats, tensor, wide};
@@ -153,16 +153,19 @@ fn head() {
 }
 
 fn loss_of(logits: &[f64], labels: &[u32], k: usize, smoothing: f64) -> f64 {
+    mixed_loss_of(logits, labels, k, smoothing, 1.0)
+}
+
+fn mixed_loss_of(logits: &[f64], labels: &[u32], k: usize, smoothing: f64, share: f64) -> f64 {
     let mut total = 0.0;
-    for (row, &label) in logits.chunks_exact(k).zip(labels) {
+    let partners = labels.iter().rev();
+    let pairs = labels.iter().zip(partners);
+    for (row, (&label, &partner)) in logits.chunks_exact(k).zip(pairs) {
         let sum: f64 = row.iter().map(|v| v.exp()).sum();
         for (i, v) in row.iter().enumerate() {
-            let hit = if i == label as usize {
-                1.0 - smoothing
-            } else {
-                0.0
-            };
-            total -= (hit + smoothing / k as f64) * (v - sum.ln());
+            let is = |label: u32| f64::from(u8::from(i == label as usize));
+            let hit = share * is(label) + (1.0 - share) * is(partner);
+            total -= ((1.0 - smoothing) * hit + smoothing / k as f64) * (v - sum.ln());
         }
     }
     total
@@ -173,7 +176,10 @@ fn softmax_cross_entropy() {
     let mut case = Case::new();
     for (n, k) in [(1, 1), (1, 2), (5, 3), (64, 10), (7, 100)] {
         for label_smoothing in [0.0, 0.1] {
-            let op = SoftmaxCrossEntropy { label_smoothing };
+            let op = SoftmaxCrossEntropy {
+                label_smoothing,
+                ..SoftmaxCrossEntropy::default()
+            };
             let logits: Vec<f32> = case.numbers(n * k).iter().map(|v| 4.0 * v).collect();
             let labels: Vec<u32> = (0..n).map(|_| case.below(k) as u32).collect();
             let logits64 = wide(&logits);
@@ -202,6 +208,79 @@ fn softmax_cross_entropy() {
             }
         }
     }
+}
+
+#[test]
+fn mixed_labels_and_weights() {
+    let mut case = Case::new();
+    for (n, k) in [(1, 1), (1, 2), (5, 3), (64, 10), (7, 100)] {
+        for label_smoothing in [0.0, 0.1] {
+            let drawn = case.numbers(1)[0].abs();
+            let share = case.pick(&[0.0, 0.5, drawn]);
+            let weight = case.pick(&[1.0, 0.4, 3.0]);
+            let plain = SoftmaxCrossEntropy {
+                label_smoothing,
+                ..SoftmaxCrossEntropy::default()
+            };
+            let op = SoftmaxCrossEntropy { weight, ..plain };
+            let logits: Vec<f32> = case.numbers(n * k).iter().map(|v| 4.0 * v).collect();
+            let labels: Vec<u32> = (0..n).map(|_| case.below(k) as u32).collect();
+            let logits64 = wide(&logits);
+            let logits = tensor(&logits, &[n, k]);
+            let label_tensor = Tensor::from_slice(&labels, n, &crate::device()).unwrap();
+            let share_tensor = tensor(&[share], &[1]);
+            let targets = Targets {
+                labels: &label_tensor,
+                share: Some(&share_tensor),
+            };
+            let (dlogits, share) = (blank(&[n, k]), f64::from(share));
+            let report = op.forward_backward(&logits, targets, &dlogits).unwrap();
+            let loss =
+                |logits: &[f64]| weight * mixed_loss_of(logits, &labels, k, label_smoothing, share);
+            let expected = loss(&logits64);
+            assert!(
+                (report.loss_sum - expected).abs() < 1e-9 * expected.max(1.0),
+                "{op:?}, share {share}: {}, expected {expected} (seed {})",
+                report.loss_sum,
+                case.seed
+            );
+            assert_eq!(op.forward(&logits, targets).unwrap(), report);
+            let mean = |logits: &[f64]| loss(logits) / n as f64;
+            let gradient = wide(&floats(&dlogits));
+            if k > 1 {
+                assert_gradient("dlogits", &mut case, mean, &logits64, &gradient, 1e-6);
+            }
+            // Hits are those of rows that are not mixed.
+            let dplain = blank(&[n, k]);
+            let unmixed = plain
+                .forward_backward(&logits, &label_tensor, &dplain)
+                .unwrap();
+            assert_eq!(report.correct, unmixed.correct, "seed {}", case.seed);
+            // All of it for the own label: the same bits.
+            let one = tensor(&[1.0], &[1]);
+            let targets = Targets {
+                labels: &label_tensor,
+                share: Some(&one),
+            };
+            let found = plain.forward_backward(&logits, targets, &dlogits).unwrap();
+            assert_eq!(found, unmixed);
+            assert_eq!(floats(&dlogits), floats(&dplain), "seed {}", case.seed);
+        }
+    }
+}
+
+/// A share that is no number, as any number that lies on the device, shows in the loss.
+#[test]
+fn a_share_that_is_no_number_gives_no_loss() {
+    let logits = tensor(&[1.0, 2.0], &[1, 2]);
+    let labels = Tensor::new(&[0u32], &crate::device()).unwrap();
+    let share = blank(&[1]);
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&share),
+    };
+    let report = SoftmaxCrossEntropy::default().forward(&logits, targets);
+    assert!(report.unwrap().loss_sum.is_nan());
 }
 
 #[test]

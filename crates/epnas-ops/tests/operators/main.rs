@@ -17,6 +17,7 @@ mod max_pool;
 mod optimizers;
 mod reproducible;
 mod separable;
+mod step_rows;
 
 /// Here operators run on the CPU; `tests/cuda` runs the same tests through the CUDA kernels.
 fn device() -> candle_core::Device {

@@ -1,8 +1,9 @@
-//! SGD and Adam against their definitions in `f64`, over several steps.
+//! SGD, Adam and averages against their definitions in `f64`, over several steps.
 
-use epnas_ops::{Adam, Nesterov, Sgd, Slot};
+use candle_core::Tensor;
+use epnas_ops::{Adam, Nesterov, Sgd, Slot, average};
 
-use crate::harness::{Case, assert_near, floats, tensor, wide};
+use crate::harness::{Bounded, Case, UNIT, assert_near, assert_within, floats, tensor, wide};
 
 /// Slots of odd sizes, and their values in `f64`.
 fn slots(case: &mut Case, states: usize) -> (Vec<Slot>, Vec<Vec<f64>>) {
@@ -147,5 +148,50 @@ fn a_norm_that_is_not_finite_updates_nothing() {
             assert_eq!(floats(&slot.value), [1.0, 2.0]);
             assert_eq!(floats(&slot.state[0]), [0.0, 0.0]);
         }
+    }
+}
+
+/// Also of more tensors than one launch takes, some of several chunks.
+#[test]
+fn averages() {
+    let mut case = Case::new();
+    for count in [0, 1, 5, 131] {
+        for decay in [0.0, 0.5, 0.9998] {
+            let lens: Vec<usize> = (0..count)
+                .map(|i| case.pick(&[1, 7, 24, [1000, 9001][i % 2]]))
+                .collect();
+            let mut make = |len: &usize| tensor(&case.numbers(*len), &[*len]);
+            let pairs: Vec<(Tensor, Tensor)> =
+                lens.iter().map(|len| (make(len), make(len))).collect();
+            let mut expected: Vec<Vec<f64>> = pairs.iter().map(|(_, a)| wide(&floats(a))).collect();
+            for step in 1..=3 {
+                average(&pairs, decay).unwrap();
+                for ((value, average), expected) in pairs.iter().zip(&mut expected) {
+                    for (a, v) in expected.iter_mut().zip(wide(&floats(value))) {
+                        *a = decay * *a + (1.0 - decay) * v;
+                    }
+                    // Rounded once a step.
+                    let bounded = |&value: &f64| Bounded {
+                        value,
+                        bound: f64::from(step) * UNIT,
+                    };
+                    let bounds: Vec<Bounded> = expected.iter().map(bounded).collect();
+                    let what = format!("average of {count}, decay {decay}");
+                    assert_within(&what, &case, &floats(average), &bounds);
+                }
+            }
+        }
+    }
+}
+
+/// However slow the average is, it stays where its value is.
+#[test]
+fn an_average_of_what_stays_stays() {
+    let mut case = Case::new();
+    let value = tensor(&case.numbers(100), &[100]);
+    let pairs = [(value.clone(), value.copy().unwrap())];
+    for decay in [0.1, 0.9, 0.9999] {
+        average(&pairs, decay).unwrap();
+        assert_eq!(floats(&pairs[0].1), floats(&value), "seed {}", case.seed);
     }
 }

@@ -6,12 +6,13 @@ use std::process::Command;
 use candle_core::{DType, Tensor};
 use epnas_ops::{
     Accumulate, Activation, Adam, AvgPool2d, BatchNorm, Conv2d, DepthwiseConv2d, FactorizedConv,
-    Head, MaxPool2d, Running, SeparableConv2d, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy, Target,
-    accumulate, simd_level, sum,
+    Head, MaxPool2d, Operand, Running, SeparableConv2d, Sgd, SimdLevel, Slot, SoftmaxCrossEntropy,
+    StepRows, Target, Targets, Term, accumulate, accumulate_scaled, average, mix_with_reverse,
+    simd_level, sum,
 };
 
 use crate::bilinear::Images;
-use crate::harness::{Case, PRECISIONS, blank, floats, tensor};
+use crate::harness::{Case, PRECISIONS, blank, floats, sum_of, tensor};
 
 /// Every output of every operator, by name.
 type Results = BTreeMap<String, Vec<f32>>;
@@ -177,10 +178,45 @@ fn everything(case: &mut Case, channels: usize) -> Results {
     }
     keep("head.dbias", &dbias);
 
+    let share = tensor(&[0.3], &[1]);
+    let targets = Targets {
+        labels: &labels,
+        share: Some(&share),
+    };
+    let loss = SoftmaxCrossEntropy {
+        weight: 0.4,
+        ..loss
+    };
+    let report = loss.forward_backward(&logits, targets, &dlogits).unwrap();
+    keep("loss.mixed", &tensor(&[report.loss_sum as f32], &[1]));
+    keep("loss.dmixed", &dlogits);
+
     let total = blank(&shape);
-    sum(&[&(&x).into(), &(&again).into()], &total).unwrap();
+    sum_of(&[&x, &again], &total).unwrap();
     accumulate(&x, &total, acc).unwrap();
     keep("sum", &total);
+    let factors = random(&[19]);
+    let operands = [&x, &again].map(Operand::from);
+    let terms = operands.each_ref().map(|x| Term {
+        x,
+        factors: Some(&factors),
+    });
+    sum(&terms, &total).unwrap();
+    accumulate_scaled(&x, &factors, &total, acc).unwrap();
+    keep("sum.scaled", &total);
+    mix_with_reverse(&total, &share).unwrap();
+    keep("mixed", &total);
+    let lens = [1usize, 30, 5000, 70_000];
+    let pairs = lens.map(|len| (random(&[len]), random(&[len])));
+    average(&pairs, 0.99).unwrap();
+    for (i, (_, average)) in pairs.iter().enumerate() {
+        keep(&format!("average.{i}"), average);
+    }
+    let rows = StepRows::new(3, 7, &crate::device()).unwrap();
+    rows.start(&floats(&random(&[21]))).unwrap();
+    let row = blank(&[7]);
+    (0..2).for_each(|_| rows.next(&row).unwrap());
+    keep("step_rows", &row);
 
     let mut slots = |states| -> Vec<Slot> {
         let slot = |len: usize| Slot::new(random(&[len]), random(&[len]), states).unwrap();
@@ -321,7 +357,7 @@ fn levels_agree() {
 #[ignore = "run by an_unusable_level_is_an_error in a process of its own"]
 fn report_level() {
     let x = tensor(&[1.0], &[1, 1, 1, 1]);
-    let error = sum(&[&(&x).into(), &(&x).into()], &blank(&[1, 1, 1, 1]))
+    let error = sum_of(&[&x, &x], &blank(&[1, 1, 1, 1]))
         .unwrap_err()
         .to_string();
     assert!(

@@ -11,3 +11,4 @@
 #include "loss.cu"
 #include "optimizer.cu"
 #include "batch.cu"
+#include "step_rows.cu"

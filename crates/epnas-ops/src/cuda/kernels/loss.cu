@@ -4,10 +4,11 @@
 struct LossParams {
     const float* logits;     // [n, classes]
     const uint32_t* labels;  // [n]
+    const float* share;      // [1]: of a row's own label, the rest is for that of its partner; may be none
     float* dlogits;          // may be none
     double* rows;            // [3, n]: loss, 1 where right, 1 where the label is no class
     double* report;          // [3]: sums of the rows; the last, 1 + the first row whose label is no class, or 0
-    double smoothing;
+    double smoothing, weight;
     int n, classes, add;
 };
 
@@ -17,23 +18,29 @@ __device__ void loss_rows(const LossParams& p) {
     if (row >= p.n) return;
     const float* logits = p.logits + row * p.classes;
     const uint32_t label = p.labels[row];
-    const bool known = label < static_cast<uint32_t>(p.classes);
+    const uint32_t partner = p.share ? p.labels[p.n - 1 - row] : label;
+    const uint32_t classes = p.classes;
+    const bool known = label < classes;
     int best = 0;
     for (int k = 1; k < p.classes; ++k)
         if (logits[k] > logits[best]) best = k;
     const double largest = logits[best];
     double total = 0;
     for (int k = 0; k < p.classes; ++k) total += exp(logits[k] - largest);
-    const double log_total = log(total) + largest, uniform = p.smoothing / p.classes, per_row = 1.0 / p.n;
+    const double log_total = log(total) + largest, uniform = p.smoothing / p.classes, per_row = p.weight / p.n;
+    const double share = p.share ? *p.share : 1.0;
+    const double own = (1 - p.smoothing) * share, other = (1 - p.smoothing) * (1 - share);
     double loss = 0;
-    if (known) loss -= (1 - p.smoothing) * (logits[label] - log_total);
+    if (known) loss -= own * (logits[label] - log_total);
+    if (other != 0 && partner < classes) loss -= other * (logits[partner] - log_total);
     for (int k = 0; k < p.classes; ++k) {
         const double log_probability = logits[k] - log_total;
         if (p.smoothing > 0) loss -= uniform * log_probability;
-        const double target = uniform + (static_cast<uint32_t>(k) == label ? 1 - p.smoothing : 0);
+        const uint32_t class_k = k;
+        const double target = uniform + (class_k == label ? own : 0) + (class_k == partner ? other : 0);
         if (p.dlogits) p.dlogits[row * p.classes + k] = static_cast<float>((exp(log_probability) - target) * per_row);
     }
-    p.rows[row] = loss;
+    p.rows[row] = p.weight * loss;
     p.rows[p.n + row] = known && static_cast<uint32_t>(best) == label && logits[label] == logits[label];
     p.rows[2ll * p.n + row] = !known;
 }

@@ -1,4 +1,4 @@
-// Gradient descent over many tensors at once. Everything that changes from step to step lies in device memory, so that a
+// Gradient descent over many tensors at once, and averages of them. Everything that changes from step to step lies in device memory, so that a
 // captured step can be repeated.
 #include "kernel.cuh"
 
@@ -132,3 +132,25 @@ __device__ void adam(const OptimizerParams& p) {
     });
 }
 EXPORT_PLAIN(adam, OptimizerParams)
+
+struct AveragePair {
+    const float* value;
+    float* average;
+    long long len;
+};
+
+struct AverageParams {
+    AveragePair pairs[MOST_SLOTS];
+    double decay;
+};
+
+// Block (x: chunk, y: pair): moves an average towards its value.
+template <class T>
+__device__ void average(const AverageParams& p) {
+    const AveragePair& pair = p.pairs[blockIdx.y];
+    const long long first = static_cast<long long>(blockIdx.x) * CHUNK;
+    const long long end = first + CHUNK < pair.len ? first + CHUNK : pair.len;
+    for (long long at = first + threadIdx.x; at < end; at += blockDim.x)
+        pair.average[at] = static_cast<float>(p.decay * pair.average[at] + (1 - p.decay) * pair.value[at]);
+}
+EXPORT_PLAIN(average, AverageParams)

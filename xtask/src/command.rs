@@ -99,6 +99,12 @@ fn executables_in(messages: &str) -> Vec<Executable> {
         .collect()
 }
 
+/// Copies a binary without its symbols, which are most of it.
+pub(crate) fn strip(from: &Path, to: &Path) -> Result<()> {
+    run(Command::new("strip").arg("-o").arg(to).arg(from))
+        .context("needs `strip` (on Debian: the package binutils)")
+}
+
 /// The day, where the system tells it.
 pub(crate) fn date() -> Option<String> {
     let mut date = Command::new("date");

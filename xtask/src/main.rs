@@ -8,12 +8,14 @@ mod command;
 mod cuda;
 mod data;
 mod demo;
+mod dist;
 mod figures;
 mod gpu;
 mod networks;
 mod parity;
 mod python;
 mod reproduce;
+mod scratch;
 mod table;
 mod test;
 mod tidy;
@@ -55,6 +57,8 @@ enum Task {
     Gpu(gpu::Flags),
     /// The paper's table and figures once more, by our own search and trainer: a page for each.
     Reproduce(reproduce::Flags),
+    /// Make a release: one archive for Linux on x86-64 that needs neither Rust nor Python, and its checksum; runs it.
+    Dist(dist::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
 }
@@ -81,6 +85,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Cuda(flags) => cuda::run(root, &flags),
         Task::Gpu(flags) => gpu::run(root, &flags),
         Task::Reproduce(flags) => reproduce::run(root, &flags),
+        Task::Dist(flags) => dist::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::limit::{Runner, Scratch};
+use super::limit::Runner;
 use super::parts::Stage;
+use crate::scratch::Scratch;
 
 /// The folder, and the stage that runs what lies there.
 pub(super) struct Fakes {

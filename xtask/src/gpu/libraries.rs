@@ -45,7 +45,7 @@ fn in_packages(nvidia: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::limit::Scratch;
+    use crate::scratch::Scratch;
 
     #[test]
     fn the_libraries_of_packages_are_found() {

@@ -3,48 +3,22 @@
 //! What they print goes to files, so that nothing that was printed is lost, and nobody who still holds a pipe keeps us
 //! waiting.
 
-use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::command;
+use crate::scratch::Scratch;
 
 /// How often we look whether a program has ended.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// A folder for intermediate files, removed when it is dropped.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(super) fn new(name: &str) -> Result<Self> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let process = std::process::id();
-        let folder = env::temp_dir().join(format!("epnas-gpu-{name}-{process}-{count}"));
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // In vain only where somebody else removed it.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {

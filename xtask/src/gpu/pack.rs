@@ -77,7 +77,7 @@ pub(super) fn run(root: &Path, flags: &Flags) -> Result<Packed> {
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for binary in &binaries {
-        strip(&binary.file, &folder.join(&binary.name))?;
+        command::strip(&binary.file, &folder.join(&binary.name))?;
     }
     let script = folder.join("peer.py");
     fs::copy(&peer, &script).with_context(|| format!("cannot write {}", script.display()))?;
@@ -120,12 +120,6 @@ fn chosen(mut built: Vec<Executable>, names: &[&str]) -> Result<Vec<Executable>>
     }
     built.retain(|binary| names.contains(&binary.name.as_str()));
     Ok(built)
-}
-
-/// Without symbols, which are most of a binary.
-fn strip(from: &Path, to: &Path) -> Result<()> {
-    command::run(Command::new("strip").arg("-o").arg(to).arg(from))
-        .context("needs `strip` (on Debian: the package binutils)")
 }
 
 fn size<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<u64> {

@@ -186,7 +186,7 @@ pub(super) fn troubled(report: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::limit::Scratch;
+    use crate::scratch::Scratch;
 
     #[test]
     fn the_file_is_replaced_after_every_part() {

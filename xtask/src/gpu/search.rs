@@ -141,7 +141,7 @@ fn children(run: &Path) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::limit::Scratch;
+    use crate::scratch::Scratch;
 
     #[test]
     fn children_are_counted_without_a_line_that_was_cut_off() {

@@ -21,6 +21,7 @@ fn every_command_explains_itself_with_an_example() {
         "data",
         "config",
         "completions",
+        "man",
     ] {
         let long = run(&[command, "--help"]).ok().stdout;
         assert!(
@@ -46,12 +47,69 @@ fn version_and_help() {
     );
 }
 
+/// Every command below `command`, as the words to call it: those that its help lists.
+fn commands_below(command: &[&str]) -> Vec<Vec<String>> {
+    let help = run(&[command, &["-h"]].concat()).ok().stdout;
+    let Some((_, listed)) = help.split_once("\nCommands:\n") else {
+        return Vec::new();
+    };
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    // Descriptions that go on are indented further.
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut commands = Vec::new();
+    for name in names.filter(|name| !name.is_empty() && *name != "help") {
+        let words = [command, &[name]].concat();
+        commands.push(words.iter().map(ToString::to_string).collect());
+        commands.extend(commands_below(&words));
+    }
+    commands
+}
+
+/// What begins with two dashes in the list of options of a help.
+fn long_flags(help: &str) -> Vec<&str> {
+    let options = help.lines().filter(|line| line.trim().starts_with('-'));
+    let words = options.flat_map(|line| line.split([' ', ',', '=', '[', '.']));
+    words.filter(|word| word.starts_with("--")).collect()
+}
+
 #[test]
-fn completions_exist_for_every_shell() {
+fn completions_know_every_command_in_every_shell() {
+    let commands = commands_below(&[]);
+    assert!(commands.len() > 15, "{commands:?}");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]).ok().stdout;
-        assert!(script.contains("epnas") && script.len() > 1000, "{shell}");
+        let words: Vec<&str> = script
+            .split(|c: char| !c.is_alphanumeric() && c != '-')
+            .collect();
+        for name in commands.iter().flatten() {
+            assert!(words.contains(&name.as_str()), "{shell}: {name}");
+        }
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page_with_all_its_flags() {
+    let folder = crate::command::Folder::new();
+    let pages = folder.arg("share/man1");
+    run(&["man", &pages]).ok();
+    let mut commands = commands_below(&[]);
+    commands.push(Vec::new());
+    let written = std::fs::read_dir(&pages).expect("a folder").count();
+    assert_eq!(written, commands.len());
+    for words in &commands {
+        let name = [&["epnas".to_owned()], words.as_slice()].concat().join("-");
+        let page = crate::command::read(&folder.path(&format!("share/man1/{name}.1")));
+        // What is a minus sign, and no hyphen, is written `\-`.
+        let page = page.replace("\\-", "-");
+        let help = run(&[words.as_slice(), &["-h".to_owned()]].concat());
+        let help = help.ok().stdout;
+        let flags = long_flags(&help);
+        assert!(flags.contains(&"--threads"), "{name}: {flags:?}");
+        for flag in flags {
+            assert!(page.contains(flag), "{name}: {flag}\n{page}");
+        }
+    }
+    run(&["man", &folder.arg("tiny.toml")]).fails(2, &["tiny.toml", "expected a folder"]);
 }
 
 #[test]

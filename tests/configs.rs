@@ -38,6 +38,7 @@ fn every_config_is_valid_and_is_a_preset() {
             "cifar10-quick-macro",
             "cifar10-quick-micro",
             "demo",
+            "folder",
             "table"
         ]
     );

@@ -84,39 +84,49 @@ fn a_search_is_stopped_in_order_and_resumed_to_the_same_end() {
 }
 
 #[test]
-fn a_training_is_stopped_after_an_epoch_and_goes_on() {
+fn a_training_is_stopped_after_a_step_and_goes_on_to_the_same_network() {
     let folder = Folder::new();
-    let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
-    let arguments = [
-        "train",
-        "--arch",
-        "macro:c3.0/c5.1",
-        "--config",
-        &config,
-        "--out",
-        &out,
-        "--set",
-        "train.epochs=40",
-        "--set",
-        "train.channels=16",
-    ];
-    let curve = folder.path("mine/train/curve.jsonl");
-    let child = start(&arguments);
-    wait_until("an epoch", || curve.exists());
-    send("INT", &child);
-    let stopped = end(child);
-    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
-    assert_eq!(stopped.stdout, "");
-    let epochs = read_lines(&curve).len();
-    assert!((1..40).contains(&epochs), "{epochs} epochs");
-    let last = stopped.stderr.lines().last().unwrap_or_default();
-    assert!(
-        last.contains(&format!("{epochs} of 40 epochs")) && last.contains("same command"),
-        "{}",
-        stopped.stderr
-    );
+    let config = folder.arg("tiny.toml");
+    let train = |out: &str| -> Vec<String> {
+        let mut arguments = vec!["train", "--arch", "macro:c3.0/c5.1", "--config", &config];
+        let sets = ["train.epochs=6", "train.channels=16", "train.batch=8"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+        arguments.extend(["--out", out]);
+        arguments.iter().map(ToString::to_string).collect()
+    };
+    let whole = train(&folder.arg("whole"));
+    run(&whole.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+    let arguments = train(&folder.arg("mine"));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (work, checkpoint) = (folder.path("mine/train"), "mine/train/checkpoint.bin");
+    // `timeout` and some job schedulers send a signal twice at once; that is one request to stop.
+    for (signal, code, times) in [("INT", 130, 1), ("TERM", 143, 2)] {
+        let child = start(&arguments);
+        wait_until("the training", || work.is_dir());
+        std::thread::sleep(Duration::from_millis(150));
+        for _ in 0..times {
+            send(signal, &child);
+        }
+        let stopped = end(child);
+        assert_eq!(stopped.code, Some(code), "{}", stopped.stderr);
+        assert_eq!(stopped.stdout, "");
+        let last = stopped.stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.contains("of 6 epochs") && last.contains("same command"),
+            "{}",
+            stopped.stderr
+        );
+        assert!(folder.path(checkpoint).is_file());
+    }
     run(&arguments).ok();
-    assert_eq!(read_lines(&curve).len(), 40);
+    for file in [
+        "model/weights.safetensors",
+        "train/best/weights.safetensors",
+    ] {
+        let read = |run: &str| std::fs::read(folder.path(run).join(file)).expect(file);
+        assert!(read("mine") == read("whole"), "{file}");
+    }
+    assert_eq!(read_lines(&folder.path("mine/train/curve.jsonl")).len(), 6);
 }
 
 #[test]
@@ -163,25 +173,23 @@ fn a_ranking_is_stopped_after_an_architecture_and_goes_on() {
 fn a_second_signal_does_not_wait() {
     let folder = Folder::new();
     let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
-    // Epochs of minutes.
+    // A child of minutes.
     let child = start(&[
-        "train",
-        "--arch",
-        "macro:c5.0/c5.1/c5.2",
+        "search",
         "--config",
         &config,
         "--out",
         &out,
         "--set",
-        "train.channels=128",
+        "network.channels=128",
         "--set",
         "data.synthetic.train=20000",
     ]);
-    let work = folder.path("mine/train");
-    wait_until("the training", || work.is_dir());
+    let lock = folder.path("mine/precision.json");
+    wait_until("the search", || lock.exists());
     std::thread::sleep(Duration::from_millis(300));
     send("INT", &child);
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1500));
     let clock = Instant::now();
     send("TERM", &child);
     let ended = end(child);

@@ -7,6 +7,7 @@
 //! - [`limits`]: budgets, dry runs, progress, selections that fail;
 //! - [`compare`]: strategies side by side;
 //! - [`rank`]: estimates against retraining;
+//! - [`run`](mod@run): from a folder of images to an exported network;
 //! - [`train`]: training an architecture of one's own;
 //! - [`testing`]: which images a network is tested on;
 //! - [`restart`]: what `train --restart` throws away;
@@ -36,6 +37,7 @@ mod precision;
 mod rank;
 mod restart;
 mod resume;
+mod run;
 mod search;
 mod testing;
 mod train;

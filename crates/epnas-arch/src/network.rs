@@ -33,11 +33,13 @@
 //! | `cell.{c}.block.{b}.{0 or 1}.{op}.*` | operation of a block |
 //! | `cell.{c}.out.{b}.weight`, `cell.{c}.out.bn.*` | slice of a cell's output for block b |
 //! | `head.weight`, `head.bias`, or `head.{depth}.*` | head |
+//! | `auxiliary.*` | an auxiliary head, in training only |
 //!
 //! Hand-made networks have paths of their own, under `stage.{s}` and `dense.{b}`: see [`HandMade`].
 //!
 //! With [`Sharing::OpAndSource`], `.from_{sources}` follows `{op}`, and `in` before `.bn`.
 
+mod auxiliary;
 mod build;
 mod config;
 mod count;
@@ -320,4 +322,10 @@ pub enum NetworkError {
         /// Which depths there are.
         expected: &'static str,
     },
+    /// A network without a place for an auxiliary head.
+    #[error(
+        "this network has no place for an auxiliary head: that takes two layers or cells at least, and networks made by \
+         hand have none"
+    )]
+    NoAuxiliaryHead,
 }

@@ -10,8 +10,8 @@ use epnas_search::{RunFolder, run_device};
 use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    compare, completions, config, data, devices, eval, export, predict, rank, search, select, show,
-    space, train,
+    compare, completions, config, data, devices, eval, export, man, predict, rank, run, search,
+    select, show, space, train,
 };
 use crate::failure;
 use crate::output::{self, Format};
@@ -20,7 +20,9 @@ use crate::output::{self, Format};
 ///
 /// Searches a convolutional network for your images: children share one set of weights, a small
 /// LSTM predicts which candidates are worth training, and a temperature decides how far to
-/// trust it. The usual way through:
+/// trust it. All at once, or step by step:
+///
+///   epnas run --data ~/photos --out runs/photos    from a folder of images to a network
 ///
 ///   epnas search --config demo --out runs/demo     find an architecture
 ///   epnas select runs/demo                         retrain the best few briefly, pick one
@@ -29,9 +31,9 @@ use crate::output::{self, Format};
 ///   epnas predict cat.png --model runs/demo        use it
 ///
 /// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit
-/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end search, select, rank and train
-/// after the piece of work in progress, which can then go on (exit codes 130, 143); a second one
-/// ends them at once.
+/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end run, search, select, rank and
+/// train after the piece of work in progress, which can then go on (exit codes 130, 143); a second
+/// one ends them at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "epnas",
@@ -88,6 +90,7 @@ impl Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(run::RunArgs),
     Search(search::SearchArgs),
     Select(select::SelectArgs),
     Compare(compare::CompareArgs),
@@ -102,12 +105,13 @@ pub(crate) enum Command {
     Devices(devices::DevicesArgs),
     Config(config::ConfigCommandArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Where the configuration comes from. Later ones win: defaults, `--config`, `--set`, the flags of the command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct SettingsArgs {
-    /// A TOML file, or the name of a preset: demo, cifar10-quick-macro, cifar10-quick-micro, cifar10-macro,
+    /// A TOML file, or the name of a preset: demo, folder, cifar10-quick-macro, cifar10-quick-micro, cifar10-macro,
     /// cifar10-micro, table [default: the defaults that `epnas config` prints].
     #[arg(short, long, value_name = "FILE|PRESET")]
     pub(crate) config: Option<String>,
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 15, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 17, "texts with examples");
     }
 
     #[test]

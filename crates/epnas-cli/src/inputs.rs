@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use epnas_arch::{Arch, Design, ParseDesignError};
-use epnas_search::{Best, Config, ConfigFileError, RunFolder};
+use epnas_search::{Best, Config, ConfigFileError, RunFolder, Which};
 use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
@@ -36,8 +36,9 @@ pub(crate) fn require_folder(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The configurations that are built into the command, by name. They are the files of `configs/`.
-pub(crate) const PRESETS: [(&str, &str); 6] = [
+pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("demo", include_str!("../presets/demo.toml")),
+    ("folder", include_str!("../presets/folder.toml")),
     (
         "cifar10-quick-macro",
         include_str!("../presets/cifar10-quick-macro.toml"),
@@ -233,24 +234,16 @@ pub(crate) fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
 
-/// Which of a run's networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// The one the search found.
-    Best,
-    /// The best of the random baseline.
-    Random,
-}
-
 /// The folder of the trained network in `dir`, a run folder or the model folder itself.
 pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
-    if dir.join(MODEL_FILE).is_file() && which == Which::Best {
+    if dir.join(MODEL_FILE).is_file() && which == Which::Found {
         return Ok(dir.to_owned());
     }
     let folder = RunFolder::new(dir);
-    let (model, flag) = match which {
-        Which::Best => (folder.model(), ""),
-        Which::Random => (folder.model_random(), " --random"),
+    let model = folder.training(which).model;
+    let flag = match which {
+        Which::Found => "",
+        Which::Random => " --random",
     };
     if model.join(MODEL_FILE).is_file() {
         return Ok(model);
@@ -285,13 +278,19 @@ pub(crate) fn run_config(dir: &Path) -> anyhow::Result<Option<Config>> {
     Config::from_file(&path, &[]).or_usage().map(Some)
 }
 
-/// The configuration of the run that `dir` is, or that it is a model folder of.
+/// The configuration of the run that `dir` is, or that it is a model folder in.
 pub(crate) fn run_config_near(dir: &Path) -> anyhow::Result<Option<Config>> {
     if let Some(config) = run_config(dir)? {
         return Ok(Some(config));
     }
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    dir.parent().map_or(Ok(None), run_config)
+    // RUN/model and RUN/train/best.
+    for above in dir.ancestors().skip(1).take(2) {
+        if let Some(config) = run_config(above)? {
+            return Ok(Some(config));
+        }
+    }
+    Ok(None)
 }
 
 /// A stored configuration with `--set`, `--seed` and `--data` over it.
@@ -317,7 +316,10 @@ pub(crate) fn best_arch(dir: &Path) -> anyhow::Result<Arch> {
     }
     for model in [
         dir.join(MODEL_FILE),
-        RunFolder::new(dir).model().join(MODEL_FILE),
+        RunFolder::new(dir)
+            .training(Which::Found)
+            .model
+            .join(MODEL_FILE),
     ] {
         if model.is_file() {
             return arch(&model.to_string_lossy());

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -15,6 +16,12 @@ use crate::output;
 
 /// Exit code of a process that a signal ended, less the signal's number: what shells report.
 const BY_SIGNAL: i32 = 128;
+
+/// Signals that follow the first within this time belong to it: `timeout` and some job schedulers send to the process and
+/// then to its group.
+const ECHO: Duration = Duration::from_millis(500);
+/// How often it is looked whether the first has come.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What the signals have said so far.
 #[derive(Debug, Clone)]
@@ -30,19 +37,24 @@ impl Interrupt {
             stop: Arc::default(),
             signal: Arc::default(),
         };
+        // True once another signal is a second one, not an echo of the first.
+        let second = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: at the first signal `stop` is still false when the shutdown looks at it.
-            flag::register_conditional_shutdown(
-                signal,
-                BY_SIGNAL + signal,
-                Arc::clone(&interrupt.stop),
-            )
-            .and_then(|_| {
-                flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)
-            })
-            .and_then(|_| flag::register(signal, Arc::clone(&interrupt.stop)))
-            .context("cannot catch signals")?;
+            flag::register_conditional_shutdown(signal, BY_SIGNAL + signal, Arc::clone(&second))
+                .and_then(|_| {
+                    flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)
+                })
+                .and_then(|_| flag::register(signal, Arc::clone(&interrupt.stop)))
+                .context("cannot catch signals")?;
         }
+        let stop = interrupt.stop();
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(POLL);
+            }
+            std::thread::sleep(ECHO);
+            second.store(true, Ordering::Relaxed);
+        });
         Ok(interrupt)
     }
 

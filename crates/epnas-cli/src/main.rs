@@ -8,6 +8,7 @@ mod commands;
 #[cfg(not(feature = "cuda"))]
 mod companion;
 mod failure;
+mod handover;
 mod inputs;
 mod interrupt;
 mod logging;
@@ -37,6 +38,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     logging::start(global);
     set_threads(global)?;
     match &cli.command {
+        Command::Run(args) => commands::run::run(args, global),
         Command::Search(args) => commands::search::run(args, global),
         Command::Select(args) => commands::select::run(args, global),
         Command::Compare(args) => commands::compare::run(args, global),
@@ -51,6 +53,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Devices(args) => commands::devices::run(args, global),
         Command::Config(args) => commands::config::run(args, global),
         Command::Completions(args) => commands::completions::run(args, global),
+        Command::Man(args) => commands::man::run(args, global),
     }
 }
 

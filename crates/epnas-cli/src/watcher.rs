@@ -65,7 +65,7 @@ impl Watcher {
             let piece = match self.phase {
                 Phase::Search | Phase::Baseline => "child",
                 Phase::Selection => "candidate",
-                Phase::Training => "epoch",
+                Phase::Training => "step",
                 Phase::Ranking => "architecture",
             };
             tracing::warn!("stopping after this {piece}; a second signal stops at once");

@@ -150,6 +150,7 @@ fn model(case: &Case) -> Model {
         width: case.image.width,
         channels: case.image.channels,
         training: TrainingRecord {
+            refinements: epnas_supernet::Refinements::default(),
             origin: Origin::Scratch,
             config: TrainConfig::fast(),
             seed: 0,

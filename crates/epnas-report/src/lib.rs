@@ -1,10 +1,12 @@
 //! Descriptions and drawings of architectures and of measurements: pure functions from values to text.
 //!
+//! - [`card`](mod@card): a model card as Markdown.
 //! - [`curves`]: lines with confidence bands, and points, as SVG.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
 
+pub mod card;
 pub mod curves;
 pub mod dot;
 pub mod parts;

@@ -56,15 +56,15 @@ pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
     DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, NetworkComparison,
-    NetworkComparisonResult, RankOptions, Ranked, Session, TrainReport, TrialProgress, Which,
-    compare_on_table, data_split, run_device, run_images,
+    NetworkComparisonResult, RankOptions, Ranked, Session, TrainReport, TrainingFolders,
+    TrialProgress, Which, compare_on_table, data_split, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
     SelectConfig, StrategyKind, WeightSharing,
 };
 #[cfg(feature = "supernet")]
-pub use config::{Config, FinalConfig, FinalNetwork, Preset, TrainOn, TrainingConfig};
+pub use config::{Config, FinalConfig, FinalNetwork, FinalPreset, Preset, TrainOn, TrainingConfig};
 pub use diagnostics::Diagnostics;
 pub use disk::{DiskError, write_atomic};
 pub use driver::{Driver, Ended, Outcome, StopRule};

@@ -158,28 +158,19 @@ impl RunFolder {
         self.dir.join("rank.svg")
     }
 
-    /// Checkpoint and learning curve of the final training.
+    /// Where the final training works, and the trained network: `train/` and `model/`, or for the baseline's network
+    /// `train-random/` and `model-random/`.
+    #[cfg(feature = "supernet")]
     #[must_use]
-    pub fn train(&self) -> PathBuf {
-        self.dir.join("train")
-    }
-
-    /// Those of the baseline's final training.
-    #[must_use]
-    pub fn train_random(&self) -> PathBuf {
-        self.dir.join("train-random")
-    }
-
-    /// The trained network.
-    #[must_use]
-    pub fn model(&self) -> PathBuf {
-        self.dir.join("model")
-    }
-
-    /// The trained network of the baseline.
-    #[must_use]
-    pub fn model_random(&self) -> PathBuf {
-        self.dir.join("model-random")
+    pub fn training(&self, which: crate::Which) -> crate::TrainingFolders {
+        let suffix = match which {
+            crate::Which::Found => "",
+            crate::Which::Random => "-random",
+        };
+        crate::TrainingFolders {
+            work: self.dir.join(format!("train{suffix}")),
+            model: self.dir.join(format!("model{suffix}")),
+        }
     }
 
     /// Whether the folder holds a run.

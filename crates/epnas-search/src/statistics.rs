@@ -109,6 +109,14 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     mean.is_finite().then_some(mean)
 }
 
+/// The standard deviation of a sample, with n - 1 in the denominator; none of fewer than two values.
+#[must_use]
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}
+
 /// The [`bootstrap`] interval of the mean of at least two numbers.
 #[must_use]
 pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use epnas_arch::{Network, Shape};
 use epnas_search::{
-    Best, Config, Event, LatencyRecord, Record, SearchError, Session, Silent, Start, Which,
-    read_history,
+    Best, Config, Event, LatencyRecord, Record, SearchError, Session, Silent, Start,
+    TrainingFolders, Which, read_history,
 };
 use epnas_supernet::Model;
 
@@ -136,15 +136,16 @@ fn search_selection_and_training() {
             epochs.push(epoch);
         }
     };
-    let report = session
+    let reports = session
         .train(&dir, Which::Found, Start::New, &mut observer)
         .expect("a training");
     assert_eq!(epochs, [1, 2]);
+    let [report] = reports.try_into().expect("one seed");
     assert_eq!(
         (report.epochs, &report.architecture),
         (2, &best.architecture.clone().into())
     );
-    let test = report.test.expect("test images");
+    let test = report.test.clone().expect("test images");
     assert_eq!(test.images, 40);
     let model = Model::load(&dir.join("model")).expect("a model");
     let images = session
@@ -162,6 +163,16 @@ fn search_selection_and_training() {
             .is_err(),
         "a model is not overwritten"
     );
+    // From two seeds: the first is that of a single training.
+    let twice = self::session(&[("train.seeds", "2")]);
+    let reports = twice.train(&dir, Which::Found, Start::Resume, &mut Silent);
+    let [first, second] = reports.expect("trainings").try_into().expect("two seeds");
+    assert_eq!((&first.test, first.seed), (&report.test, report.seed));
+    assert_ne!(second.seed, first.seed);
+    assert_eq!(second.model, dir.join("model-seed-2"));
+    let weights = |dir: &Path| std::fs::read(dir.join("weights.safetensors")).expect("weights");
+    assert_ne!(weights(&first.model), weights(&second.model));
+
     session
         .train(&dir, Which::Random, Start::New, &mut Silent)
         .expect("the baseline's training");
@@ -257,17 +268,15 @@ fn a_killed_training_ends_as_the_uninterrupted_one() {
     let folder = fakes::folder();
     let session = session(&[("train.epochs", "3")]);
     let arch = "macro:c3.0/d5.0+1".parse().expect("an architecture");
-    let place = |name: &str| {
-        (
-            folder.path().join(name),
-            folder.path().join(format!("{name}-model")),
-        )
+    let place = |name: &str| TrainingFolders {
+        work: folder.path().join(name),
+        model: folder.path().join(format!("{name}-model")),
     };
-    let (whole, whole_model) = place("whole");
+    let whole = place("whole");
     session
-        .train_design(&arch, &whole, &whole_model, Start::New, &mut Silent)
+        .train_design(&arch, &whole, Start::New, &mut Silent)
         .expect("a training");
-    let (broken, broken_model) = place("broken");
+    let broken = place("broken");
     for epochs in [1, 2] {
         let mut observer = |event: Event<'_>| {
             assert!(
@@ -282,21 +291,25 @@ fn a_killed_training_ends_as_the_uninterrupted_one() {
         };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             session
-                .train_design(&arch, &broken, &broken_model, start, &mut observer)
+                .train_design(&arch, &broken, start, &mut observer)
                 .map(|_| ())
         }));
         assert!(result.is_err());
     }
-    let refused = session.train_design(&arch, &broken, &broken_model, Start::New, &mut Silent);
+    let refused = session.train_design(&arch, &broken, Start::New, &mut Silent);
     assert!(
         refused.is_err(),
         "a training in progress is not overwritten"
     );
     session
-        .train_design(&arch, &broken, &broken_model, Start::Resume, &mut Silent)
+        .train_design(&arch, &broken, Start::Resume, &mut Silent)
         .expect("the rest");
     let weights = |dir: &Path| std::fs::read(dir.join("weights.safetensors")).expect("weights");
-    assert_eq!(weights(&broken_model), weights(&whole_model));
+    let models =
+        |folders: &TrainingFolders| [folders.model.clone(), folders.best(), folders.last()];
+    for (broken, whole) in models(&broken).iter().zip(models(&whole)) {
+        assert_eq!(weights(broken), weights(&whole));
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 #![cfg(feature = "supernet")]
 
 use epnas_arch::Space;
-use epnas_search::{Config, HistoryPolicy, Preset, SettingsError};
+use epnas_search::{Config, FinalPreset, HistoryPolicy, Preset, SettingsError};
+use epnas_supernet::Refinements;
 
 fn message(text: &str) -> String {
     Config::from_toml(text).expect_err(text).to_string()
@@ -306,16 +307,68 @@ fn presets_are_a_base_that_keys_override() {
         (5, 1e-3)
     );
     let nested =
-        Config::from_toml("[train]\nepochs = 7\nchannels = 20\n[train.augment]\ncutout = 8\n")
+        Config::from_toml("[train]\nepochs = 7\nchannels = 20\n[train.augment]\ncutout = 3\n")
             .expect("valid");
-    let scratch = Preset::Scratch.recipe();
+    let fast = FinalPreset::Fast.recipe();
     assert_eq!(
         (nested.train.recipe.epochs, nested.train.recipe.batch),
-        (7, scratch.batch)
+        (7, fast.batch)
     );
     assert_eq!(nested.train.network.channels, Some(20));
-    assert_eq!(nested.train.recipe.augment.cutout, 8);
-    assert_eq!(nested.train.recipe.augment.pad, scratch.augment.pad);
+    assert_eq!(nested.train.recipe.augment.cutout, 3);
+    assert_eq!(nested.train.recipe.augment.pad, fast.augment.pad);
+}
+
+#[test]
+fn final_presets_fit_the_space() {
+    let read = |text: &str| Config::from_toml(text).expect("valid");
+    // Zoph et al., 2018, appendix A: 600 epochs, batch 32, cosine from 0.025, auxiliary head 0.4, drop-path to 0.4.
+    let paper = "[train]\npreset = \"paper\"\n";
+    let cells = read(&format!("[space]\nkind = \"micro\"\n{paper}"));
+    let recipe = &cells.train.recipe;
+    assert_eq!(
+        (recipe.epochs, recipe.batch, recipe.learning_rate),
+        (600, 32, 0.025)
+    );
+    let expected = Refinements {
+        auxiliary_head: 0.4,
+        drop_path: 0.4,
+        ..Refinements::default()
+    };
+    assert_eq!(cells.refinements(), expected);
+    assert_eq!(read(paper).refinements(), Refinements::default(), "macro");
+    let own = read(&format!(
+        "[space]\nkind = \"micro\"\n{paper}drop_path = 0.1\nauxiliary_head = 0\nema = 0.9\nmixup = 0.2\n"
+    ));
+    let expected = Refinements {
+        auxiliary_head: 0.0,
+        drop_path: 0.1,
+        ema: 0.9,
+        mixup: 0.2,
+    };
+    assert_eq!(own.refinements(), expected);
+    assert_eq!(read("").refinements().ema, 0.999, "fast");
+
+    // The warm-up of the preset gives way to short trainings, one that is asked for does not.
+    for (epochs, warmup) in [(1, 0), (2, 1), (9, 2)] {
+        let short = read(&format!("[train]\nepochs = {epochs}\n"));
+        assert_eq!(short.train.recipe.warmup_epochs, warmup);
+    }
+    let refused = |text: &str| Config::from_toml(text).expect_err(text).to_string();
+    assert!(refused("[train]\nepochs = 2\nwarmup_epochs = 2\n").contains("train.warmup_epochs"));
+    for (key, value) in [
+        ("ema", "1.0"),
+        ("drop_path", "-0.1"),
+        ("mixup", "inf"),
+        ("auxiliary_head", "-1"),
+        ("seeds", "0"),
+        ("preset", "\"mfas\""),
+    ] {
+        let message = refused(&format!("[train]\n{key} = {value}\n"));
+        assert!(message.contains(&format!("train.{key}")), "{message}");
+    }
+    let both = refused("[train]\nbn_eval = \"recalibrated\"\n");
+    assert!(both.contains("train.ema"), "{both}");
 }
 
 #[test]
@@ -440,7 +493,7 @@ fn every_key_is_documented() {
     );
     assert_eq!(find("search.budget").default, None);
     assert_eq!(find("training.preset").default.as_deref(), Some("\"fast\""));
-    assert_eq!(find("train.epochs").default.as_deref(), Some("600"));
+    assert_eq!(find("train.epochs").default.as_deref(), Some("30"));
     // Both kinds of the tagged section.
     assert_eq!(find("space.layers").default.as_deref(), Some("12"));
     assert_eq!(find("space.blocks").default.as_deref(), Some("5"));

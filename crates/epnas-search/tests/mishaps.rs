@@ -3,12 +3,13 @@
 
 mod fakes;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use epnas_search::{
-    Best, Config, Event, Record, SearchError, Session, Silent, Start, Which, read_history,
+    Best, Config, Event, Record, SearchError, Session, Silent, Start, TrainReport, TrainingFolders,
+    Which, read_history,
 };
 
 const CONFIG: &str = "
@@ -102,32 +103,58 @@ fn a_search_that_was_asked_to_stop_goes_on_to_the_same_end() {
     }
 }
 
+/// Stopped after every single step, a training ends with the bits of an uninterrupted one, whatever its recipe keeps from
+/// step to step.
 #[test]
-fn a_training_that_was_asked_to_stop_goes_on_after_its_epoch() {
-    let folder = fakes::folder();
-    let arch = "macro:c3.0/d5.0+1".parse().expect("an architecture");
-    let (work, model) = (folder.path().join("train"), folder.path().join("model"));
-    let flag = Arc::new(AtomicBool::new(true));
-    let session = session(&[]).with_stop(Arc::clone(&flag));
-    for epoch in [1, 2] {
-        let start = if epoch == 1 {
-            Start::New
-        } else {
-            Start::Resume
+fn a_training_that_was_asked_to_stop_goes_on_at_its_step() {
+    let refined = [
+        ("train.ema", "0.9"),
+        ("train.mixup", "0.4"),
+        ("train.auxiliary_head", "0.3"),
+        ("train.score", "best_epoch"),
+    ];
+    for sets in [&[][..], &refined] {
+        let folder = fakes::folder();
+        let arch = "macro:c3.0/d5.0+1".parse().expect("an architecture");
+        let place = |name: &str| TrainingFolders {
+            work: folder.path().join(name),
+            model: folder.path().join(format!("{name}-model")),
         };
-        let error = session
-            .train_design(&arch, &work, &model, start, &mut Silent)
-            .expect_err("stopped");
-        assert!(
-            matches!(&error, SearchError::Stopped { done, total: 3, .. } if *done == epoch),
-            "{error}"
-        );
+        let whole = place("whole");
+        let expected = session(sets).train_design(&arch, &whole, Start::New, &mut Silent);
+        let expected = expected.expect("a training");
+        let broken = place("broken");
+        let flag = Arc::new(AtomicBool::new(true));
+        let session = session(sets).with_stop(Arc::clone(&flag));
+        let mut stops = 0;
+        let reports = loop {
+            let start = if stops == 0 {
+                Start::New
+            } else {
+                Start::Resume
+            };
+            match session.train_design(&arch, &broken, start, &mut Silent) {
+                Err(SearchError::Stopped { total: 3, done, .. }) => {
+                    stops += 1;
+                    assert!(done < 3);
+                }
+                result => break result.expect("the rest"),
+            }
+        };
+        // Asked for during the last step, there is nothing to stop.
+        let steps = expected[0].epochs * 2;
+        assert!(stops + 1 >= steps, "{stops} stops");
+        let timeless = |report: &TrainReport| TrainReport {
+            seconds: 0.0,
+            model: PathBuf::new(),
+            ..report.clone()
+        };
+        assert_eq!(timeless(&reports[0]), timeless(&expected[0]));
+        for file in ["weights.safetensors", "model.json"] {
+            let read = |dir: &Path| std::fs::read(dir.join(file)).expect(file);
+            assert_eq!(read(&broken.model), read(&whole.model), "{file}");
+        }
     }
-    // Asked for during the last epoch, there is nothing to stop.
-    let report = session
-        .train_design(&arch, &work, &model, Start::Resume, &mut Silent)
-        .expect("the rest");
-    assert_eq!(report.epochs, 3);
 }
 
 /// An MNIST of 8 x 8 pixels with `train` images for training; `shade` is added to every pixel.
@@ -250,11 +277,11 @@ fn a_checkpoint_of_another_training_is_named_with_what_differs() {
     session(&[])
         .with_stop(Arc::new(AtomicBool::new(true)))
         .train(&dir, Which::Found, Start::New, &mut Silent)
-        .expect_err("stopped after an epoch");
+        .expect_err("stopped after a step");
     let changed = [
         ("train.epochs", "9"),
         ("train.channels", "5"),
-        ("train.images", "training"),
+        ("train.images", "all"),
     ];
     let error = session(&changed)
         .train(&dir, Which::Found, Start::Resume, &mut Silent)
@@ -265,7 +292,7 @@ fn a_checkpoint_of_another_training_is_named_with_what_differs() {
         error,
         format!(
             "{}: the checkpoint was begun with other settings: train.channels (stored 4, given 5), \
-             train.images (stored all, given training), train.epochs (stored 3, given 9); \
+             train.images (stored training, given all), train.epochs (stored 3, given 9); \
              --restart replaces it",
             path.display()
         )

@@ -95,8 +95,8 @@ fn an_interrupted_search_ends_as_the_whole_one_and_is_not_for_the_cpu() {
 
         let report = session().train(&cut, Which::Found, Start::New, &mut Silent);
         let report = report.expect("a training");
-        assert_eq!(report.precision, PrecisionKind::Bf16);
-        let test = report.test.expect("test images");
+        assert_eq!(report[0].precision, PrecisionKind::Bf16);
+        let test = report[0].test.clone().expect("test images");
         assert!((0.0..=1.0).contains(&test.accuracy));
     });
     if cuda_emulation::AVAILABLE {

@@ -66,10 +66,20 @@ impl Batches {
 
     /// From here on batches follow this order, and their distortions this stream; sums start at nothing.
     pub(crate) fn start(&self, order: &[u32], stream: u64) -> Result<(), SupernetError> {
+        self.start_at(order, stream, 0)
+    }
+
+    /// As [`Batches::start`], from an image of the order on.
+    pub(crate) fn start_at(
+        &self,
+        order: &[u32],
+        stream: u64,
+        position: u64,
+    ) -> Result<(), SupernetError> {
         let device = self.order.device();
         let order = Tensor::from_slice(order, order.len(), device)?;
         self.order.slice_set(&order, 0, 0)?;
-        let cursor = Tensor::new(&[stream.cast_signed(), 0], device)?;
+        let cursor = Tensor::new(&[stream.cast_signed(), position.cast_signed()], device)?;
         self.cursor.slice_set(&cursor, 0, 0)?;
         Ok(self.sums.clear()?)
     }

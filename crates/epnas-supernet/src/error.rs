@@ -108,6 +108,11 @@ pub enum SupernetError {
         /// What was asked for.
         what: &'static str,
     },
+    /// A network without branches to drop.
+    #[error(
+        "drop-path drops branches of sums, and this network has none: macro networks and DenseNets have no sums"
+    )]
+    NoBranches,
     /// A batch of no images.
     #[error("a plan needs a batch of at least one image")]
     EmptyBatch,

@@ -1,5 +1,6 @@
 //! How long a child will take and how much memory, measured without touching the shared weights.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use epnas_arch::{Arch, Network};
@@ -125,7 +126,7 @@ fn rates(
 ) -> Result<StepRates, SupernetError> {
     let step = |session: &mut Session| -> Result<f64, SupernetError> {
         let start = Instant::now();
-        session.train_steps(0, 1, &mut |_, _| ())?;
+        session.train_steps(0, 0..1, &mut |_, _| ControlFlow::Continue(()))?;
         Ok(start.elapsed().as_secs_f64())
     };
     let (first, second) = (step(session)?, step(session)?);
@@ -133,7 +134,9 @@ fn rates(
     for _ in 0..windows {
         let (start, mut images) = (Instant::now(), 0);
         while images == 0 || goes_on(images, start.elapsed().as_secs_f64()) {
-            images += session.train_steps(0, steps, &mut |_, _| ())?.images;
+            let trained =
+                session.train_steps(0, 0..steps, &mut |_, _| ControlFlow::Continue(()))?;
+            images += trained.totals.images;
         }
         rates.push(images as f64 / start.elapsed().as_secs_f64().max(1e-9));
     }

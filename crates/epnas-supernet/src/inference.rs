@@ -1,6 +1,7 @@
 //! Running a network over many images: one plan for full batches and one for the remainder, made when first needed.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 use epnas_arch::Network;
 use epnas_data::{Images, Normalization, fill_batch};
@@ -21,6 +22,18 @@ pub(crate) struct Totals {
     pub(crate) images: usize,
     pub(crate) loss_sum: f64,
     pub(crate) correct: usize,
+}
+
+impl Add for Totals {
+    type Output = Totals;
+
+    fn add(self, other: Totals) -> Totals {
+        Totals {
+            images: self.images + other.images,
+            loss_sum: self.loss_sum + other.loss_sum,
+            correct: self.correct + other.correct,
+        }
+    }
 }
 
 impl Totals {

@@ -4,7 +4,7 @@
 //! - [`WeightStore`]: weights by path; two networks that name the same path share the tensor.
 //! - [`Plan`]: an [`epnas_arch::Network`] compiled for a batch size into operators over tensors allocated once.
 //! - [`Supernet`]: trains children one after the other on shared weights; an [`epnas_arch::Evaluator`].
-//! - [`Trainer`]: trains one network from scratch, resumable after every epoch, and gives a [`Model`].
+//! - [`Trainer`]: trains one network from scratch, resumable after every step, and gives a [`Model`].
 //! - [`Model`]: weights, architecture, class names and normalization; saved, loaded, evaluated, used.
 
 mod batches;
@@ -22,6 +22,7 @@ mod model;
 mod optimizer;
 mod plan;
 mod profile;
+mod refinements;
 mod routine;
 mod session;
 mod supernet;
@@ -49,6 +50,7 @@ pub use plan::{
     StepDescription, StepTiming, network_params,
 };
 pub use profile::{MachineLimits, StepProfile};
+pub use refinements::Refinements;
 pub use supernet::{Supernet, SupernetConfig};
-pub use trainer::{Trainer, TrainerConfig, TrainerProgress, TrainerReport, TrainingPart};
+pub use trainer::{Advance, Trainer, TrainerConfig, TrainerProgress, TrainerReport, TrainingPart};
 pub use weights::{WeightBytesError, WeightStore};

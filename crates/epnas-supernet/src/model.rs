@@ -17,6 +17,7 @@ use crate::{
     host,
     inference::Inference,
     plan::{Activations, Arena, Mode},
+    refinements::Refinements,
     weights::WeightStore,
 };
 
@@ -41,6 +42,9 @@ pub struct TrainingRecord {
     pub origin: Origin,
     /// The recipe.
     pub config: TrainConfig,
+    /// What was done beyond the recipe of a child.
+    #[serde(default)]
+    pub refinements: Refinements,
     /// The root seed of the training.
     pub seed: u64,
     /// Epochs trained; 0 where the origin has no count of its own.
@@ -60,6 +64,7 @@ impl TrainingRecord {
         TrainingRecord {
             origin: Origin::SharedWeights,
             config: config.clone(),
+            refinements: Refinements::default(),
             seed,
             epochs: 0,
             images: 0,

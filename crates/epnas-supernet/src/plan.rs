@@ -33,7 +33,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Network, Param, Shape};
-use epnas_ops::{LossReport, LossSums, Precision, SoftmaxCrossEntropy};
+use epnas_ops::{
+    LossReport, LossSums, Precision, SoftmaxCrossEntropy, StepRows, Targets, mix_with_reverse,
+};
 
 pub use buffers::{Arena, BufferReuse};
 pub use describe::{Phase, PlanDescription, StepDescription, StepTiming};
@@ -87,6 +89,22 @@ pub struct PlanOptions {
     pub precision: Precision,
     /// What activations are stored in.
     pub activations: Activations,
+    /// Whether images and targets are mixed in pairs, in training.
+    pub mixup: bool,
+    /// Whether branches of sums ([`Network::branches`]) have a factor for every image, in training.
+    pub drop_path: bool,
+    /// Weight of the loss of an auxiliary head ([`Network::with_auxiliary_head`]), where the network has one.
+    pub auxiliary_weight: f64,
+}
+
+/// A second head, whose loss trains what is before it.
+#[derive(Debug)]
+struct Auxiliary {
+    loss: SoftmaxCrossEntropy,
+    logits: Tensor,
+    dlogits: Tensor,
+    /// Where a GPU adds losses up; the training reports those of the network's own head.
+    sums: LossSums,
 }
 
 /// A trainable tensor and its gradient.
@@ -112,6 +130,12 @@ pub struct Plan {
     logits: Tensor,
     dlogits: Option<Tensor>,
     loss: SoftmaxCrossEntropy,
+    auxiliary: Option<Auxiliary>,
+    /// The share of each image in its mixture, then a factor for every branch and image.
+    chances: Option<Tensor>,
+    /// The first of them.
+    share: Option<Tensor>,
+    branches: usize,
     forward: Vec<Forward>,
     backward: Vec<Backward>,
     statistics: Vec<Statistics>,
@@ -223,13 +247,19 @@ impl Plan {
     /// When an operator fails, as for a label outside the classes.
     pub fn loss(&mut self) -> Result<LossReport, SupernetError> {
         let index = self.forward.len();
-        let (loss, logits, labels) = (&self.loss, &self.logits, &self.labels);
+        let (loss, logits) = (&self.loss, &self.logits);
+        let targets = targets(&self.labels, self.share.as_ref());
+        let auxiliary = self.auxiliary.as_ref();
         match &self.dlogits {
             Some(dlogits) => timed(&mut self.profile, index, || {
-                Ok(loss.forward_backward(logits, labels, dlogits)?)
+                if let Some(head) = auxiliary {
+                    head.loss
+                        .forward_backward(&head.logits, targets, &head.dlogits)?;
+                }
+                Ok(loss.forward_backward(logits, targets, dlogits)?)
             }),
             None => timed(&mut self.profile, index, || {
-                Ok(loss.forward(logits, labels)?)
+                Ok(loss.forward(logits, targets)?)
             }),
         }
     }
@@ -237,11 +267,53 @@ impl Plan {
     /// As [`Plan::loss`], with loss and hits added to sums in the memory of a GPU.
     pub(crate) fn add_loss_to(&mut self, sums: &LossSums) -> Result<(), SupernetError> {
         let index = self.forward.len();
-        let (loss, logits, labels) = (&self.loss, &self.logits, &self.labels);
-        let dlogits = self.dlogits.as_ref();
+        let (loss, logits) = (&self.loss, &self.logits);
+        let targets = targets(&self.labels, self.share.as_ref());
+        let (auxiliary, dlogits) = (self.auxiliary.as_ref(), self.dlogits.as_ref());
         timed(&mut self.profile, index, || {
-            Ok(loss.add_to(logits, labels, dlogits, sums)?)
+            if let Some(head) = auxiliary {
+                head.loss
+                    .add_to(&head.logits, targets, Some(&head.dlogits), &head.sums)?;
+            }
+            Ok(loss.add_to(logits, targets, dlogits, sums)?)
         })
+    }
+
+    /// Mixes the images of the batch in pairs, each with the one as far from the end of the batch, where the plan was
+    /// compiled for it ([`PlanOptions::mixup`]). [`Plan::loss`] mixes the targets alike.
+    ///
+    /// # Errors
+    /// When the operator fails.
+    pub fn mix(&self) -> Result<(), SupernetError> {
+        if let Some(share) = &self.share {
+            mix_with_reverse(&self.input, share)?;
+        }
+        Ok(())
+    }
+
+    /// How many branches of sums may be dropped ([`PlanOptions::drop_path`]).
+    pub fn branches(&self) -> usize {
+        self.branches
+    }
+
+    /// Writes what chance decides in the next step: the share of each image in its mixture, from 0 to 1, then a factor for
+    /// every branch and image, `[branches, batch]` in the order of [`Network::branches`].
+    ///
+    /// # Errors
+    /// When the device refuses the write.
+    pub fn set_chances(&self, write: impl FnOnce(&mut [f32])) -> Result<(), SupernetError> {
+        if let Some(chances) = &self.chances {
+            host::with_mut(chances, write)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Plan::set_chances`], with the next row that a device has.
+    pub(crate) fn take_chances(&self, rows: &StepRows) -> Result<(), SupernetError> {
+        if let Some(chances) = &self.chances {
+            rows.next(chances)?;
+        }
+        Ok(())
     }
 
     /// Images and labels of the batch.
@@ -310,6 +382,11 @@ impl Plan {
     pub fn profile(&self) -> &[StepTiming] {
         self.profile.as_deref().unwrap_or(&[])
     }
+}
+
+/// The labels of a batch, mixed in pairs if there is a share.
+fn targets<'a>(labels: &'a Tensor, share: Option<&'a Tensor>) -> Targets<'a> {
+    Targets { labels, share }
 }
 
 /// Runs one step and, while profiling, adds its time to its entry.

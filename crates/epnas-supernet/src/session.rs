@@ -1,11 +1,13 @@
 //! Training one network: epochs of steps, and validation between them. Children and networks from scratch both train
 //! this way; they differ in the weights that they start from and in what becomes of them.
 
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
 use epnas_arch::{Network, seed::split};
 use epnas_data::{epoch_order, fill_batch};
-use epnas_ops::{Course, CourseNumber, Distortion};
+use epnas_ops::{Course, CourseNumber, Distortion, StepRows, average};
 
 use crate::{
     batches::{Batches, distortion},
@@ -15,7 +17,8 @@ use crate::{
     inference::{Inference, Totals},
     learning_rate::LearningRate,
     optimizer::Optimizer,
-    plan::{Arena, Mode, Plan, PlanOptions, Statistics},
+    plan::{Arena, Mode, Plan, PlanOptions, Statistics, network_params},
+    refinements::{Chances, Refinements},
     routine::Routine,
     weights::WeightStore,
 };
@@ -36,8 +39,45 @@ pub(crate) struct Session {
     inference: Inference,
     pub(crate) optimizer: Optimizer,
     rate: LearningRate,
+    refinements: Refinements,
+    chances: Option<Chances>,
+    averages: Option<Averages>,
     steps_per_epoch: usize,
     gpu: Option<OnGpu>,
+}
+
+/// Moving averages of weights and running statistics.
+#[derive(Debug)]
+struct Averages {
+    /// Each tensor with its average.
+    pairs: Vec<(Tensor, Tensor)>,
+    /// The averages by path.
+    store: WeightStore,
+}
+
+impl Averages {
+    /// Those of a network, which begin as what they average.
+    fn new(network: &Network, weights: &mut WeightStore) -> Result<Averages, SupernetError> {
+        let store = weights.extract(network_params(network))?;
+        let mut pairs = Vec::with_capacity(store.len());
+        for param in network_params(network) {
+            let average = store.tensor(&param.path).cloned();
+            let average = average.ok_or_else(|| SupernetError::MissingWeight {
+                path: param.path.clone(),
+            })?;
+            pairs.push((weights.get(param)?, average));
+        }
+        Ok(Averages { pairs, store })
+    }
+}
+
+/// How far an epoch has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Trained {
+    /// Steps of the epoch that are done.
+    pub(crate) step: usize,
+    /// Sums over those of them that were asked for.
+    pub(crate) totals: Totals,
 }
 
 /// What a GPU works through without the host.
@@ -46,6 +86,8 @@ struct OnGpu {
     batches: Batches,
     distortion: Distortion,
     course: Course,
+    /// What chance decides in the steps to come.
+    rows: Option<StepRows>,
     step: Routine,
 }
 
@@ -59,7 +101,21 @@ impl Session {
         train: Vec<u32>,
         seed: u64,
     ) -> Result<Session, SupernetError> {
+        let refinements = Refinements::default();
+        Session::refined(network, weights, (config, refinements), source, train, seed)
+    }
+
+    /// As [`Session::new`], with refinements.
+    pub(crate) fn refined(
+        network: &Network,
+        weights: &mut WeightStore,
+        (config, refinements): (&TrainConfig, Refinements),
+        source: &Source,
+        train: Vec<u32>,
+        seed: u64,
+    ) -> Result<Session, SupernetError> {
         config.check()?;
+        refinements.check(config)?;
         let batch = config.batch.min(train.len());
         let steps_per_epoch = train.len() / batch;
         let mut arena = Arena::new();
@@ -69,9 +125,26 @@ impl Session {
             label_smoothing: config.label_smoothing,
             precision: config.precision.into(),
             activations,
+            mixup: refinements.mixup > 0.0,
+            drop_path: refinements.drop_path > 0.0,
+            auxiliary_weight: refinements.auxiliary_head,
             ..PlanOptions::default()
         };
-        let plan = Plan::compile_with(network, weights, batch, options, &mut arena)?;
+        let plan = match refinements.auxiliary_head > 0.0 {
+            true => {
+                let network = network.with_auxiliary_head()?;
+                Plan::compile_with(&network, weights, batch, options, &mut arena)?
+            }
+            false => Plan::compile_with(network, weights, batch, options, &mut arena)?,
+        };
+        let chances = refinements.has_chances().then(|| {
+            let steps = (config.epochs * steps_per_epoch) as u64;
+            Chances::new(refinements, seed, plan.branches(), batch, steps)
+        });
+        let averages = match refinements.ema > 0.0 {
+            true => Some(Averages::new(network, weights)?),
+            false => None,
+        };
         let optimizer = Optimizer::new(config, plan.parameters())?;
         let mode = match config.bn_eval {
             BnEval::Running | BnEval::Recalibrated => Mode::Infer,
@@ -83,10 +156,15 @@ impl Session {
             None => None,
             Some(images) => {
                 let most = source.data.images.len().max(train.len());
+                let device = source.compute.device();
+                let rows = chances
+                    .as_ref()
+                    .map(|chances| StepRows::new(steps_per_epoch, chances.width(), device));
                 Some(OnGpu {
                     batches: Batches::new(images.clone(), most, &source.compute)?,
                     distortion: distortion(&config.augment),
-                    course: Course::new(steps_per_epoch, source.compute.device())?,
+                    course: Course::new(steps_per_epoch, device)?,
+                    rows: rows.transpose()?,
                     step: Routine::default(),
                 })
             }
@@ -100,9 +178,22 @@ impl Session {
             inference,
             optimizer,
             rate: LearningRate::new(config, steps_per_epoch),
+            refinements,
+            chances,
+            averages,
             steps_per_epoch,
             gpu,
         })
+    }
+
+    /// Steps of an epoch.
+    pub(crate) fn steps_per_epoch(&self) -> usize {
+        self.steps_per_epoch
+    }
+
+    /// The moving averages of weights and running statistics, which are evaluated in their place; none without them.
+    pub(crate) fn averages(&self) -> Option<&WeightStore> {
+        self.averages.as_ref().map(|averages| &averages.store)
     }
 
     /// Image passes of an epoch.
@@ -118,7 +209,11 @@ impl Session {
 
     /// Memory of plans and optimizer in bytes, weights not counted.
     pub(crate) fn bytes(&self) -> u64 {
-        self.plan.describe().fixed_bytes + self.inference.bytes() + self.optimizer.bytes()
+        let averages = self.averages().map_or(0, WeightStore::bytes);
+        self.plan.describe().fixed_bytes
+            + self.inference.bytes()
+            + self.optimizer.bytes()
+            + averages
     }
 
     /// Trains for the epoch of this number, counted from 0. `progress` gets the images trained so far in this epoch
@@ -128,17 +223,22 @@ impl Session {
         epoch: usize,
         progress: &mut dyn FnMut(u64, f64),
     ) -> Result<Totals, SupernetError> {
-        self.train_steps(epoch, self.steps_per_epoch, progress)
+        let trained = self.train_steps(epoch, 0..self.steps_per_epoch, &mut |images, loss| {
+            progress(images, loss);
+            ControlFlow::Continue(())
+        })?;
+        Ok(trained.totals)
     }
 
-    /// Trains at most so many steps from the beginning of an epoch.
+    /// Trains some steps of an epoch, or fewer when `progress` breaks off. What a step does depends on its number and the
+    /// weights alone, so the rest may follow later.
     pub(crate) fn train_steps(
         &mut self,
         epoch: usize,
-        most: usize,
-        progress: &mut dyn FnMut(u64, f64),
-    ) -> Result<Totals, SupernetError> {
-        let steps = most.min(self.steps_per_epoch);
+        steps: Range<usize>,
+        progress: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+    ) -> Result<Trained, SupernetError> {
+        let steps = steps.start..steps.end.min(self.steps_per_epoch);
         let order = epoch_order(
             &self.train,
             split(split(self.seed, "order"), &epoch.to_string()),
@@ -146,15 +246,20 @@ impl Session {
         if self.gpu.is_some() {
             return self.train_on_gpu(epoch, steps, &order, progress);
         }
-        let mut totals = Totals::default();
-        for step in 0..steps {
+        let mut trained = Trained {
+            step: steps.start,
+            totals: Totals::default(),
+        };
+        for step in steps {
             let report = self.train_step(epoch, step, &order)?;
-            totals.images += report.images;
-            totals.loss_sum += report.loss_sum;
-            totals.correct += report.correct;
-            progress(totals.images as u64, report.loss());
+            trained.step = step + 1;
+            trained.totals = trained.totals + report;
+            let images = (trained.step * self.plan.batch()) as u64;
+            if progress(images, report.loss()).is_break() {
+                break;
+            }
         }
-        Ok(totals)
+        Ok(trained)
     }
 
     /// The seed of an epoch's distortions.
@@ -172,6 +277,10 @@ impl Session {
         let batch = self.plan.batch();
         let first = step * batch;
         let stream = self.stream(epoch);
+        let number = (epoch * self.steps_per_epoch + step) as u64;
+        if let Some(chances) = &self.chances {
+            self.plan.set_chances(|row| chances.fill(number, row))?;
+        }
         let (data, augment) = (&self.source.data, &self.config.augment);
         self.plan.fill(|pixels, labels| {
             let indices = &order[first..first + batch];
@@ -186,9 +295,9 @@ impl Session {
                 labels,
             );
         })?;
+        self.plan.mix()?;
         self.plan.forward()?;
         let report = self.plan.loss()?;
-        let number = (epoch * self.steps_per_epoch + step) as u64;
         if !report.loss_sum.is_finite() {
             return Err(self.diverged(number, CourseNumber::Loss, report.loss_sum));
         }
@@ -197,6 +306,7 @@ impl Session {
         if !norm.is_finite() {
             return Err(self.diverged(number, CourseNumber::Norm, norm));
         }
+        self.average(number)?;
         Ok(Totals {
             images: batch,
             loss_sum: report.loss_sum,
@@ -204,58 +314,91 @@ impl Session {
         })
     }
 
-    /// The first `steps` steps of an epoch: the host starts them and reads their sums.
+    /// Moves the averages after a step.
+    fn average(&self, step: u64) -> Result<(), SupernetError> {
+        if let (Some(averages), Some(decay)) = (&self.averages, self.refinements.decay(step)) {
+            average(&averages.pairs, decay)?;
+        }
+        Ok(())
+    }
+
+    /// Some steps of an epoch: the host starts them and reads their sums.
     fn train_on_gpu(
         &mut self,
         epoch: usize,
-        steps: usize,
+        steps: Range<usize>,
         order: &[u32],
-        progress: &mut dyn FnMut(u64, f64),
-    ) -> Result<Totals, SupernetError> {
-        let first = (epoch * self.steps_per_epoch) as u64;
-        let rates: Vec<f64> = (first..)
-            .take(steps)
-            .map(|step| self.rate.at(step))
+        progress: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
+    ) -> Result<Trained, SupernetError> {
+        let mut trained = Trained {
+            step: steps.start,
+            totals: Totals::default(),
+        };
+        let number = |step: usize| (epoch * self.steps_per_epoch + step) as u64;
+        let first = number(steps.start);
+        let rates: Vec<f64> = steps
+            .clone()
+            .map(|step| self.rate.at(number(step)))
             .collect();
         let stream = self.stream(epoch);
         let batch = self.plan.batch();
-        let (plan, optimizer) = (&mut self.plan, &mut self.optimizer);
         let Some(gpu) = &mut self.gpu else {
-            return Ok(Totals::default());
+            return Ok(trained);
         };
-        gpu.batches.start(order, stream)?;
-        optimizer.start(&gpu.course, &rates)?;
-        let (mut read, mut before) = (Instant::now(), Totals::default());
-        for step in 1..=steps {
+        let position = (steps.start * batch) as u64;
+        gpu.batches.start_at(order, stream, position)?;
+        self.optimizer.start(&gpu.course, &rates)?;
+        if let (Some(chances), Some(rows)) = (&self.chances, &gpu.rows) {
+            let width = chances.width();
+            let mut table = vec![0.0; rates.len() * width];
+            for (row, step) in table.chunks_exact_mut(width).zip(first..) {
+                chances.fill(step, row);
+            }
+            rows.start(&table)?;
+        }
+        let mut read = Instant::now();
+        for step in steps.clone() {
+            let Some(gpu) = &mut self.gpu else { break };
+            let (plan, optimizer) = (&mut self.plan, &self.optimizer);
             gpu.step.run(&self.source.compute, || {
                 gpu.batches.draw(plan, Some(&gpu.distortion))?;
+                if let Some(rows) = &gpu.rows {
+                    plan.take_chances(rows)?;
+                }
+                plan.mix()?;
                 plan.forward()?;
                 plan.add_loss_to(&gpu.batches.sums)?;
                 plan.backward()?;
                 optimizer.next_step(&gpu.course, &gpu.batches.sums)
             })?;
-            if step < steps && read.elapsed() < READ_EVERY {
+            self.average(first + (step - steps.start) as u64)?;
+            if step + 1 < steps.end && read.elapsed() < READ_EVERY {
                 continue;
             }
+            let Some(gpu) = &self.gpu else { break };
             let sums = gpu.batches.sums.read()?;
             if let Some(failure) = gpu.course.read()?.failure {
                 let number = first + failure.step as u64;
                 return Err(self.diverged(number, failure.what, failure.value));
             }
-            let totals = Totals {
-                images: step * batch,
+            let before = trained.totals;
+            trained.step = step + 1;
+            trained.totals = Totals {
+                images: (trained.step - steps.start) * batch,
                 loss_sum: sums.loss_sum,
                 correct: sums.correct,
             };
             let since = Totals {
-                images: totals.images - before.images,
-                loss_sum: totals.loss_sum - before.loss_sum,
+                images: trained.totals.images - before.images,
+                loss_sum: trained.totals.loss_sum - before.loss_sum,
                 correct: 0,
             };
-            progress(totals.images as u64, since.loss());
-            (read, before) = (Instant::now(), totals);
+            if progress((trained.step * batch) as u64, since.loss()).is_break() {
+                break;
+            }
+            read = Instant::now();
         }
-        Ok(before)
+        Ok(trained)
     }
 
     /// The error of a step, counted from 0 over all epochs.
@@ -301,6 +444,10 @@ impl Session {
             BnEval::Running | BnEval::Batch => None,
         };
         let statistics = statistics.as_deref();
+        let weights = match &mut self.averages {
+            Some(averages) => &mut averages.store,
+            None => weights,
+        };
         if let Some(gpu) = &self.gpu {
             let (batches, compute) = (&gpu.batches, &self.source.compute);
             return self
@@ -431,8 +578,8 @@ mod tests {
             };
             let (mut session, mut weights) = session(&recipe);
             let evaluated = session.validate(&mut weights, 0).expect("an evaluation");
-            let trained = session.train_steps(0, 1, &mut |_, _| ()).expect("a step");
-            (evaluated.loss(), trained.loss())
+            let trained = session.train_steps(0, 0..1, &mut |_, _| ControlFlow::Continue(()));
+            (evaluated.loss(), trained.expect("a step").totals.loss())
         });
         assert_eq!(single.0.to_bits(), bf16.0.to_bits());
         assert_ne!(single.1.to_bits(), bf16.1.to_bits());

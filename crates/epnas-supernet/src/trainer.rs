@@ -2,7 +2,7 @@
 
 mod checkpoint;
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use epnas_arch::{Design, Network, NetworkConfig};
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,10 @@ use crate::{
     error::SupernetError,
     fingerprint::DataFingerprint,
     host,
+    inference::Totals,
     model::{Model, Origin, TrainingRecord},
     plan::network_params,
+    refinements::Refinements,
     session::Session,
     weights::WeightStore,
 };
@@ -45,6 +47,9 @@ pub struct TrainerConfig {
     pub network: NetworkConfig,
     /// The recipe.
     pub training: TrainConfig,
+    /// What it does beyond the recipe of a child.
+    #[serde(default)]
+    pub refinements: Refinements,
     /// The images.
     pub part: TrainingPart,
 }
@@ -83,6 +88,17 @@ pub struct TrainerProgress {
     pub loss: f64,
 }
 
+/// How far [`Trainer::advance`] came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Advance {
+    /// To the end of an epoch.
+    Epoch(TrainerReport),
+    /// To a step within an epoch, after which its caller broke off.
+    Paused,
+    /// Nowhere: all epochs are done.
+    Finished,
+}
+
 /// Weights of the best epoch so far.
 #[derive(Debug)]
 struct Best {
@@ -91,9 +107,20 @@ struct Best {
     weights: WeightStore,
 }
 
-/// A training from scratch, epoch by epoch.
+/// The part of an epoch that is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unfinished {
+    step: usize,
+    images: usize,
+    loss_sum: f64,
+    correct: usize,
+    seconds: f64,
+}
+
+/// A training from scratch, step by step.
 ///
-/// Between epochs it can be written to bytes and taken up again from them; what follows is bit for bit what would have
+/// Between steps it can be written to bytes and taken up again from them; what follows is bit for bit what would have
 /// followed without the interruption.
 #[derive(Debug)]
 pub struct Trainer {
@@ -107,6 +134,7 @@ pub struct Trainer {
     session: Session,
     images: usize,
     reports: Vec<TrainerReport>,
+    unfinished: Unfinished,
     best: Option<Best>,
 }
 
@@ -157,7 +185,8 @@ impl Trainer {
         }
         let recipe = &config.training;
         let source = Source::new(data, compute)?;
-        let session = Session::new(&network, &mut weights, recipe, &source, train, seed)
+        let how = (recipe, config.refinements);
+        let session = Session::refined(&network, &mut weights, how, &source, train, seed)
             .map_err(|error| error.of_network(&network, recipe.batch))?;
         Ok(Trainer {
             config,
@@ -169,6 +198,7 @@ impl Trainer {
             session,
             images,
             reports: Vec::new(),
+            unfinished: Unfinished::default(),
             best: None,
         })
     }
@@ -208,56 +238,92 @@ impl Trainer {
         self.session.bytes() + self.weights.bytes()
     }
 
-    /// Trains the next epoch and validates; `None` when all are done.
+    /// Trains to the end of the epoch and validates; `None` when all are done.
     ///
     /// # Errors
-    /// [`SupernetError::Diverged`] or [`SupernetError::DivergedInValidation`] when the loss is not finite, after which
-    /// the trainer should be dropped or resumed from an earlier checkpoint; when an operator fails.
+    /// As [`Trainer::advance`].
     pub fn train_epoch(
         &mut self,
         progress: &mut dyn FnMut(TrainerProgress),
     ) -> Result<Option<TrainerReport>, SupernetError> {
-        if self.is_finished() {
-            return Ok(None);
-        }
-        let report = self.next_epoch(progress);
-        let (network, batch) = (&self.network, self.config.training.batch);
-        report
-            .map(Some)
-            .map_err(|error| error.of_network(network, batch))
+        let mut go_on = |now: TrainerProgress| {
+            progress(now);
+            ControlFlow::Continue(())
+        };
+        Ok(match self.advance(&mut go_on)? {
+            Advance::Epoch(report) => Some(report),
+            Advance::Paused | Advance::Finished => None,
+        })
     }
 
-    fn next_epoch(
+    /// Trains to the end of the epoch and validates, unless `progress`, which is told of every step (on a GPU, of some),
+    /// breaks off before that.
+    ///
+    /// # Errors
+    /// [`SupernetError::Diverged`] or [`SupernetError::DivergedInValidation`] when the loss is not finite, after which
+    /// the trainer should be dropped or resumed from an earlier checkpoint; when an operator fails.
+    pub fn advance(
         &mut self,
-        progress: &mut dyn FnMut(TrainerProgress),
-    ) -> Result<TrainerReport, SupernetError> {
+        progress: &mut dyn FnMut(TrainerProgress) -> ControlFlow<()>,
+    ) -> Result<Advance, SupernetError> {
+        if self.is_finished() {
+            return Ok(Advance::Finished);
+        }
+        let advance = self.advance_in_epoch(progress);
+        let (network, batch) = (&self.network, self.config.training.batch);
+        advance.map_err(|error| error.of_network(network, batch))
+    }
+
+    fn advance_in_epoch(
+        &mut self,
+        progress: &mut dyn FnMut(TrainerProgress) -> ControlFlow<()>,
+    ) -> Result<Advance, SupernetError> {
         let start = Instant::now();
         let epoch = self.reports.len();
         let (done, total_images) = (
             self.session.images_per_epoch() * epoch as u64,
             self.total_images(),
         );
-        let totals = self.session.train_epoch(epoch, &mut |images, loss| {
-            progress(TrainerProgress {
-                epoch: epoch + 1,
-                images: done + images,
-                total_images,
-                loss,
-            });
-        })?;
+        let (before, steps) = (self.unfinished, self.session.steps_per_epoch());
+        let trained =
+            self.session
+                .train_steps(epoch, before.step..steps, &mut |images, loss| {
+                    progress(TrainerProgress {
+                        epoch: epoch + 1,
+                        images: done + images,
+                        total_images,
+                        loss,
+                    })
+                })?;
+        let totals = trained.totals
+            + Totals {
+                images: before.images,
+                loss_sum: before.loss_sum,
+                correct: before.correct,
+            };
+        if trained.step < steps {
+            self.unfinished = Unfinished {
+                step: trained.step,
+                images: totals.images,
+                loss_sum: totals.loss_sum,
+                correct: totals.correct,
+                seconds: before.seconds + start.elapsed().as_secs_f64(),
+            };
+            return Ok(Advance::Paused);
+        }
+        self.unfinished = Unfinished::default();
         let validation = match self.config.part {
             TrainingPart::Train => Some(self.session.validate(&mut self.weights, epoch)?),
             TrainingPart::TrainAndValidation => None,
         };
         let accuracy = validation.map(|validation| validation.accuracy());
         if let Some(accuracy) = accuracy
-            && self.config.training.score == Score::BestEpoch
             && self
                 .best
                 .as_ref()
                 .is_none_or(|best| accuracy > best.accuracy)
         {
-            let weights = self.weights.extract(network_params(&self.network))?;
+            let weights = self.present_weights()?;
             self.best = Some(Best {
                 accuracy,
                 epoch: epoch + 1,
@@ -271,7 +337,7 @@ impl Trainer {
             validation_accuracy: accuracy,
             validation_loss: validation.map(|validation| validation.loss()),
             learning_rate: self.session.last_rate(epoch),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: before.seconds + start.elapsed().as_secs_f64(),
             images: totals.images as u64,
         };
         tracing::debug!(
@@ -281,35 +347,78 @@ impl Trainer {
             "epoch trained"
         );
         self.reports.push(report.clone());
-        Ok(report)
+        Ok(Advance::Epoch(report))
     }
 
-    /// The network with its weights: those of the best epoch under [`Score::BestEpoch`] where there are images to
-    /// validate on, else the present ones. Under [`BnEval::Recalibrated`] the present ones get recalibrated batch-norm
-    /// statistics; a model always evaluates by the statistics that it holds.
+    /// The network with the weights that the recipe's score keeps: under [`Score::BestEpoch`] those of
+    /// [`Trainer::best_model`] where there are images to validate on, else those of [`Trainer::last_model`].
     ///
     /// # Errors
     /// When a tensor cannot be copied.
     pub fn model(&mut self) -> Result<Model, SupernetError> {
+        let best = match self.config.training.score {
+            Score::BestEpoch => self.best_model()?,
+            Score::Last => None,
+        };
+        match best {
+            Some(model) => Ok(model),
+            None => self.last_model(),
+        }
+    }
+
+    /// The network with the weights of the epoch that validated best, the first of equals; `None` without validation
+    /// images or before the first epoch's end.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    pub fn best_model(&self) -> Result<Option<Model>, SupernetError> {
+        let Some(best) = &self.best else {
+            return Ok(None);
+        };
+        let record = TrainingRecord {
+            validation_accuracy: Some(best.accuracy),
+            epochs: best.epoch,
+            ..self.record()
+        };
+        self.assemble(best.weights.deep_clone()?, record).map(Some)
+    }
+
+    /// The network with its present weights or, with [`Refinements::ema`], their averages. Under
+    /// [`BnEval::Recalibrated`] they get recalibrated batch-norm statistics; a model always evaluates by the statistics
+    /// that it holds.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    pub fn last_model(&mut self) -> Result<Model, SupernetError> {
+        let weights = self.present_weights()?;
+        self.assemble(weights, self.record())
+    }
+
+    /// The epoch that validated best so far.
+    pub fn best_epoch(&self) -> Option<usize> {
+        self.best.as_ref().map(|best| best.epoch)
+    }
+
+    fn record(&self) -> TrainingRecord {
         let last = self.reports.last();
-        let mut record = TrainingRecord {
+        TrainingRecord {
             origin: Origin::Scratch,
             config: self.config.training.clone(),
+            refinements: self.config.refinements,
             seed: self.seed,
             epochs: self.reports.len(),
             images: self.images,
             loss: last.map(|report| report.loss),
             training_accuracy: last.map(|report| report.training_accuracy),
             validation_accuracy: last.and_then(|report| report.validation_accuracy),
-        };
-        let weights = match &self.best {
-            Some(best) => {
-                record.validation_accuracy = Some(best.accuracy);
-                record.epochs = best.epoch;
-                best.weights.deep_clone()?
-            }
-            None => self.final_weights()?,
-        };
+        }
+    }
+
+    fn assemble(
+        &self,
+        weights: WeightStore,
+        record: TrainingRecord,
+    ) -> Result<Model, SupernetError> {
         let TrainerConfig {
             arch,
             space_len,
@@ -326,7 +435,11 @@ impl Trainer {
         )
     }
 
-    fn final_weights(&mut self) -> Result<WeightStore, SupernetError> {
+    /// A copy of what is evaluated.
+    fn present_weights(&mut self) -> Result<WeightStore, SupernetError> {
+        if let Some(averages) = self.session.averages() {
+            return averages.deep_clone();
+        }
         let mut weights = self.weights.extract(network_params(&self.network))?;
         if self.config.training.bn_eval == BnEval::Recalibrated {
             let recalibrated = self.session.recalibrated()?;

@@ -112,6 +112,16 @@ impl<'a> Builder<'a> {
         (builder, image)
     }
 
+    /// A graph that goes on from these nodes.
+    pub(super) fn of(config: &'a NetworkConfig, nodes: Vec<Node>) -> Self {
+        Builder { config, nodes }
+    }
+
+    /// The nodes as they are.
+    pub(super) fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+
     /// The network, whose head was added last.
     pub(super) fn finish(self, input: Shape, classes: usize) -> Network {
         Network {
@@ -279,6 +289,11 @@ impl<'a> Builder<'a> {
             HeadSharing::Shared => "head".to_owned(),
             HeadSharing::PerDepth => format!("head.{depth}"),
         };
+        self.head_at(&path, inputs, classes)
+    }
+
+    /// A head of this path.
+    pub(super) fn head_at(&mut self, path: &str, inputs: &[NodeId], classes: usize) -> NodeId {
         let channels = inputs.iter().map(|&input| self.shape(input).channels);
         let shape = vec![channels.sum(), classes];
         let kind = NodeKind::Head {

@@ -1,6 +1,6 @@
 //! Counting: parameters and multiply-accumulates, by node and in all.
 
-use super::{Network, Node, NodeKind, Param};
+use super::{Network, Node, NodeId, NodeKind, Param};
 
 impl Node {
     /// The node's tensors, running statistics included.
@@ -67,6 +67,23 @@ impl Network {
     /// Multiply-accumulates of convolutions and the linear layer, per image.
     pub fn macs(&self) -> u64 {
         self.nodes.iter().map(Node::macs).sum()
+    }
+
+    /// The branches of sums, each as a sum and the place of one of its inputs: all but identities, which pass on an earlier
+    /// result, and shortcuts of residual blocks. Drop-path leaves branches out.
+    pub fn branches(&self) -> Vec<(NodeId, usize)> {
+        let mut branches = Vec::new();
+        for (sum, node) in self.nodes.iter().enumerate() {
+            let Some(path) = node.label.strip_suffix("add") else {
+                continue;
+            };
+            // What a block computes for its sum is called after the block.
+            branches.extend(node.inputs.iter().enumerate().filter_map(|(place, input)| {
+                let own = self.nodes[*input].label.strip_prefix(path)?;
+                (!own.starts_with("shortcut")).then_some((sum, place))
+            }));
+        }
+        branches
     }
 
     /// The node called `label`.

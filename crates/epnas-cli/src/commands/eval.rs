@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use epnas_data::{Channels, DataConfig, Source};
-use epnas_supernet::{Compute, EvalReport, Model, PrecisionKind, WEIGHTS_FILE, latencies};
+use epnas_search::Which;
+use epnas_supernet::{EvalReport, Model};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, Global};
 use crate::failure::usage;
-use crate::inputs::{self, Which};
+use crate::handover::{Latency, Size};
+use crate::inputs;
 use crate::output::{self, grouped, table};
 use crate::progress::percent;
 
@@ -61,43 +63,11 @@ struct Report<'a> {
     latency: Latency,
 }
 
-/// How large a network is.
-#[derive(Debug, Serialize)]
-struct Size {
-    /// Trainable parameters.
-    params: u64,
-    /// Multiply-accumulates per image.
-    macs: u64,
-    /// The file of the weights, in bytes.
-    bytes: u64,
-}
-
-/// Seconds of one image through the network, on the CPU: so many of a hundred passes took no longer.
-#[derive(Debug, Serialize)]
-struct Latency {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-}
-
-impl Latency {
-    fn of(model: &Model) -> anyhow::Result<Self> {
-        const PASSES: usize = 100;
-        let precision = PrecisionKind::F32;
-        let seconds = latencies(model.network(), &Compute::cpu(), precision, PASSES)?;
-        Ok(Self {
-            p50: seconds[PASSES / 2 - 1],
-            p90: seconds[PASSES * 9 / 10 - 1],
-            p99: seconds[PASSES * 99 / 100 - 1],
-        })
-    }
-}
-
 pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let which = if args.random {
         Which::Random
     } else {
-        Which::Best
+        Which::Found
     };
     let dir = inputs::model_dir(&args.dir, which)?;
     let model = inputs::model(&args.dir, which)?;
@@ -122,11 +92,7 @@ pub(crate) fn run(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         test_accuracy: eval.accuracy,
         classes: &info.classes,
         eval: &eval,
-        size: Size {
-            params: model.network().params(),
-            macs: model.network().macs(),
-            bytes: std::fs::metadata(dir.join(WEIGHTS_FILE)).map_or(0, |file| file.len()),
-        },
+        size: Size::of(&model, &dir),
         latency: Latency::of(&model)?,
     };
     output::print_as(global.format(), &report, text)

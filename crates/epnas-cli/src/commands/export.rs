@@ -8,13 +8,13 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Design};
 use epnas_export::{Normalizing, Trained};
-use epnas_search::write_atomic;
+use epnas_search::{Which, write_atomic};
 use epnas_supernet::Model;
 use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::failure::{OrUsage, usage};
-use crate::inputs::{self, Which};
+use crate::inputs;
 use crate::output::{self, grouped};
 
 use check::Agreement;
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &ExportArgs, global: &Global) -> anyhow::Result<()> {
     let which = if args.random {
         Which::Random
     } else {
-        Which::Best
+        Which::Found
     };
     let model = inputs::model(&args.model, which)?;
     let files = files(args, &model)?;

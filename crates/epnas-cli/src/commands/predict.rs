@@ -67,7 +67,7 @@ struct Class<'a> {
 }
 
 pub(crate) fn run(args: &PredictArgs, global: &Global) -> anyhow::Result<()> {
-    let model = inputs::model(&args.model, inputs::Which::Best)?;
+    let model = inputs::model(&args.model, epnas_search::Which::Found)?;
     let paths = paths(&args.images)?;
     let clock = Instant::now();
     let mut all = Vec::new();

@@ -8,13 +8,13 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Network, NetworkConfig, Shape, Space, genotype};
 use epnas_report::{Part, dot, parts, text};
-use epnas_search::{Config, RunFolder, run_images};
+use epnas_search::{Config, RunFolder, Which, run_images};
 use epnas_supernet::{MODEL_FILE, StepProfile, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::{Global, SettingsArgs};
 use crate::failure::{self, OrUsage, usage};
-use crate::inputs::{self, Which};
+use crate::inputs;
 use crate::output;
 
 /// Show an architecture: operations, shapes, parameters, multiply-accumulates.
@@ -215,7 +215,7 @@ impl Place {
     /// That of the model or the search in a folder; `None` when the folder does not say.
     fn of_folder(dir: &Path) -> anyhow::Result<Option<Self>> {
         if dir.join(MODEL_FILE).is_file() {
-            let model = inputs::model(dir, Which::Best)?;
+            let model = inputs::model(dir, Which::Found)?;
             let info = model.info();
             return Ok(Some(Place {
                 network: info.network.clone(),

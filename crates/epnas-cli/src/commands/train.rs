@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use epnas_arch::Design;
-use epnas_search::{Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, Which};
+use epnas_search::{
+    Best, Config, Run, RunFolder, SearchError, Session, Start, TrainReport, TrainingFolders, Which,
+};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
+use crate::handover::{self, Spread, accuracy};
 use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::output::{self, grouped};
@@ -18,17 +21,21 @@ use crate::watcher::Watcher;
 
 mod places;
 
-use places::Places;
+pub(super) use places::Places;
 
 /// Train the network that a search found, or one of your own, from scratch and test it.
 ///
-/// The section `train` of the configuration says how: epochs, channels, recipe. A training that
-/// was interrupted goes on after its last finished epoch. The model goes to RUN/model:
+/// The section `train` of the configuration says how: preset (fast or paper), epochs, channels,
+/// averaged weights, mixup, drop-path and more (`epnas config keys train`). The validation images
+/// tell how it goes; with --all-data they train too. Test images never do. A training that was
+/// interrupted goes on at the step where it was. RUN/train holds the learning curve and the
+/// models of the best and the last epoch so far; RUN/model the trained network:
 /// weights.safetensors, and model.json with architecture, normalization and class names, all
 /// that `epnas predict` needs.
 ///
 /// Examples:
 ///   epnas train runs/demo
+///   epnas train runs/demo --seeds 3 --set train.epochs=60
 ///   epnas train runs/demo --random
 ///   epnas train --arch macro:c3.0/c5.1/d3.1+2 --config demo --out runs/mine
 ///   epnas train --arch resnet:20 --config demo --out runs/resnet
@@ -62,6 +69,15 @@ pub(crate) struct TrainArgs {
     )]
     out: Option<PathBuf>,
 
+    /// Train on the validation images as well; nothing is left to validate on.
+    #[arg(long)]
+    all_data: bool,
+
+    /// Train so many times from different seeds, for mean and spread; from the second on into
+    /// RUN/model-seed-2 and so on [default: `train.seeds`, 1].
+    #[arg(long, value_name = "N")]
+    seeds: Option<usize>,
+
     /// Throw an earlier or unfinished training of the same network away and begin anew.
     #[arg(long)]
     restart: bool,
@@ -79,12 +95,34 @@ pub(crate) struct TrainArgs {
 /// What `epnas train --json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Folder of the model.
-    model: PathBuf,
     /// Share of test images recognized, 0 to 1; absent when the data set has none.
     test_accuracy: Option<f64>,
+    /// The training of the first seed.
     #[serde(flatten)]
     train: TrainReport,
+    /// All trainings, where there are several.
+    seeds: Option<Seeds>,
+}
+
+/// Trainings from several seeds.
+#[derive(Debug, Serialize)]
+struct Seeds {
+    #[serde(flatten)]
+    spread: Spread,
+    trainings: Vec<TrainReport>,
+}
+
+impl TrainArgs {
+    /// The flags that are short for keys.
+    fn config(&self) -> ConfigArgs {
+        let mut config = self.precision.over(&self.config);
+        let set = &mut config.settings.set;
+        if self.all_data {
+            set.push("train.images=all".to_owned());
+        }
+        set.extend(self.seeds.map(|seeds| format!("train.seeds={seeds}")));
+        config
+    }
 }
 
 pub(crate) fn run(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
@@ -106,7 +144,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     }
     let stored = inputs::run_config(run)?;
     let stored = stored.ok_or_else(|| usage(format_args!("{} holds no run", run.display())))?;
-    let config = inputs::adjusted(stored, &args.precision.over(&args.config), global)?;
+    let config = inputs::adjusted(stored, &args.config(), global)?;
     let folder = RunFolder::new(run);
     if !folder.best().is_file() {
         let run = run.display();
@@ -114,17 +152,13 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
             "{run} has no result yet; finish it with `epnas search --out {run} --resume`"
         )));
     }
-    let (which, work, model) = if args.random {
-        (Which::Random, folder.train_random(), folder.model_random())
-    } else {
-        (Which::Found, folder.train(), folder.model())
+    let which = match args.random {
+        true => Which::Random,
+        false => Which::Found,
     };
-    if args.random
-        && Best::read(&folder.best())
-            .map_err(failure::of_search)?
-            .random
-            .is_none()
-    {
+    let folders = folder.training(which);
+    let best = Best::read(&folder.best()).map_err(failure::of_search)?;
+    if args.random && best.random.is_none() {
         return Err(usage(format_args!(
             "{} has no random baseline; search with baseline.kind = \"random\"",
             run.display()
@@ -133,26 +167,20 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
-    make_room(
-        args,
-        &folder,
-        &Places {
-            work,
-            model: model.clone(),
-        },
-    )?;
+    make_room(args, &folder, &folders, session.config())?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
     let train = session.train(run, which, Start::Resume, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
+    handover::write_cards(&session, Some((&best, which)), &train)?;
     let next = format!(
         "epnas eval {}{}",
         run.display(),
         if args.random { " --random" } else { "" }
     );
-    print(train, model, &next, global)
+    print(train, &next, global)
 }
 
 /// Trains the network of `--arch`.
@@ -171,65 +199,68 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
         None => inputs::run_config(out)?,
     };
     let config = match stored {
-        Some(stored) => inputs::adjusted(stored, &args.precision.over(&args.config), global)?,
-        None => inputs::config(&args.precision.over(&args.config), global)?,
+        Some(stored) => inputs::adjusted(stored, &args.config(), global)?,
+        None => inputs::config(&args.config(), global)?,
     };
     match &design {
         Design::Arch(arch) => config.space.check(arch).or_usage()?,
         Design::HandMade(network) => network.check().or_usage()?,
     }
-    let places = Places {
-        work: folder.train(),
-        model: folder.model(),
-    };
+    let folders = folder.training(Which::Found);
     if !folder.config().exists() {
-        places.require_ours()?;
+        for places in places(&folders, &config) {
+            places.require_ours()?;
+        }
     }
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(out))?);
     session.dataset().map_err(failure::of_search)?;
-    make_room(args, &folder, &places)?;
+    make_room(args, &folder, &folders, session.config())?;
     let _run = begin(args, out, session.config())?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
-    let train = session.train_design(
-        &design,
-        &places.work,
-        &places.model,
-        Start::Resume,
-        &mut watcher,
-    );
+    let train = session.train_design(&design, &folders, Start::Resume, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    print(
-        train,
-        folder.model(),
-        &format!("epnas eval {}", out.display()),
-        global,
-    )
+    handover::write_cards(&session, None, &train)?;
+    print(train, &format!("epnas eval {}", out.display()), global)
+}
+
+/// The places of the trainings from each seed.
+fn places(folders: &TrainingFolders, config: &Config) -> Vec<Places> {
+    let numbers = 1..=config.train.network.seeds;
+    numbers
+        .map(|number| Places(folders.of_seed(number)))
+        .collect()
 }
 
 /// Makes room for a training: with `--restart` by deleting an earlier one, otherwise by refusing to touch a model
 /// without its training. The data and the configuration have been read and are valid by now.
-fn make_room(args: &TrainArgs, folder: &RunFolder, places: &Places) -> anyhow::Result<()> {
+fn make_room(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    folders: &TrainingFolders,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let places = places(folders, config);
     if !args.restart {
-        return places.require_room();
+        return places.iter().try_for_each(Places::require_room);
     }
     // Not under the hands of another process.
     let _lock = match folder.config().exists() {
         true => Some(Run::open(folder.dir()).map_err(|error| failure::of_search(error.into()))?),
         false => None,
     };
-    places.clear()
+    places.iter().try_for_each(Places::clear)
 }
 
 /// The report of a training that ended by itself. One that a signal stopped says how it goes on.
 fn finished(
-    train: Result<TrainReport, SearchError>,
+    train: Result<Vec<TrainReport>, SearchError>,
     args: &TrainArgs,
     interrupt: &Interrupt,
-) -> anyhow::Result<TrainReport> {
+) -> anyhow::Result<Vec<TrainReport>> {
     match train {
         Err(SearchError::Stopped { done, total, .. }) if interrupt.is_set() => {
             let without = if args.restart {
@@ -238,7 +269,7 @@ fn finished(
                 ""
             };
             Err(interrupt.end(&format!(
-                "{done} of {total} epochs are saved; the same command{without} goes on"
+                "{done} of {total} epochs and the steps since are saved; the same command{without} goes on"
             )))
         }
         train => train.map_err(failure::of_search),
@@ -260,11 +291,14 @@ fn begin(args: &TrainArgs, out: &Path, config: &Config) -> anyhow::Result<Run> {
     Run::begin(out, &text, &UNREAD, Start::Resume).map_err(|error| failure::of_search(error.into()))
 }
 
-fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> anyhow::Result<()> {
+fn print(trainings: Vec<TrainReport>, next: &str, global: &Global) -> anyhow::Result<()> {
+    let Some(train) = trainings.first().cloned() else {
+        return Ok(());
+    };
     let report = Report {
-        model,
         test_accuracy: train.test.as_ref().map(|test| test.accuracy),
         train,
+        seeds: Spread::of(&trainings).map(|spread| Seeds { spread, trainings }),
     };
     output::print_as(global.format(), &report, |report| {
         let train = &report.train;
@@ -274,10 +308,23 @@ fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> any
             "size          {params} parameters, {macs} multiply-accumulates per image\n"
         ));
         if let Some(accuracy) = train.validation_accuracy {
-            text.push_str(&format!("validation    {}\n", percent(accuracy)));
+            let kept = match train.kept_epoch == train.epochs {
+                true => String::new(),
+                false => format!(" (epoch {}, whose weights are kept)", train.kept_epoch),
+            };
+            text.push_str(&format!("validation    {}{kept}\n", percent(accuracy)));
         }
         if let Some(accuracy) = report.test_accuracy {
             text.push_str(&format!("test          {}\n", percent(accuracy)));
+        }
+        if let Some(seeds) = &report.seeds {
+            let each = seeds.trainings.iter().filter_map(accuracy).map(percent);
+            text.push_str(&format!(
+                "seeds         {} +- {:.1} ({})\n",
+                percent(seeds.spread.mean),
+                100.0 * seeds.spread.deviation,
+                each.collect::<Vec<_>>().join(", ")
+            ));
         }
         let time = duration(Duration::from_secs_f64(train.seconds.max(0.0)));
         text.push_str(&format!(
@@ -286,7 +333,7 @@ fn print(train: TrainReport, model: PathBuf, next: &str, global: &Global) -> any
         ));
         text.push_str(&format!(
             "model         {}\nnext          {next}\n",
-            report.model.display()
+            train.model.display()
         ));
         text
     })

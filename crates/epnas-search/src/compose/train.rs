@@ -1,14 +1,15 @@
 //! Training the found network from scratch (Perez-Rua et al., 2018, sections 4.1 and 4.2, final training).
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use epnas_arch::seed::split;
 use epnas_arch::{Design, Progress};
 use epnas_supernet::{
-    EvalReport, Model, PrecisionKind, SupernetError, Trainer, TrainerConfig, TrainerReport,
-    TrainingPart,
+    Advance, EvalReport, Model, PrecisionKind, SupernetError, Trainer, TrainerConfig,
+    TrainerReport, TrainingPart,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +37,19 @@ pub struct TrainReport {
     /// The architecture, or the network made by hand, in text form.
     #[serde(with = "crate::text")]
     pub architecture: Design,
+    /// The folder of the trained network.
+    pub model: PathBuf,
+    /// The seed of the training, which derives from the root seed.
+    pub seed: u64,
     /// Epochs trained.
     pub epochs: usize,
+    /// The epoch whose weights are kept: the last, or with `train.score = "best_epoch"` the best.
+    pub kept_epoch: usize,
     /// Trainable parameters.
     pub params: u64,
     /// Multiply-accumulates per image.
     pub macs: u64,
-    /// Accuracy of the last epoch on the validation images; `None` when they were trained on.
+    /// Accuracy of the kept weights on the validation images; `None` when they were trained on.
     pub validation_accuracy: Option<f64>,
     /// The trained network on the test images; `None` when the data set has none.
     pub test: Option<EvalReport>,
@@ -54,51 +61,119 @@ pub struct TrainReport {
     pub seconds: f64,
 }
 
+/// Where a training works and where its model goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainingFolders {
+    /// `checkpoint.bin`, `curve.jsonl`, and models of the best and the last epoch so far in `best/` and `last/`.
+    pub work: PathBuf,
+    /// The trained network.
+    pub model: PathBuf,
+}
+
+impl TrainingFolders {
+    /// Those of a repetition from other seeds, counted from 1; the first has the folders themselves, others `-seed-2` and
+    /// so on at the end of both names.
+    #[must_use]
+    pub fn of_seed(&self, number: usize) -> Self {
+        if number <= 1 {
+            return self.clone();
+        }
+        let named = |path: &Path| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!("-seed-{number}"));
+            path.with_file_name(name)
+        };
+        Self {
+            work: named(&self.work),
+            model: named(&self.model),
+        }
+    }
+
+    /// Weights and description of the best epoch so far.
+    #[must_use]
+    pub fn best(&self) -> PathBuf {
+        self.work.join("best")
+    }
+
+    /// Those of the last epoch so far.
+    #[must_use]
+    pub fn last(&self) -> PathBuf {
+        self.work.join("last")
+    }
+}
+
+/// A checkpoint is written after every epoch, and within one when this much time has passed.
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(5);
+
 impl Session {
-    /// Trains the architecture in `best.json` from scratch, with a checkpoint after every epoch in `train/` and the
-    /// learning curve in `train/curve.jsonl`; the result goes to `model/`. For [`Which::Random`] the folders are
-    /// `train-random/` and `model-random/`.
+    /// The architecture in `best.json` that is to be trained, and the folders for it.
     ///
     /// # Errors
-    /// [`SearchError`], [`SearchError::Stopped`] among them; with [`Start::Resume`] training goes on after the last
-    /// finished epoch.
+    /// [`SearchError`] when there is no such result.
+    pub fn found(
+        &self,
+        dir: &Path,
+        which: Which,
+    ) -> Result<(Design, TrainingFolders), SearchError> {
+        let run = Run::open(dir)?;
+        let folder = run.folder();
+        self.same_images(folder, Fingerprint::Compare)?;
+        let best = Best::read(&folder.best())?;
+        let arch = match which {
+            Which::Found => best.architecture,
+            Which::Random => {
+                let random = best.random.ok_or_else(|| SearchError::Nothing {
+                    dir: dir.to_owned(),
+                    reason: "the run has no baseline; set baseline.kind = \"random\"".into(),
+                })?;
+                random.architecture
+            }
+        };
+        Ok((arch.into(), folder.training(which)))
+    }
+
+    /// Trains the architecture in `best.json` from scratch, with a checkpoint after every epoch in `train/` and the
+    /// learning curve in `train/curve.jsonl`; the result goes to `model/`. For [`Which::Random`] the folders are
+    /// `train-random/` and `model-random/`. With `train.seeds` above 1 it is trained so many times, each with folders of
+    /// [`TrainingFolders::of_seed`]; there is a report of each.
+    ///
+    /// # Errors
+    /// [`SearchError`], [`SearchError::Stopped`] among them; with [`Start::Resume`] training goes on where it stopped.
     pub fn train(
         &self,
         dir: &Path,
         which: Which,
         start: Start,
         observer: &mut dyn Observer,
-    ) -> Result<TrainReport, SearchError> {
-        let run = Run::open(dir)?;
-        let folder = run.folder();
-        self.same_images(folder, Fingerprint::Compare)?;
-        let best = Best::read(&folder.best())?;
-        let (arch, work, model) = match which {
-            Which::Found => (best.architecture, folder.train(), folder.model()),
-            Which::Random => {
-                let random = best.random.ok_or_else(|| SearchError::Nothing {
-                    dir: dir.to_owned(),
-                    reason: "the run has no baseline; set baseline.kind = \"random\"".into(),
-                })?;
-                (
-                    random.architecture,
-                    folder.train_random(),
-                    folder.model_random(),
-                )
-            }
-        };
-        self.train_design(&arch.into(), &work, &model, start, observer)
+    ) -> Result<Vec<TrainReport>, SearchError> {
+        let (design, folders) = self.found(dir, which)?;
+        // Held until the end.
+        let _run = Run::open(dir)?;
+        self.train_design(&design, &folders, start, observer)
     }
 
-    /// Trains any architecture or hand-made network from scratch, with checkpoint and learning curve in `work` and the result in `model`.
+    /// Trains any architecture or hand-made network from scratch, once for each of `train.seeds`.
     ///
     /// # Errors
     /// As [`Session::train`].
     pub fn train_design(
         &self,
         design: &Design,
-        work: &Path,
-        model: &Path,
+        folders: &TrainingFolders,
+        start: Start,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<TrainReport>, SearchError> {
+        let numbers = 1..=self.config.train.network.seeds;
+        numbers
+            .map(|number| self.train_once(design, number, folders, start, observer))
+            .collect()
+    }
+
+    fn train_once(
+        &self,
+        design: &Design,
+        number: usize,
+        folders: &TrainingFolders,
         start: Start,
         observer: &mut dyn Observer,
     ) -> Result<TrainReport, SearchError> {
@@ -109,6 +184,8 @@ impl Session {
             }
             Design::HandMade(network) => network.to_string(),
         };
+        let folders = folders.of_seed(number);
+        let TrainingFolders { work, model } = &folders;
         let checkpoint = work.join("checkpoint.bin");
         if start == Start::New {
             for (path, dir) in [
@@ -127,7 +204,10 @@ impl Session {
         let config = self.trainer_config(design);
         let compute = self.compute.clone();
         let data = Arc::clone(&self.images()?.unlimited);
-        let seed = split(self.config.seed, &format!("train/{key}"));
+        let mut seed = split(self.config.seed, &format!("train/{key}"));
+        if number > 1 {
+            seed = split(seed, &format!("seed/{number}"));
+        }
         let epochs = config.training.epochs;
         observer.event(Event::Phase {
             phase: Phase::Training,
@@ -149,32 +229,40 @@ impl Session {
             }
             None => Trainer::on(compute, config, data, seed)?,
         };
-        let progress = |observer: &mut dyn Observer, trainer: &mut Trainer| {
-            trainer.train_epoch(&mut |p| {
-                let progress = Progress {
+        let mut saved = Instant::now();
+        loop {
+            let advance = trainer.advance(&mut |p| {
+                observer.event(Event::ChildProgress(Progress {
                     images: p.images,
                     total_images: p.total_images,
                     loss: p.loss,
-                };
-                observer.event(Event::ChildProgress(progress));
-            })
-        };
-        while let Some(report) = progress(observer, &mut trainer)? {
-            let clock = Instant::now();
+                }));
+                match self.stop_requested() || saved.elapsed() > CHECKPOINT_EVERY {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+            let report = match advance {
+                Advance::Finished => break,
+                Advance::Paused => None,
+                Advance::Epoch(report) => Some(report),
+            };
+            if report.is_some() {
+                // Before the checkpoint, after which this epoch is not trained again.
+                self.save_epoch(&mut trainer, &folders)?;
+                write_curve(work, trainer.reports())?;
+            }
             disk::write_atomic(&checkpoint, &trainer.checkpoint()?)?;
-            write_curve(work, trainer.reports())?;
-            tracing::debug!(
-                epoch = report.epoch,
-                seconds = clock.elapsed().as_secs_f64(),
-                "checkpoint written"
-            );
-            observer.event(Event::Epoch {
-                epoch: report.epoch,
-                epochs,
-                loss: report.loss,
-                accuracy: report.validation_accuracy,
-                seconds: report.seconds,
-            });
+            saved = Instant::now();
+            if let Some(report) = report {
+                observer.event(Event::Epoch {
+                    epoch: report.epoch,
+                    epochs,
+                    loss: report.loss,
+                    accuracy: report.validation_accuracy,
+                    seconds: report.seconds,
+                });
+            }
             if self.stop_requested() && !trainer.is_finished() {
                 return Err(SearchError::Stopped {
                     dir: work.to_owned(),
@@ -184,10 +272,29 @@ impl Session {
             }
         }
         let trained = trainer.model()?;
+        self.save_model(&trained, model)?;
+        self.report(design, &trainer, &trained, model)
+    }
+
+    /// The models of the last epoch and, when that was the best so far, of the best.
+    fn save_epoch(
+        &self,
+        trainer: &mut Trainer,
+        folders: &TrainingFolders,
+    ) -> Result<(), SearchError> {
+        self.save_model(&trainer.last_model()?, &folders.last())?;
+        if trainer.best_epoch() == Some(trainer.epoch())
+            && let Some(best) = trainer.best_model()?
+        {
+            self.save_model(&best, &folders.best())?;
+        }
+        Ok(())
+    }
+
+    fn save_model(&self, model: &Model, dir: &Path) -> Result<(), SearchError> {
         // First, so that there is no model that does not say what it was trained on.
-        ModelImages::new(&self.config.data, self.dataset()?).write(model)?;
-        trained.save(model)?;
-        self.report(design, &trainer, &trained)
+        ModelImages::new(&self.config.data, self.dataset()?).write(dir)?;
+        Ok(model.save(dir)?)
     }
 
     fn report(
@@ -195,6 +302,7 @@ impl Session {
         design: &Design,
         trainer: &Trainer,
         model: &Model,
+        dir: &Path,
     ) -> Result<TrainReport, SearchError> {
         let test = self
             .dataset()?
@@ -202,15 +310,16 @@ impl Session {
             .as_ref()
             .map(|images| model.evaluate(images))
             .transpose()?;
+        let record = &model.info().training;
         Ok(TrainReport {
             architecture: design.clone(),
+            model: dir.to_owned(),
+            seed: record.seed,
             epochs: trainer.epoch(),
             params: model.network().params(),
             macs: model.network().macs(),
-            validation_accuracy: trainer
-                .reports()
-                .last()
-                .and_then(|report| report.validation_accuracy),
+            kept_epoch: record.epochs,
+            validation_accuracy: record.validation_accuracy,
             test,
             precision: (self.config.train.recipe.precision).available_on(self.compute.kind()),
             device: self.compute.name().to_owned(),
@@ -225,6 +334,7 @@ impl Session {
             space_len: self.config.space.levels(),
             network: self.config.final_network(),
             training: train.recipe.clone(),
+            refinements: self.config.refinements(),
             part: match train.network.images {
                 TrainOn::All => TrainingPart::TrainAndValidation,
                 TrainOn::Training => TrainingPart::Train,
@@ -240,7 +350,10 @@ fn in_settings(error: SupernetError) -> SupernetError {
     };
     for difference in &mut differences {
         let key = difference.key.as_str();
-        difference.key = match (key, key.strip_prefix("training.")) {
+        let of_training = key
+            .strip_prefix("training.")
+            .or_else(|| key.strip_prefix("refinements."));
+        difference.key = match (key, of_training) {
             (_, Some(rest)) => format!("train.{rest}"),
             ("network.channels" | "network.cells_per_stage" | "network.stage_channels", _) => {
                 key.replacen("network", "train", 1)

@@ -2,10 +2,10 @@
 //! uses them from here, and the configuration is checked against them before anything is trained.
 
 use epnas_arch::{HeadSharing, NetworkConfig, NetworkError, Space, SpaceError, StageChannels};
-use epnas_supernet::{TrainConfig, TrainConfigError};
+use epnas_supernet::{Refinements, TrainConfig, TrainConfigError};
 use epnas_surrogate::LstmError;
 
-use super::Config;
+use super::{Config, FinalPreset};
 use crate::settings::SettingsError;
 
 impl Config {
@@ -40,6 +40,27 @@ impl Config {
         }
     }
 
+    /// What the final training does beyond the recipe of a child. The preset's auxiliary head and drop-path are NASNet's, for
+    /// cells (Perez-Rua et al., 2018, section 4.2).
+    #[must_use]
+    pub fn refinements(&self) -> Refinements {
+        let train = &self.train.network;
+        let of_cells = match (self.train.preset, &self.space) {
+            (FinalPreset::Paper, Space::Micro(_)) => 0.4,
+            _ => 0.0,
+        };
+        let ema = match self.train.preset {
+            FinalPreset::Fast => 0.999,
+            FinalPreset::Paper => 0.0,
+        };
+        Refinements {
+            ema: train.ema.unwrap_or(ema),
+            mixup: train.mixup,
+            drop_path: train.drop_path.unwrap_or(of_cells),
+            auxiliary_head: train.auxiliary_head.unwrap_or(of_cells),
+        }
+    }
+
     /// Checks what several sections decide together; each by itself has been checked.
     pub(super) fn validate_derived(&self) -> Result<(), SettingsError> {
         if let Space::Macro(_) = self.space
@@ -57,6 +78,12 @@ impl Config {
         let (network_of_selection, recipe_of_selection) = self.selection();
         network("select", &network_of_selection)?;
         network("train", &self.final_network())?;
+        if !(1..=100).contains(&self.train.network.seeds) {
+            let seeds = self.train.network.seeds;
+            return Err(SettingsError::value("train.seeds", seeds, "1 to 100"));
+        }
+        let refined = self.refinements().check(&self.train.recipe);
+        refined.map_err(|error| out_of_range("train", &error))?;
         if self.select.top == 0 {
             return Ok(());
         }
@@ -92,14 +119,17 @@ pub(super) fn network(section: &str, network: &NetworkConfig) -> Result<(), Sett
 
 /// Checks a recipe that `section` decides.
 pub(super) fn recipe(section: &str, recipe: &TrainConfig) -> Result<(), SettingsError> {
-    recipe.check().map_err(|error| {
-        let TrainConfigError {
-            key,
-            value,
-            expected,
-        } = error;
-        SettingsError::value(format!("{section}.{key}"), value, expected)
-    })
+    let checked = recipe.check();
+    checked.map_err(|error| out_of_range(section, &error))
+}
+
+fn out_of_range(section: &str, error: &TrainConfigError) -> SettingsError {
+    let TrainConfigError {
+        key,
+        value,
+        expected,
+    } = error;
+    SettingsError::value(format!("{section}.{key}"), value, *expected)
 }
 
 pub(super) fn space(error: SpaceError) -> SettingsError {

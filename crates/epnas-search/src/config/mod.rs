@@ -21,4 +21,4 @@ pub use search::{
 };
 pub use select::SelectConfig;
 #[cfg(feature = "supernet")]
-pub use training::{FinalConfig, FinalNetwork, Preset, TrainOn, TrainingConfig};
+pub use training::{FinalConfig, FinalNetwork, FinalPreset, Preset, TrainOn, TrainingConfig};

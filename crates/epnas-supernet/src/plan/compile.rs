@@ -4,15 +4,17 @@ mod backward;
 mod forward;
 mod label;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use epnas_arch::{Activation, Network, Node, NodeId, NodeKind, Param};
-use epnas_ops::{BatchNorm, Norm, NormGradient, Operand, Recording, SoftmaxCrossEntropy, zeros};
+use epnas_ops::{
+    BatchNorm, LossSums, Norm, NormGradient, Operand, Recording, SoftmaxCrossEntropy, zeros,
+};
 
 use super::{
-    Arena, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions, StepDescription,
+    Arena, Auxiliary, Mode, Parameter, Phase, Plan, PlanDescription, PlanOptions, StepDescription,
     buffers::{Assignment, assign},
     liveness::{Liveness, Separable},
     step::{Backward, Forward, Statistics},
@@ -36,7 +38,15 @@ pub(super) fn compile(
         true => Separable::Apart,
         false => Separable::Fused,
     };
-    let liveness = Liveness::analyze(network, batch, options.mode, fusion)?;
+    let branches = match options.drop_path && options.mode == Mode::Train {
+        true => network.branches(),
+        false => Vec::new(),
+    };
+    if options.drop_path && branches.is_empty() {
+        return Err(SupernetError::NoBranches);
+    }
+    let scaled = branches.iter().copied().collect();
+    let liveness = Liveness::analyze(network, batch, options.mode, fusion, &scaled)?;
     let assignment = assign(&liveness.spans, options.reuse);
     let mut compiler = Compiler::new(
         network,
@@ -47,6 +57,7 @@ pub(super) fn compile(
         liveness,
         &assignment,
     )?;
+    compiler.leave_to_chance(branches)?;
     for node in 0..network.nodes.len() {
         compiler.forward(node)?;
     }
@@ -104,7 +115,14 @@ struct Compiler<'a> {
     kept: Vec<Kept>,
     paths: BTreeSet<String>,
     input: Option<(NodeId, Tensor)>,
+    /// Logits and their gradient.
     logits: Option<(Tensor, Tensor)>,
+    /// Those of an auxiliary head.
+    auxiliary: Option<(Tensor, Tensor)>,
+    /// What chance decides: the share of each image in its mixture, then `[branches, batch]` factors.
+    chances: Option<Tensor>,
+    /// The number of a branch by its sum and its place there.
+    branches: BTreeMap<(NodeId, usize), usize>,
     fixed_bytes: u64,
     weight_bytes: u64,
     shape: epnas_arch::Shape,
@@ -158,6 +176,9 @@ impl<'a> Compiler<'a> {
             paths: BTreeSet::new(),
             input: None,
             logits: None,
+            auxiliary: None,
+            chances: None,
+            branches: BTreeMap::new(),
             fixed_bytes: 0,
             weight_bytes: 0,
             shape: network.input,
@@ -209,7 +230,30 @@ impl<'a> Compiler<'a> {
             fixed_bytes: self.fixed_bytes + 4 * self.batch as u64,
             weight_bytes: self.weight_bytes,
         };
+        let label_smoothing = match training {
+            true => self.options.label_smoothing,
+            false => 0.0,
+        };
+        let share = match (&self.chances, self.options.mixup) {
+            (Some(chances), true) => Some(chances.narrow(0, 0, 1)?),
+            _ => None,
+        };
+        let auxiliary = self.auxiliary.map(|(logits, dlogits)| {
+            Ok::<_, SupernetError>(Auxiliary {
+                loss: SoftmaxCrossEntropy {
+                    label_smoothing,
+                    weight: self.options.auxiliary_weight,
+                },
+                logits,
+                dlogits,
+                sums: LossSums::new(&self.device)?,
+            })
+        });
         Ok(Plan {
+            auxiliary: auxiliary.transpose()?,
+            chances: self.chances,
+            share,
+            branches: self.branches.len(),
             batch: self.batch,
             mode: self.options.mode,
             shape: self.shape,
@@ -219,11 +263,8 @@ impl<'a> Compiler<'a> {
             logits,
             dlogits: training.then_some(dlogits),
             loss: SoftmaxCrossEntropy {
-                label_smoothing: if training {
-                    self.options.label_smoothing
-                } else {
-                    0.0
-                },
+                label_smoothing,
+                ..SoftmaxCrossEntropy::default()
             },
             forward: self.forward,
             backward: self.backward,
@@ -232,6 +273,30 @@ impl<'a> Compiler<'a> {
             description,
             profile: None,
         })
+    }
+
+    /// Makes room for what chance decides in a step, if anything.
+    fn leave_to_chance(&mut self, branches: Vec<(NodeId, usize)>) -> Result<(), SupernetError> {
+        if branches.is_empty() && !self.options.mixup {
+            return Ok(());
+        }
+        let width = 1 + branches.len() * self.batch;
+        self.chances = Some(self.allocate(vec![width], DType::F32)?);
+        self.branches = branches.into_iter().zip(0..).collect();
+        Ok(())
+    }
+
+    /// The factors of an input of a sum, one for every image; none unless it is a branch that may be dropped.
+    fn factors(&self, sum: NodeId, place: usize) -> Result<Option<Tensor>, SupernetError> {
+        let (Some(chances), Some(branch)) = (&self.chances, self.branches.get(&(sum, place)))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(chances.narrow(
+            0,
+            1 + branch * self.batch,
+            self.batch,
+        )?))
     }
 
     fn allocate(&mut self, shape: Vec<usize>, dtype: DType) -> Result<Tensor, SupernetError> {

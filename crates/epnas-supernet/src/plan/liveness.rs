@@ -10,7 +10,7 @@
 //! A depthwise convolution that only a pointwise one reads is no step either: the two are one, and what lies between
 //! them is no value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use epnas_arch::{Network, Node, NodeId, NodeKind};
 use epnas_ops::Accumulate;
@@ -61,12 +61,13 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// Analyzes a network for a batch size. Time runs over the nodes' forward steps, the loss, and the nodes' backward
-    /// steps in reverse.
+    /// steps in reverse. The sums in `scaled` multiply the inputs at these places.
     pub(super) fn analyze(
         network: &Network,
         batch: usize,
         mode: Mode,
         fusion: Separable,
+        scaled: &BTreeSet<(NodeId, usize)>,
     ) -> Result<Liveness, SupernetError> {
         let nodes = &network.nodes;
         let loss = nodes.len();
@@ -146,7 +147,7 @@ impl Liveness {
             sums: BTreeMap::new(),
         };
         if mode == Mode::Train {
-            liveness.analyze_backward(network, &consumers, backward_time, elements)?;
+            liveness.analyze_backward(network, &consumers, scaled, backward_time, elements)?;
         }
         Ok(liveness)
     }
@@ -155,6 +156,7 @@ impl Liveness {
         &mut self,
         network: &Network,
         consumers: &[usize],
+        scaled: &BTreeSet<(NodeId, usize)>,
         backward_time: impl Fn(NodeId) -> usize,
         elements: impl Fn(NodeId) -> usize,
     ) -> Result<(), SupernetError> {
@@ -197,7 +199,10 @@ impl Liveness {
                 } else if let Some(value) = self.gradient[*input] {
                     self.spans[value].last = self.spans[value].last.max(now);
                     GradientFlow::Write(Accumulate::Add)
-                } else if matches!(entry.kind, NodeKind::Add) && consumers[*input] == 1 {
+                } else if matches!(entry.kind, NodeKind::Add)
+                    && consumers[*input] == 1
+                    && !scaled.contains(&(node, place))
+                {
                     // A sum passes its gradient on unchanged. Nobody else adds to it, so it need not be copied.
                     self.gradient[*input] = self.gradient[node];
                     GradientFlow::Shared
@@ -346,7 +351,8 @@ mod tests {
         let (network, depthwise, pointwise) = network();
         assert_eq!(found(&network), [(pointwise, depthwise)]);
         let liveness =
-            Liveness::analyze(&network, 2, Mode::Train, Separable::Fused).expect("in order");
+            Liveness::analyze(&network, 2, Mode::Train, Separable::Fused, &BTreeSet::new());
+        let liveness = liveness.expect("in order");
         assert_eq!(liveness.activation[depthwise], None);
         // What the depthwise convolution reads lives until the backward step of both.
         let read = liveness.activation[network.nodes[depthwise].inputs[0]].expect("a value");

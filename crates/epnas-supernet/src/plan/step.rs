@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use epnas_ops::{
     Accumulate, AvgPool2d, BatchNorm, BatchStatistics, Conv2d, ConvGradient, Cotangent,
     DepthwiseConv2d, FactorizedConv, Head, MaxPool2d, NormGradient, Operand, Output, Running,
-    SeparableConv2d, Target, accumulate, sum,
+    SeparableConv2d, Target, Term, accumulate, accumulate_scaled, sum,
 };
 
 use crate::error::SupernetError;
@@ -107,7 +107,8 @@ pub(super) enum Forward {
         y: Tensor,
     },
     Add {
-        inputs: Vec<Operand>,
+        /// With a factor for every image, if any.
+        inputs: Vec<(Operand, Option<Tensor>)>,
         y: Tensor,
     },
     Head {
@@ -176,8 +177,11 @@ impl Forward {
             Forward::MaxPool { op, x, argmax, y } => op.forward_fused(x, y, argmax.as_ref())?,
             Forward::AvgPool { op, x, y } => op.forward_fused(x, y)?,
             Forward::Add { inputs, y } => {
-                let inputs: Vec<&Operand> = inputs.iter().collect();
-                sum(&inputs, y)?;
+                let terms = inputs.iter().map(|(x, factors)| Term {
+                    x,
+                    factors: factors.as_ref(),
+                });
+                sum(&terms.collect::<Vec<_>>(), y)?;
             }
             Forward::Head {
                 inputs,
@@ -248,10 +252,10 @@ pub(super) enum Backward {
         dy: Tensor,
         dx: Target,
     },
-    /// A sum whose inputs have other readers too: its gradient is added to theirs.
+    /// A sum whose inputs have other readers too, or factors: its gradient is added to theirs.
     Add {
         dy: Tensor,
-        dx: Vec<(Tensor, Accumulate)>,
+        dx: Vec<(Tensor, Accumulate, Option<Tensor>)>,
     },
     Head {
         dlogits: Tensor,
@@ -327,8 +331,11 @@ impl Backward {
             Backward::MaxPool { op, dy, argmax, dx } => op.backward_fused(dy, argmax, dx)?,
             Backward::AvgPool { op, dy, dx } => op.backward_fused(dy, dx)?,
             Backward::Add { dy, dx } => {
-                for (dx, mode) in dx {
-                    accumulate(dy, dx, *mode)?;
+                for (dx, mode, factors) in dx {
+                    match factors {
+                        Some(factors) => accumulate_scaled(dy, factors, dx, *mode)?,
+                        None => accumulate(dy, dx, *mode)?,
+                    }
                 }
             }
             Backward::Head {

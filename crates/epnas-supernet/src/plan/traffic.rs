@@ -51,7 +51,7 @@ impl Traffic {
                 traffic.write(y);
             }
             Forward::Add { inputs, y } => {
-                inputs.iter().for_each(|x| traffic.operand(x));
+                inputs.iter().for_each(|(x, _)| traffic.operand(x));
                 traffic.write(y);
             }
             Forward::Head { inputs, logits, .. } => {
@@ -127,7 +127,8 @@ impl Traffic {
             }
             Backward::Add { dy, dx } => {
                 traffic.read(dy);
-                dx.iter().for_each(|(dx, acc)| traffic.gradient(dx, *acc));
+                dx.iter()
+                    .for_each(|(dx, acc, _)| traffic.gradient(dx, *acc));
             }
             Backward::Head {
                 dlogits, inputs, ..

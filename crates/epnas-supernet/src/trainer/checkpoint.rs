@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Best, Trainer, TrainerConfig, TrainerReport};
+use super::{Best, Trainer, TrainerConfig, TrainerReport, Unfinished};
 use crate::{
     compute::{Compute, DeviceKind},
     data::TrainingData,
@@ -29,6 +29,8 @@ struct Note {
     #[serde(default)]
     data: Option<DataFingerprint>,
     updates: u64,
+    #[serde(default)]
+    unfinished: Unfinished,
     reports: Vec<TrainerReport>,
     best: Option<(usize, f64)>,
 }
@@ -45,6 +47,7 @@ impl Trainer {
             device: self.source.compute.kind(),
             data: Some(self.fingerprint.clone()),
             updates: self.session.optimizer.updates(),
+            unfinished: self.unfinished,
             reports: self.reports.clone(),
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
         };
@@ -56,6 +59,14 @@ impl Trainer {
         }
         for (name, tensor) in self.session.optimizer.state() {
             all.insert(format!("optimizer/{name}"), tensor)?;
+        }
+        for (path, tensor) in self
+            .session
+            .averages()
+            .into_iter()
+            .flat_map(WeightStore::iter)
+        {
+            all.insert(format!("average/{path}"), tensor.clone())?;
         }
         for (path, tensor) in self.best.iter().flat_map(|best| best.weights.iter()) {
             all.insert(format!("best/{path}"), tensor.clone())?;
@@ -120,6 +131,13 @@ impl Trainer {
             let values = host::read::<f32>(&take(format!("weights/{path}"), tensor.dims())?)?;
             host::write(tensor, &values)?;
         }
+        for (path, tensor) in (trainer.session.averages())
+            .into_iter()
+            .flat_map(WeightStore::iter)
+        {
+            let values = host::read::<f32>(&take(format!("average/{path}"), tensor.dims())?)?;
+            host::write(tensor, &values)?;
+        }
         let state = |name: &str| saved.tensor(&format!("optimizer/{name}")).cloned();
         trainer.session.optimizer.set_state(state, note.updates)?;
         if let Some((epoch, accuracy)) = note.best {
@@ -138,6 +156,7 @@ impl Trainer {
             });
         }
         trainer.reports = note.reports;
+        trainer.unfinished = note.unfinished;
         Ok(trainer)
     }
 }

@@ -1,13 +1,15 @@
 //! Children and trainings from scratch on a GPU: recorded steps, failures, checkpoints.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use epnas_arch::{EvaluateError, Evaluator, Job, Measurement, Progress};
 use epnas_data::{AugmentConfig, Flip};
 use epnas_ops::cuda_emulation::{Order, set_largest_allocation, set_order};
 use epnas_supernet::{
-    BnEval, Compute, DeviceKind, OptimizerKind, PrecisionKind, Steps, Supernet, SupernetConfig,
-    TrainConfig, Trainer, TrainerConfig, TrainingData, TrainingPart, latency,
+    Advance, BnEval, Compute, DeviceKind, OptimizerKind, PrecisionKind, Refinements, Score, Steps,
+    Supernet, SupernetConfig, TrainConfig, Trainer, TrainerConfig, TrainingData, TrainingPart,
+    latency,
 };
 
 use crate::on_gpu;
@@ -253,6 +255,7 @@ fn from_scratch(training: TrainConfig) -> TrainerConfig {
         space_len: 3,
         network: tiny(),
         training,
+        refinements: Refinements::default(),
         part: TrainingPart::Train,
     }
 }
@@ -311,6 +314,55 @@ fn a_resumed_training_is_the_uninterrupted_one() {
             assert!(weights(&mut resumed) == weights(&mut whole));
         });
     }
+}
+
+/// Averages, mixtures, dropped branches and an auxiliary head: near the CPU's result, resumed within an epoch, and with
+/// recorded steps as with steps that are called one by one.
+#[test]
+fn a_refined_training_is_that_of_the_cpu() {
+    let refinements = Refinements {
+        ema: 0.9,
+        mixup: 0.3,
+        drop_path: 0.3,
+        auxiliary_head: 0.4,
+    };
+    let config = TrainerConfig {
+        arch: arch("micro:c3.-1+d3.-2/mp.-1+id.0").into(),
+        refinements,
+        ..from_scratch(TrainConfig {
+            epochs: 2,
+            score: Score::Last,
+            ..recipe()
+        })
+    };
+    let data = images();
+    let mut cpu = Trainer::new(config.clone(), data.clone(), 7).unwrap();
+    epochs(&mut cpu);
+    on_gpu(|gpu| {
+        let finish = |mut trainer: Trainer| {
+            epochs(&mut trainer);
+            let weights = trainer.model().unwrap().weights().to_bytes().unwrap();
+            (weights, trainer.reports().last().cloned().unwrap())
+        };
+        let begin =
+            |gpu: &Compute| Trainer::on(gpu.clone(), config.clone(), data.clone(), 7).unwrap();
+        let (whole, report) = finish(begin(gpu));
+        let expected = cpu.reports().last().unwrap();
+        assert!(
+            (report.loss - expected.loss).abs() < 2e-2 * expected.loss,
+            "{report:?}, {expected:?}"
+        );
+        let called = begin(&gpu.clone().with_steps(Steps::Called));
+        assert!(finish(called).0 == whole, "recorded steps");
+
+        let mut first = begin(gpu);
+        let advance = first.advance(&mut |_| ControlFlow::Break(()));
+        // Progress is told when the sums are read: on a real GPU perhaps only at the end of an epoch.
+        assert_ne!(advance.unwrap(), Advance::Finished);
+        let bytes = first.checkpoint().unwrap();
+        let resumed = Trainer::resume_on(gpu.clone(), config.clone(), data.clone(), 7, &bytes);
+        assert!(finish(resumed.unwrap()).0 == whole, "resumed");
+    });
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fs;
 
 use epnas_supernet::{
-    MODEL_FILE, Model, TrainConfig, Trainer, TrainerConfig, TrainingPart, WEIGHTS_FILE, WeightStore,
+    MODEL_FILE, Model, Refinements, TrainConfig, Trainer, TrainerConfig, TrainingPart,
+    WEIGHTS_FILE, WeightStore,
 };
 
 use crate::samples::{arch, data, dataset, quick, supernet, tiny};
@@ -17,6 +18,7 @@ fn trained() -> Model {
             epochs: 2,
             ..quick()
         },
+        refinements: Refinements::default(),
         part: TrainingPart::Train,
     };
     let mut trainer = Trainer::new(config, data(200, 8), 5).unwrap();

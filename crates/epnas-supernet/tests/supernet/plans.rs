@@ -7,7 +7,7 @@ use epnas_supernet::{
 };
 
 use crate::{
-    reference::{self, Norm, Values},
+    reference::{self, Chances, Norm, Values},
     samples::{self, build, noise, random_arch, tiny},
 };
 
@@ -134,6 +134,7 @@ fn slope(
     pixels: &[f64],
     path: &str,
     direction: &[f64],
+    chances: &Chances,
 ) -> f64 {
     // Small, so that hardly any rectifier or maximum changes its mind within the step; rounding costs about 1e-9.
     let h = 1e-7;
@@ -144,7 +145,8 @@ fn slope(
             .iter_mut()
             .zip(direction)
             .for_each(|(v, d)| *v += step * d);
-        reference::run(network, &moved, pixels, &LABELS, Norm::Batch, 0.05).loss
+        let norm = Norm::Batch;
+        reference::run_by_chance(network, &moved, pixels, &LABELS, norm, 0.05, chances).loss
     };
     (loss(h) - loss(-h)) / (2.0 * h) / BATCH as f64
 }
@@ -168,27 +170,143 @@ fn gradients_of_every_parameter_equal_differences_of_the_plain_evaluation() {
             plan.loss().unwrap();
             plan.backward().unwrap();
         }
-        let trained = network.nodes.len();
-        assert!(plan.parameters().len() >= 5, "{name}: {trained} nodes");
-        let largest = plan
-            .parameters()
+        check_gradients(
+            name,
+            &network,
+            &plan,
+            &weights,
+            &pixels,
+            &Chances::default(),
+        );
+    }
+}
+
+/// Compares every gradient of a plan with differences of the plain evaluation.
+fn check_gradients(
+    name: &str,
+    network: &Network,
+    plan: &Plan,
+    weights: &Values,
+    pixels: &[f64],
+    chances: &Chances,
+) {
+    let trained = network.nodes.len();
+    assert!(plan.parameters().len() >= 5, "{name}: {trained} nodes");
+    let largest = plan
+        .parameters()
+        .iter()
+        .flat_map(|parameter| numbers(&parameter.gradient))
+        .fold(0.0, |largest: f32, v| largest.max(v.abs()));
+    for (seed, parameter) in plan.parameters().iter().enumerate() {
+        let direction = noise(1000 + seed as u64, parameter.value.elem_count());
+        let path = &parameter.path;
+        let expected = slope(network, weights, pixels, path, &direction, chances);
+        let found: f64 = numbers(&parameter.gradient)
             .iter()
-            .flat_map(|parameter| numbers(&parameter.gradient))
-            .fold(0.0, |largest: f32, v| largest.max(v.abs()));
-        for (seed, parameter) in plan.parameters().iter().enumerate() {
-            let direction = noise(1000 + seed as u64, parameter.value.elem_count());
-            let expected = slope(&network, &weights, &pixels, &parameter.path, &direction);
-            let found: f64 = numbers(&parameter.gradient)
+            .zip(&direction)
+            .map(|(gradient, d)| f64::from(*gradient) * d)
+            .sum();
+        let tolerance = 1e-3 * expected.abs() + 1e-4 * f64::from(largest);
+        assert!(
+            (found - expected).abs() < tolerance,
+            "{name}, {path}: slope {found}, expected {expected}"
+        );
+    }
+}
+
+/// Mixed images and targets, dropped branches and an auxiliary head, each alone and all together.
+#[test]
+fn refined_steps_equal_the_plain_evaluation() {
+    let networks = [
+        (
+            "cells",
+            build("micro:c3.-1+id.-2/d3.0+mp.-1", 0, &tiny(), 8),
+        ),
+        (
+            "identities",
+            build("micro:id.-1+id.-1/ap.0+d5.0", 0, &tiny(), 7),
+        ),
+        ("residual", samples::hand_made("resnet:8", 8)),
+        ("layers", build("macro:c3.0/d3.0+1/mp.2", 3, &tiny(), 8)),
+    ];
+    for (name, plain) in networks {
+        for (mixup, drop_path, auxiliary) in [
+            (true, false, 0.0),
+            (false, true, 0.0),
+            (false, false, 0.4),
+            (true, true, 0.7),
+        ] {
+            let network = match auxiliary > 0.0 {
+                true => plain.with_auxiliary_head(),
+                false => Ok(plain.clone()),
+            };
+            let Ok(network) = network else {
+                assert_eq!(name, "residual", "has no place for an auxiliary head");
+                continue;
+            };
+            let options = PlanOptions {
+                label_smoothing: 0.05,
+                mixup,
+                drop_path,
+                auxiliary_weight: auxiliary,
+                ..PlanOptions::default()
+            };
+            let mut store = stirred(&network);
+            let plan = Plan::compile_with(&network, &mut store, BATCH, options, &mut Arena::new());
+            if drop_path && network.branches().is_empty() {
+                let error = plan.unwrap_err();
+                assert!(
+                    matches!(error, SupernetError::NoBranches),
+                    "{name}: {error}"
+                );
+                continue;
+            }
+            let mut plan = plan.unwrap();
+            let branches = if drop_path {
+                network.branches()
+            } else {
+                Vec::new()
+            };
+            assert_eq!(plan.branches(), branches.len(), "{name}");
+            // A third of the factors is 0.
+            let factors: Vec<f64> = noise(3, branches.len() * BATCH)
                 .iter()
-                .zip(&direction)
-                .map(|(gradient, d)| f64::from(*gradient) * d)
-                .sum();
-            let tolerance = 1e-3 * expected.abs() + 1e-4 * f64::from(largest);
-            assert!(
-                (found - expected).abs() < tolerance,
-                "{name}, {}: slope {found}, expected {expected}",
-                parameter.path
-            );
+                .map(|v| if v.abs() < 0.3 { 0.0 } else { 1.25 })
+                .collect();
+            assert!(factors.is_empty() || factors.contains(&0.0), "{name}");
+            let chances = Chances {
+                share: mixup.then_some(0.75),
+                factors: branches
+                    .iter()
+                    .copied()
+                    .zip(factors.chunks(BATCH).map(<[f64]>::to_vec))
+                    .collect(),
+                auxiliary,
+            };
+            let pixels = pixels(&network);
+            let weights = reference::values(&store);
+            for _ in 0..2 {
+                fill(&mut plan, &pixels);
+                plan.set_chances(|row| {
+                    row[0] = 0.75;
+                    row[1..]
+                        .iter_mut()
+                        .zip(&factors)
+                        .for_each(|(to, factor)| *to = *factor as f32);
+                })
+                .unwrap();
+                plan.mix().unwrap();
+                plan.forward().unwrap();
+                let loss = plan.loss().unwrap().loss_sum;
+                let norm = Norm::Batch;
+                let expected = reference::run_by_chance(
+                    &network, &weights, &pixels, &LABELS, norm, 0.05, &chances,
+                );
+                close(&numbers(plan.logits()), &expected.logits, name);
+                close(&[loss as f32], &[expected.own_loss], name);
+                plan.backward().unwrap();
+            }
+            check_gradients(name, &network, &plan, &weights, &pixels, &chances);
         }
     }
 }

@@ -4,8 +4,8 @@
 use epnas_arch::{Evaluator, Job};
 use epnas_ops::Precision;
 use epnas_supernet::{
-    Arena, DeviceKind, Mode, Optimizer, Plan, PlanOptions, PrecisionKind, Supernet, TrainConfig,
-    Trainer, TrainerConfig, TrainingPart, WeightStore,
+    Arena, DeviceKind, Mode, Optimizer, Plan, PlanOptions, PrecisionKind, Refinements, Supernet,
+    TrainConfig, Trainer, TrainerConfig, TrainingPart, WeightStore,
 };
 
 use crate::samples::{arch, fill, gratings, quick, supernet, tiny};
@@ -106,6 +106,7 @@ fn a_training_says_its_precision_and_is_not_continued_in_another() {
         space_len: 3,
         network: tiny(),
         training: recipe(PrecisionKind::Bf16),
+        refinements: Refinements::default(),
         part: TrainingPart::Train,
     };
     let mut trainer = Trainer::new(config.clone(), data.clone(), 1).unwrap();

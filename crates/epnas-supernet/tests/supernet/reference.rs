@@ -77,8 +77,10 @@ pub(crate) enum Norm {
 pub(crate) struct Outcome {
     /// `[batch, classes]`.
     pub(crate) logits: Vec<f64>,
-    /// Sum over the batch.
+    /// Sum over the batch, an auxiliary head's included.
     pub(crate) loss: f64,
+    /// Without it.
+    pub(crate) own_loss: f64,
     /// The batch's mean and unbiased variance by the path of the running statistic.
     pub(crate) statistics: Values,
 }
@@ -158,6 +160,17 @@ fn pool(x: &Map, kind: PoolKind, stride: usize) -> Map {
     })
 }
 
+/// What a training step may do beyond images and labels.
+#[derive(Clone, Default)]
+pub(crate) struct Chances {
+    /// The share of each image and target in its mixture with the one as far from the end; none for no mixing.
+    pub(crate) share: Option<f64>,
+    /// A factor for every image, by sum and place of its input.
+    pub(crate) factors: BTreeMap<(usize, usize), Vec<f64>>,
+    /// Weight of an auxiliary head's loss.
+    pub(crate) auxiliary: f64,
+}
+
 /// Evaluates a network on `pixels`, `[batch, height, width, channels]`.
 pub(crate) fn run(
     network: &Network,
@@ -167,7 +180,30 @@ pub(crate) fn run(
     norm: Norm,
     smoothing: f64,
 ) -> Outcome {
+    let chances = Chances::default();
+    run_by_chance(network, weights, pixels, labels, norm, smoothing, &chances)
+}
+
+/// As [`run`], with what chance decided. The loss is that of both heads.
+pub(crate) fn run_by_chance(
+    network: &Network,
+    weights: &Values,
+    pixels: &[f64],
+    labels: &[u32],
+    norm: Norm,
+    smoothing: f64,
+    chances: &Chances,
+) -> Outcome {
     let n = labels.len();
+    let share = chances.share.unwrap_or(1.0);
+    let size = pixels.len() / n;
+    let mixed: Vec<f64> = (0..pixels.len())
+        .map(|at| {
+            let partner = pixels[(n - 1 - at / size) * size + at % size];
+            share * pixels[at] + (1.0 - share) * partner
+        })
+        .collect();
+    let mut auxiliary = Vec::new();
     let weight = |param: &Param| weights[&param.path].as_slice();
     let mut maps: Vec<Map> = Vec::new();
     let mut statistics = Values::new();
@@ -180,7 +216,7 @@ pub(crate) fn run(
                 h: network.input.height,
                 w: network.input.width,
                 c: network.input.channels,
-                values: pixels.to_vec(),
+                values: mixed.clone(),
             },
             NodeKind::Conv {
                 kernel,
@@ -256,10 +292,15 @@ pub(crate) fn run(
             NodeKind::Pool { kind, stride } => pool(input(0), *kind, *stride),
             NodeKind::Add => {
                 let mut out = input(0).clone();
-                out.values
-                    .iter_mut()
-                    .zip(&input(1).values)
-                    .for_each(|(a, b)| *a += b);
+                let size = out.values.len() / n;
+                let factor = |place: usize, at: usize| {
+                    let factors = chances.factors.get(&(maps.len(), place));
+                    factors.map_or(1.0, |factors| factors[at / size])
+                };
+                let pairs = out.values.iter_mut().zip(&input(1).values);
+                for (at, (a, b)) in pairs.enumerate() {
+                    *a = factor(0, at) * *a + factor(1, at) * b;
+                }
                 out
             }
             NodeKind::Relu => {
@@ -272,6 +313,8 @@ pub(crate) fn run(
                 bias,
             } => {
                 let classes = network.classes;
+                let is_last = maps.len() + 1 == network.nodes.len();
+                let logits = if is_last { &mut logits } else { &mut auxiliary };
                 for image in 0..n {
                     for class in 0..classes {
                         let mut logit = weight(bias)[class];
@@ -298,18 +341,21 @@ pub(crate) fn run(
         );
         maps.push(map);
     }
-    let loss = logits
-        .chunks(network.classes)
-        .zip(labels)
-        .map(|(row, label)| {
+    let loss = |logits: &[f64]| -> f64 {
+        let rows = logits.chunks(network.classes).enumerate();
+        rows.map(|(image, row)| {
             let log_sum = row.iter().map(|logit| logit.exp()).sum::<f64>().ln();
             let mean = row.iter().map(|logit| log_sum - logit).sum::<f64>() / row.len() as f64;
-            (1.0 - smoothing) * (log_sum - row[*label as usize]) + smoothing * mean
+            let of = |image: usize| log_sum - row[labels[image] as usize];
+            let own = share * of(image) + (1.0 - share) * of(n - 1 - image);
+            (1.0 - smoothing) * own + smoothing * mean
         })
-        .sum();
+        .sum()
+    };
     Outcome {
+        own_loss: loss(&logits),
+        loss: loss(&logits) + chances.auxiliary * loss(&auxiliary),
         logits,
-        loss,
         statistics,
     }
 }

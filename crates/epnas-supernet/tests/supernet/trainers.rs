@@ -1,11 +1,12 @@
 //! Training from scratch.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use epnas_arch::HandMade;
 use epnas_supernet::{
-    BnEval, Model, MomentumKind, OptimizerKind, Schedule, Score, SupernetError, TrainConfig,
-    Trainer, TrainerConfig, TrainerReport, TrainingPart,
+    Advance, BnEval, Model, MomentumKind, OptimizerKind, Refinements, Schedule, Score,
+    SupernetError, TrainConfig, Trainer, TrainerConfig, TrainerReport, TrainingPart,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ fn config(training: TrainConfig) -> TrainerConfig {
         space_len: 3,
         network: tiny(),
         training,
+        refinements: Refinements::default(),
         part: TrainingPart::Train,
     }
 }
@@ -132,6 +134,7 @@ fn reports_follow_the_recipe() {
 fn all_images_can_train() {
     let data = data(90, 8);
     let all = TrainerConfig {
+        refinements: Refinements::default(),
         part: TrainingPart::TrainAndValidation,
         ..config(recipe())
     };
@@ -347,4 +350,156 @@ fn hand_made_networks_learn_and_go_on() {
         let evaluate = |model: &Model| model.evaluate(&data.images).unwrap();
         assert_eq!(evaluate(&loaded), evaluate(&model), "{text}");
     }
+}
+
+/// The averages that are kept are those of the weights after each step, with the decay that the documentation states; the
+/// weights themselves are those of a training without averages.
+#[test]
+fn kept_weights_are_moving_averages() {
+    let data = data(90, 8);
+    let averaged = |ema| TrainerConfig {
+        refinements: Refinements {
+            ema,
+            ..Refinements::default()
+        },
+        ..config(TrainConfig {
+            score: Score::Last,
+            ..recipe()
+        })
+    };
+    let mut plain = Trainer::new(averaged(0.0), data.clone(), 5).unwrap();
+    let mut averages = reference::values(plain.weights());
+    let (ema, mut step) = (0.8, 0);
+    loop {
+        let advance = plain.advance(&mut |_| ControlFlow::Break(())).unwrap();
+        if advance == Advance::Finished {
+            break;
+        }
+        let decay = f64::min(ema, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
+        for (path, values) in reference::values(plain.weights()) {
+            let average = averages.get_mut(&path).unwrap().iter_mut();
+            for (average, value) in average.zip(values) {
+                *average = decay * *average + (1.0 - decay) * value;
+            }
+        }
+        step += 1;
+    }
+    assert_eq!(step, 20, "5 steps in each of 4 epochs");
+    let mut trainer = Trainer::new(averaged(ema), data.clone(), 5).unwrap();
+    let reports = run(&mut trainer);
+    assert_eq!(
+        trainer.weights().to_bytes().unwrap(),
+        plain.weights().to_bytes().unwrap()
+    );
+    let model = trainer.model().unwrap();
+    for (path, values) in reference::values(model.weights()) {
+        for (found, expected) in values.iter().zip(&averages[&path]) {
+            let error = (found - expected).abs();
+            assert!(
+                error < 1e-5 * expected.abs().max(0.1),
+                "{path}: {found}, {expected}"
+            );
+        }
+    }
+    // They are what was validated.
+    let validation: Vec<usize> = data
+        .validation
+        .iter()
+        .map(|index| *index as usize)
+        .collect();
+    let evaluated = model.evaluate(&data.images.subset(&validation)).unwrap();
+    assert_eq!(reports[3].validation_accuracy, Some(evaluated.accuracy));
+    assert!((reports[3].validation_loss.unwrap() - evaluated.loss).abs() < 1e-6);
+}
+
+/// Everything that a recipe can have, interrupted after every few steps.
+#[test]
+fn a_refined_training_is_resumed_at_any_step() {
+    let data = gratings(90, 8);
+    let refinements = Refinements {
+        ema: 0.9,
+        mixup: 0.3,
+        drop_path: 0.3,
+        auxiliary_head: 0.4,
+    };
+    let config = || TrainerConfig {
+        arch: arch("micro:c3.-1+d3.-2/mp.-1+id.0").into(),
+        refinements,
+        ..config(recipe())
+    };
+    let mut through = Trainer::new(config(), data.clone(), 5).unwrap();
+    let expected = run(&mut through);
+    assert!(
+        through
+            .model()
+            .unwrap()
+            .network()
+            .auxiliary_head()
+            .is_none()
+    );
+    for every in [1, 3] {
+        let mut trainer = Trainer::new(config(), data.clone(), 5).unwrap();
+        let mut pauses = 0;
+        while !trainer.is_finished() {
+            let mut steps = 0;
+            let advance = trainer.advance(&mut |_| {
+                steps += 1;
+                match steps == every {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            pauses += usize::from(advance.unwrap() == Advance::Paused);
+            let checkpoint = trainer.checkpoint().unwrap();
+            trainer = Trainer::resume(config(), data.clone(), 5, &checkpoint).unwrap();
+        }
+        assert!(pauses >= 4, "{pauses}");
+        let reports: Vec<_> = trainer
+            .reports()
+            .iter()
+            .cloned()
+            .map(without_time)
+            .collect();
+        assert_eq!(reports, expected);
+        for (found, expected) in [
+            (trainer.model(), through.model()),
+            (trainer.last_model(), through.last_model()),
+        ] {
+            let [found, expected] = [found, expected].map(|model| {
+                let model = model.unwrap();
+                (model.info().clone(), model.weights().to_bytes().unwrap())
+            });
+            assert!(found == expected);
+        }
+    }
+}
+
+#[test]
+fn refinements_that_do_not_fit_are_refused() {
+    let data = data(90, 8);
+    let message = |text: &str, refinements| {
+        let config = TrainerConfig {
+            arch: text.parse().unwrap(),
+            refinements,
+            ..config(recipe())
+        };
+        Trainer::new(config, data.clone(), 5)
+            .unwrap_err()
+            .to_string()
+    };
+    let drop_path = Refinements {
+        drop_path: 0.2,
+        ..Refinements::default()
+    };
+    assert!(message("macro:c3.0/d3.1", drop_path).contains("no sums"));
+    let auxiliary = Refinements {
+        auxiliary_head: 0.4,
+        ..Refinements::default()
+    };
+    assert!(message("resnet:8", auxiliary).contains("auxiliary head"));
+    let wrong = Refinements {
+        mixup: -1.0,
+        ..Refinements::default()
+    };
+    assert!(message("macro:c3.0", wrong).contains("`mixup` is -1"));
 }

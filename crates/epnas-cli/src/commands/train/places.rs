@@ -7,35 +7,42 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use epnas_search::MODEL_IMAGES_FILE;
+use epnas_search::{MODEL_IMAGES_FILE, TrainingFolders};
 use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
 use crate::failure::usage;
+use crate::handover::CARD_FILE;
 
 /// State of a training after its last epoch.
 const CHECKPOINT_FILE: &str = "checkpoint.bin";
 /// Its learning curve.
 const CURVE_FILE: &str = "curve.jsonl";
+/// A file's name, and how it is told that a training wrote it.
+type Known = (&'static str, fn(&Path) -> io::Result<bool>);
+/// What a training works with.
+const WORK: &[Known] = &[(CHECKPOINT_FILE, is_weights), (CURVE_FILE, is_curve)];
+/// What a model consists of.
+const MODEL: &[Known] = &[
+    (MODEL_FILE, is_model),
+    (WEIGHTS_FILE, is_weights),
+    (MODEL_IMAGES_FILE, is_images),
+    (CARD_FILE, is_card),
+];
 /// How long the beginning of a file of weights may be.
 const LONGEST_HEADER: u64 = 64 << 20;
 
-/// Where a training works and where its model goes.
+/// Where one training works and where its model goes.
 #[derive(Debug)]
-pub(super) struct Places {
-    /// Checkpoint and learning curve.
-    pub(super) work: PathBuf,
-    /// The trained network.
-    pub(super) model: PathBuf,
-}
+pub(in crate::commands) struct Places(pub(in crate::commands) TrainingFolders);
 
 impl Places {
     /// Refuses to replace a model whose training is not there to go on.
-    pub(super) fn require_room(&self) -> anyhow::Result<()> {
-        if self.model.join(MODEL_FILE).exists() && !self.work.exists() {
+    pub(in crate::commands) fn require_room(&self) -> anyhow::Result<()> {
+        if self.0.model.join(MODEL_FILE).exists() && !self.0.work.exists() {
             return Err(usage(format_args!(
                 "{} already holds a model; replace it with --restart",
-                self.model.display()
+                self.0.model.display()
             )));
         }
         Ok(())
@@ -43,8 +50,10 @@ impl Places {
 
     /// Refuses folders that hold something else than a training.
     pub(super) fn require_ours(&self) -> anyhow::Result<()> {
-        for dir in [&self.work, &self.model] {
-            let Some(name) = foreign(dir)? else { continue };
+        for (dir, known) in self.folders() {
+            let Some(name) = foreign(&dir, known)? else {
+                continue;
+            };
             return Err(usage(format_args!(
                 "{} holds what is not of a training ({name}); name another folder",
                 dir.display()
@@ -56,46 +65,48 @@ impl Places {
     /// Removes an earlier training: our files, and the folders when nothing else is in them.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
         let mut files = Vec::new();
-        for (dir, name, is_ours) in [
-            (
-                &self.work,
-                CHECKPOINT_FILE,
-                is_weights as fn(&Path) -> io::Result<bool>,
-            ),
-            (&self.work, CURVE_FILE, is_curve),
-            (&self.model, MODEL_FILE, is_model),
-            (&self.model, WEIGHTS_FILE, is_weights),
-            (&self.model, MODEL_IMAGES_FILE, is_images),
-        ] {
-            let path = dir.join(name);
-            if !path.exists() {
-                continue;
+        for (dir, known) in self.folders() {
+            for (name, is_ours) in known {
+                let path = dir.join(name);
+                if !path.is_file() {
+                    continue;
+                }
+                if !is_ours(&path).map_err(|e| failed("read", &path, &e))? {
+                    return Err(usage(format_args!(
+                        "{} was not written by a training; move it away, or name another folder",
+                        path.display()
+                    )));
+                }
+                files.push(path);
             }
-            if !is_ours(&path).map_err(|e| failed("read", &path, &e))? {
-                return Err(usage(format_args!(
-                    "{} was not written by a training; move it away, or name another folder",
-                    path.display()
-                )));
-            }
-            files.push(path);
         }
         for path in &files {
             fs::remove_file(path).map_err(|e| failed("remove", path, &e))?;
         }
-        for dir in [&self.work, &self.model] {
-            match fs::remove_dir(dir) {
+        for (dir, _) in self.folders() {
+            match fs::remove_dir(&dir) {
                 Err(e)
                     if !matches!(
                         e.kind(),
                         io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
                     ) =>
                 {
-                    return Err(failed("remove", dir, &e));
+                    return Err(failed("remove", &dir, &e));
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// The folders of a training, inner ones first, with the files that it puts there.
+    fn folders(&self) -> [(PathBuf, &'static [Known]); 4] {
+        [
+            (self.0.best(), MODEL),
+            (self.0.last(), MODEL),
+            (self.0.work.clone(), WORK),
+            (self.0.model.clone(), MODEL),
+        ]
     }
 }
 
@@ -104,7 +115,7 @@ fn failed(action: &str, path: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 /// The first thing in `dir`, by name, that no training puts there.
-fn foreign(dir: &Path) -> anyhow::Result<Option<String>> {
+fn foreign(dir: &Path, known: &[Known]) -> anyhow::Result<Option<String>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries.map_err(|e| failed("read", dir, &e))?,
@@ -117,16 +128,12 @@ fn foreign(dir: &Path) -> anyhow::Result<Option<String>> {
             .to_string_lossy()
             .into_owned();
         // A writer that was killed leaves its temporary file.
-        let known = [
-            CHECKPOINT_FILE,
-            CURVE_FILE,
-            MODEL_FILE,
-            WEIGHTS_FILE,
-            MODEL_IMAGES_FILE,
-        ]
-        .iter()
-        .any(|file| name == *file || name.strip_suffix(".tmp") == Some(file));
-        if !known {
+        let is_known = known
+            .iter()
+            .any(|(file, _)| name == *file || name.strip_suffix(".tmp") == Some(file));
+        // These are looked into by themselves.
+        let is_inner = dir.join(&name).is_dir() && (name == "best" || name == "last");
+        if !is_known && !is_inner {
             names.push(name);
         }
     }
@@ -169,4 +176,13 @@ fn is_model(path: &Path) -> io::Result<bool> {
 fn is_images(path: &Path) -> io::Result<bool> {
     let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
     Ok(value.is_some_and(|value| value["source"].is_string() && value["images"].is_object()))
+}
+
+/// A model card.
+fn is_card(path: &Path) -> io::Result<bool> {
+    let mut beginning = String::new();
+    File::open(path)?
+        .take(1 << 10)
+        .read_to_string(&mut beginning)?;
+    Ok(beginning.starts_with("# An image classifier of "))
 }

@@ -135,13 +135,18 @@ impl Compiler<'_> {
                 dy: self.gradient(node)?,
                 dx: targets
                     .into_iter()
-                    .flatten()
-                    .map(|target| (target.dx, target.acc))
-                    .collect(),
+                    .enumerate()
+                    .filter_map(|(place, target)| Some((place, target?)))
+                    .map(|(place, target)| Ok((target.dx, target.acc, self.factors(node, place)?)))
+                    .collect::<Result<_, SupernetError>>()?,
             },
             NodeKind::Head { .. } => {
                 let (weight, bias) = (self.parameter(node, 0)?, self.parameter(node, 1)?);
-                let dlogits = self.logits.as_ref().map(|(_, dlogits)| dlogits.clone());
+                let logits = match node + 1 == self.nodes.len() {
+                    true => &self.logits,
+                    false => &self.auxiliary,
+                };
+                let dlogits = logits.as_ref().map(|(_, dlogits)| dlogits.clone());
                 let mut inputs = Vec::with_capacity(targets.len());
                 let rows = self.head_rows(node);
                 for ((target, (rows, _)), pooled) in

@@ -175,8 +175,8 @@ impl Compiler<'_> {
                     return Err(inputs_error(entry, 2));
                 }
                 let mut inputs = Vec::with_capacity(entry.inputs.len());
-                for input in &entry.inputs {
-                    inputs.push(self.operand(*input)?);
+                for (place, input) in entry.inputs.iter().enumerate() {
+                    inputs.push((self.operand(*input)?, self.factors(node, place)?));
                 }
                 Forward::Add {
                     inputs,
@@ -194,7 +194,11 @@ impl Compiler<'_> {
                 }
                 let logits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
                 let dlogits = self.allocate(vec![self.batch, self.classes], DType::F32)?;
-                self.logits = Some((logits.clone(), dlogits));
+                if node + 1 == self.nodes.len() {
+                    self.logits = Some((logits.clone(), dlogits));
+                } else {
+                    self.auxiliary = Some((logits.clone(), dlogits));
+                }
                 Forward::Head {
                     inputs,
                     bias,

@@ -1,0 +1,241 @@
+//! `epnas run`: from images to a trained and exported network in one command.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use epnas_export::Normalizing;
+use epnas_search::{
+    Best, Config, RunFolder, SearchError, Session, Start, TrainReport, Which, write_atomic,
+};
+use epnas_supernet::Model;
+use serde::Serialize;
+
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
+use crate::failure::{self, OrUsage, usage};
+use crate::handover::{self, CARD_FILE, Size, Spread};
+use crate::inputs;
+use crate::interrupt::Interrupt;
+use crate::output::{self, grouped};
+use crate::progress::{duration, percent};
+use crate::watcher::Watcher;
+
+use super::export::with_parts;
+use super::search::finished;
+use super::train::Places;
+
+/// The configuration for images of one's own.
+const FOLDER_PRESET: &str = "folder";
+
+/// From images to a network: search, select, train, evaluate and export in one command.
+///
+/// The run folder gets all that `epnas search` and `epnas train` write, and
+///
+///   model/         the trained network, with a model card in model/README.md
+///   model.onnx     the same for any runtime of ONNX, pixel values from 0 to 1 in, logits out
+///   summary.json   what is printed here
+///
+/// Whatever interrupts it, the same command goes on where it was. Without --config, --data is
+/// searched by the preset `folder`: a folder with a folder of pictures for each class.
+///
+/// Examples:
+///   epnas run --data ~/photos --out runs/photos
+///   epnas run --config demo --out runs/demo
+///   epnas run --config my.toml --data ~/photos --out runs/photos --budget 2h --seeds 3
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Run folder.
+    #[arg(short, long, value_name = "RUN")]
+    out: PathBuf,
+
+    /// Stop searching after this much time with the best so far: 90s, 45m, "2h 30m" [default:
+    /// `search.budget`, none].
+    #[arg(long, value_name = "TIME")]
+    budget: Option<String>,
+
+    /// Train the found network on the validation images as well.
+    #[arg(long)]
+    all_data: bool,
+
+    /// Train it so many times from different seeds, for mean and spread [default: `train.seeds`, 1].
+    #[arg(long, value_name = "N")]
+    seeds: Option<usize>,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What `epnas run --json` prints, and `summary.json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    architecture: String,
+    /// With shared weights, 0 to 1; ranks only.
+    estimate: f64,
+    /// After brief retraining, on the validation images.
+    retrained_accuracy: Option<f64>,
+    /// Of the trained network.
+    validation_accuracy: Option<f64>,
+    /// Share of test images recognized, 0 to 1; absent when the data set has none.
+    test_accuracy: Option<f64>,
+    /// Over several seeds.
+    seeds: Option<Spread>,
+    size: Size,
+    search_seconds: f64,
+    train_seconds: f64,
+    model: PathBuf,
+    onnx: PathBuf,
+    card: PathBuf,
+}
+
+pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
+    let out = args.out.as_path();
+    inputs::require_folder(out)?;
+    let session = Session::new(args.config(global)?).map_err(failure::of_search)?;
+    let session = session.with_compute(args.device.compute(Some(out))?);
+    // Read before the folder is made, so that images that are not there leave nothing behind.
+    session.dataset().map_err(failure::of_search)?;
+    let interrupt = Interrupt::catch()?;
+    let session = session.with_stop(interrupt.stop());
+    let folders = RunFolder::new(out).training(Which::Found);
+    for number in 1..=session.config().train.network.seeds {
+        Places(folders.of_seed(number)).require_room()?;
+    }
+    let stopped = || Err(interrupt.end("everything is saved; the same command goes on"));
+    let mut watcher = Watcher::new(global, &interrupt);
+    let best = session.search(out, Start::Resume, &mut watcher);
+    let best = finished(best, out, global)?;
+    if interrupt.is_set() {
+        return stopped();
+    }
+    let trainings = match session.train(out, Which::Found, Start::Resume, &mut watcher) {
+        Err(SearchError::Stopped { .. }) if interrupt.is_set() => return stopped(),
+        trainings => trainings.map_err(failure::of_search)?,
+    };
+    drop(watcher);
+    handover::write_cards(&session, Some((&best, Which::Found)), &trainings)?;
+    let summary = summary(out, &best, &trainings)?;
+    write_atomic(
+        &out.join("summary.json"),
+        &serde_json::to_vec_pretty(&summary)?,
+    )?;
+    output::print_as(global.format(), &summary, |summary| text(summary, out))
+}
+
+impl RunArgs {
+    fn config(&self, global: &Global) -> anyhow::Result<Config> {
+        let mut given = self.precision.over(&self.config);
+        if self.all_data {
+            given.settings.set.push("train.images=all".to_owned());
+        }
+        let seeds = self.seeds.map(|seeds| format!("train.seeds={seeds}"));
+        given.settings.set.extend(seeds);
+        let stored = match given.settings.config {
+            Some(_) => None,
+            None => inputs::run_config(&self.out)?,
+        };
+        let mut config = match (stored, &given.settings.config, &given.data) {
+            (Some(stored), ..) => inputs::adjusted(stored, &given, global)?,
+            (None, None, None) => {
+                return Err(usage(
+                    "name a configuration with --config, for example `--config demo`, or a folder of images with --data",
+                ));
+            }
+            (None, None, Some(_)) => {
+                given.settings.config = Some(FOLDER_PRESET.to_owned());
+                inputs::config(&given, global)?
+            }
+            (None, Some(_), _) => inputs::config(&given, global)?,
+        };
+        if let Some(budget) = &self.budget {
+            config.search.budget = Some(budget.clone());
+            config.validate().or_usage()?;
+        }
+        Ok(config)
+    }
+}
+
+/// Exports the network of the first seed and says what there is.
+fn summary(out: &Path, best: &Best, trainings: &[TrainReport]) -> anyhow::Result<Summary> {
+    let first = trainings
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("no network was trained"))?;
+    let model = Model::load(&first.model)?;
+    let onnx = out.join("model.onnx");
+    let bytes = with_parts(&model, |trained| {
+        Ok(epnas_export::onnx(trained, Normalizing::Inside)?)
+    })?;
+    write_atomic(&onnx, &bytes)?;
+    Ok(Summary {
+        architecture: first.architecture.to_string(),
+        estimate: best.estimate,
+        retrained_accuracy: best.retrained_accuracy,
+        validation_accuracy: first.validation_accuracy,
+        test_accuracy: first.test.as_ref().map(|test| test.accuracy),
+        seeds: Spread::of(trainings),
+        size: Size::of(&model, &first.model),
+        search_seconds: best.cost.seconds,
+        train_seconds: trainings.iter().map(|training| training.seconds).sum(),
+        card: first.model.join(CARD_FILE),
+        model: first.model.clone(),
+        onnx,
+    })
+}
+
+fn text(summary: &Summary, out: &Path) -> String {
+    let Size {
+        params,
+        macs,
+        bytes,
+    } = summary.size;
+    let mut text = format!(
+        "architecture  {}\nsize          {} parameters, {} multiply-accumulates per image, {} bytes\n",
+        summary.architecture,
+        grouped(params),
+        grouped(macs),
+        grouped(bytes)
+    );
+    text.push_str(&format!(
+        "estimate      {} (shared weights; ranks only)\n",
+        percent(summary.estimate)
+    ));
+    if let Some(retrained) = summary.retrained_accuracy {
+        text.push_str(&format!(
+            "retrained     {} (briefly, on validation images)\n",
+            percent(retrained)
+        ));
+    }
+    for (name, accuracy) in [
+        ("validation", summary.validation_accuracy),
+        ("test", summary.test_accuracy),
+    ] {
+        if let Some(accuracy) = accuracy {
+            text.push_str(&format!("{name:<14}{}\n", percent(accuracy)));
+        }
+    }
+    if let Some(Spread { mean, deviation }) = summary.seeds {
+        text.push_str(&format!(
+            "seeds         {} +- {:.1}\n",
+            percent(mean),
+            100.0 * deviation
+        ));
+    }
+    let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
+    text.push_str(&format!(
+        "cost          {} of search, {} of training\nmodel         {}\nonnx          {}\ncard          {}\n\
+         next          epnas predict PICTURE --model {}\n",
+        time(summary.search_seconds),
+        time(summary.train_seconds),
+        summary.model.display(),
+        summary.onnx.display(),
+        summary.card.display(),
+        out.display()
+    ));
+    text
+}

@@ -1,0 +1,242 @@
+//! What goes with a trained network: the model card, and what the network costs to use.
+
+use std::path::Path;
+
+use anyhow::Context;
+use epnas_arch::Space;
+use epnas_report::card;
+use epnas_search::{Best, Config, Session, TrainReport, Which, write_atomic};
+use epnas_supernet::{Compute, Model, PrecisionKind, WEIGHTS_FILE, latencies};
+use serde::Serialize;
+
+use crate::failure;
+
+/// The model card in a model folder.
+pub(crate) const CARD_FILE: &str = "README.md";
+
+/// How large a network is.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Size {
+    /// Trainable parameters.
+    pub(crate) params: u64,
+    /// Multiply-accumulates per image.
+    pub(crate) macs: u64,
+    /// The file of the weights, in bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Size {
+    /// That of the model that lies in `dir`.
+    pub(crate) fn of(model: &Model, dir: &Path) -> Self {
+        Self {
+            params: model.network().params(),
+            macs: model.network().macs(),
+            bytes: std::fs::metadata(dir.join(WEIGHTS_FILE)).map_or(0, |file| file.len()),
+        }
+    }
+}
+
+/// Seconds of one image through the network, on the CPU: so many of a hundred passes took no longer.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+}
+
+impl Latency {
+    pub(crate) fn of(model: &Model) -> anyhow::Result<Self> {
+        const PASSES: usize = 100;
+        let precision = PrecisionKind::F32;
+        let seconds = latencies(model.network(), &Compute::cpu(), precision, PASSES)?;
+        Ok(Self {
+            p50: seconds[PASSES / 2 - 1],
+            p90: seconds[PASSES * 9 / 10 - 1],
+            p99: seconds[PASSES * 99 / 100 - 1],
+        })
+    }
+}
+
+/// Accuracies of trainings from several seeds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Spread {
+    /// Mean of the accuracies on the test images, or without those on the validation images.
+    pub(crate) mean: f64,
+    /// Their standard deviation, with n - 1 in the denominator.
+    pub(crate) deviation: f64,
+}
+
+impl Spread {
+    /// That of several trainings; none of a single one, or when nothing was measured.
+    pub(crate) fn of(trainings: &[TrainReport]) -> Option<Self> {
+        let accuracies: Option<Vec<f64>> = trainings.iter().map(accuracy).collect();
+        let accuracies = accuracies?;
+        Some(Self {
+            mean: epnas_search::statistics::mean(&accuracies)?,
+            deviation: epnas_search::statistics::deviation(&accuracies)?,
+        })
+    }
+}
+
+/// On the test images or, without those, on the validation images.
+pub(crate) fn accuracy(train: &TrainReport) -> Option<f64> {
+    let test = train.test.as_ref().map(|test| test.accuracy);
+    test.or(train.validation_accuracy)
+}
+
+/// Writes the cards of the trained networks into their folders. `found` is the search that they come from, if any.
+pub(crate) fn write_cards(
+    session: &Session,
+    found: Option<(&Best, Which)>,
+    trainings: &[TrainReport],
+) -> anyhow::Result<()> {
+    for training in trainings {
+        let card = card(session, found, training, trainings)?;
+        let path = training.model.join(CARD_FILE);
+        write_atomic(&path, card.markdown().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn card(
+    session: &Session,
+    found: Option<(&Best, Which)>,
+    training: &TrainReport,
+    all: &[TrainReport],
+) -> anyhow::Result<card::Card> {
+    let model = Model::load(&training.model).context("the trained network")?;
+    let dataset = session.dataset().map_err(failure::of_search)?;
+    let (config, info) = (session.config(), model.info());
+    let mut images = vec![0u64; dataset.classes.len()];
+    for label in &dataset.train.labels {
+        images[*label as usize] += 1;
+    }
+    let size = Size::of(&model, &training.model);
+    let classes = info.classes.iter().zip(images).enumerate();
+    Ok(card::Card {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        data: dataset.name.clone(),
+        image: [info.height, info.width, info.channels],
+        classes: classes
+            .map(|(class, (name, images))| card::Class {
+                name: name.clone(),
+                images,
+                test: training.test.as_ref().map(|test| {
+                    let class = &test.per_class[class];
+                    (class.images, class.accuracy.unwrap_or(0.0))
+                }),
+            })
+            .collect(),
+        architecture: info.architecture.clone(),
+        found: found.map(|(best, which)| found_by(config, best, which)),
+        training: card::Training {
+            recipe: word(&config.train.preset),
+            epochs: [training.epochs, training.kept_epoch],
+            images: info.training.images,
+            seed: training.seed,
+            seconds: training.seconds,
+            device: training.device.clone(),
+            extras: extras(config),
+        },
+        validation: training.validation_accuracy,
+        test: training.test.as_ref().map(|test| card::Test {
+            images: test.images,
+            accuracy: test.accuracy,
+            calibration_error: test.calibration_error,
+            confusions: confusions(&test.confusion, &info.classes),
+        }),
+        seeds: Spread::of(all).map(|spread| card::Seeds {
+            count: all.len(),
+            mean: spread.mean,
+            deviation: spread.deviation,
+        }),
+        cost: card::Cost {
+            params: size.params,
+            macs: size.macs,
+            bytes: size.bytes,
+            milliseconds: 1e3 * Latency::of(&model)?.p50,
+        },
+    })
+}
+
+fn found_by(config: &Config, best: &Best, which: Which) -> card::Found {
+    let space = match &config.space {
+        Space::Macro(space) => format!("the macro space of {} layers", space.layers),
+        Space::Micro(space) => format!("the micro space of {} blocks", space.blocks),
+        Space::Choices(_) => "a space of plain choices".to_owned(),
+    };
+    let of_search = card::Estimates {
+        estimate: best.estimate,
+        retrained: best.retrained_accuracy,
+    };
+    let random = best.random.as_ref();
+    let of_random = random.map(|random| card::Estimates {
+        estimate: random.estimate,
+        retrained: random.retrained_accuracy,
+    });
+    let (strategy, cost, result, random) = match (which, random, of_random) {
+        (Which::Random, Some(random), Some(estimates)) => {
+            ("random search".to_owned(), random.cost, estimates, None)
+        }
+        _ => {
+            let strategy = word(&config.search.strategy).replace('_', " ");
+            (
+                format!("{strategy} search"),
+                best.cost,
+                of_search,
+                of_random,
+            )
+        }
+    };
+    card::Found {
+        strategy,
+        space,
+        seed: config.seed,
+        children: cost.children,
+        seconds: cost.seconds,
+        result,
+        random,
+    }
+}
+
+/// A word of the configuration.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// What is beyond a plain recipe, in words.
+fn extras(config: &Config) -> Vec<String> {
+    let (recipe, more) = (&config.train.recipe, config.refinements());
+    let named = [
+        ("label smoothing", recipe.label_smoothing),
+        ("cutout", recipe.augment.cutout as f64),
+        ("averaged weights", more.ema),
+        ("mixup", more.mixup),
+        ("drop-path", more.drop_path),
+        ("an auxiliary head of weight", more.auxiliary_head),
+    ];
+    named
+        .iter()
+        .filter(|(_, value)| *value > 0.0)
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect()
+}
+
+/// The commonest five, most first.
+fn confusions(counts: &[Vec<u64>], classes: &[String]) -> Vec<(String, String, u64)> {
+    let mut pairs: Vec<(usize, usize, u64)> = Vec::new();
+    for (of, row) in counts.iter().enumerate() {
+        let wrong = row.iter().enumerate().filter(|(taken, _)| *taken != of);
+        pairs.extend(wrong.map(|(taken, images)| (of, taken, *images)));
+    }
+    pairs.retain(|(_, _, images)| *images > 0);
+    pairs.sort_by_key(|(of, taken, images)| (std::cmp::Reverse(*images), *of, *taken));
+    pairs.truncate(5);
+    pairs
+        .into_iter()
+        .map(|(of, taken, images)| (classes[of].clone(), classes[taken].clone(), images))
+        .collect()
+}

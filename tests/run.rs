@@ -146,6 +146,16 @@ fn what_cannot_be_run_is_said_at_once() {
     run(&["run", "--out", &out]).fails(2, &["--config", "--data"]);
     run(&["run", "--data", &folder.arg("nowhere"), "--out", &out])
         .fails(2, &["nowhere", "not found"]);
+    let drop = [
+        "run",
+        "--config",
+        "demo",
+        "--out",
+        &out,
+        "--set",
+        "train.drop_path=0.1",
+    ];
+    run(&drop).fails(2, &["train.drop_path", "no sums"]);
     assert!(!folder.path("out").exists());
     let (images, config) = (pictures(&folder), folder.arg("tiny.toml"));
     search_in(&images, &out, &[]).ok();

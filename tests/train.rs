@@ -196,3 +196,132 @@ fn a_network_made_by_hand_is_trained() {
     train("resnet").fails(2, &["`resnet` is no hand-made network", "resnet:20"]);
     run(&["show", &out]).fails(2, &["resnet:8", "made by hand"]);
 }
+
+#[test]
+fn a_training_that_diverges_says_where_and_what_to_do() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let out = folder.arg("mine");
+    let arguments = [
+        "train",
+        "--arch",
+        "macro:c3.0",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--set",
+        "train.learning_rate=1e30",
+        "--set",
+        "train.clip=0",
+        "--set",
+        "train.epochs=3",
+    ];
+    run(&arguments).fails(
+        1,
+        &[
+            "diverged at step 2",
+            "lower train.learning_rate",
+            "--restart",
+        ],
+    );
+    run(&[
+        "train",
+        "--arch",
+        "macro:c3.0",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--restart",
+    ])
+    .ok();
+}
+
+#[test]
+fn several_seeds_give_mean_and_spread_and_models_of_the_way_there() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let out = folder.arg("mine");
+    let train = |more: &[&str]| {
+        let mut arguments = vec!["train", "--arch", "macro:c3.0/mp.1", "--config", &config];
+        arguments.extend(["--out", &out, "--json"]);
+        arguments.extend(more);
+        run(&arguments).ok().json()
+    };
+    let report = train(&["--seeds", "3"]);
+    let trainings = report["seeds"]["trainings"].as_array().expect("trainings");
+    let accuracies: Vec<f64> = trainings
+        .iter()
+        .map(|training| training["test"]["accuracy"].as_f64().expect("an accuracy"))
+        .collect();
+    let mean = accuracies.iter().sum::<f64>() / 3.0;
+    let squares: f64 = accuracies
+        .iter()
+        .map(|accuracy| (accuracy - mean).powi(2))
+        .sum();
+    let near = |value: &serde_json::Value, expected: f64| {
+        let value = value.as_f64().expect("a number");
+        assert!((value - expected).abs() < 1e-12, "{value}, {expected}");
+    };
+    near(&report["seeds"]["mean"], mean);
+    near(&report["seeds"]["deviation"], (squares / 2.0).sqrt());
+    assert!(
+        accuracies.iter().any(|accuracy| *accuracy != accuracies[0]),
+        "{accuracies:?}"
+    );
+    near(&report["test_accuracy"], accuracies[0]);
+    for number in [2, 3] {
+        let dir = folder.arg(&format!("mine/model-seed-{number}"));
+        near(
+            &run(&["eval", &dir, "--json"]).ok().json()["test_accuracy"],
+            accuracies[number - 1],
+        );
+    }
+    // The last epoch is what is kept; a model of the best is at hand.
+    for dir in ["mine/train/best", "mine/train/last"] {
+        let report = run(&["eval", &folder.arg(dir), "--json"]).ok().json();
+        if dir.ends_with("last") {
+            near(&report["test_accuracy"], accuracies[0]);
+        }
+    }
+    let curve = std::fs::read_to_string(folder.path("mine/train/curve.svg")).expect("a drawing");
+    assert!(
+        curve.contains("validation") && curve.contains("epoch"),
+        "{curve}"
+    );
+
+    // 40 of the 160 images validate, unless they train too.
+    let card = || crate::command::read(&folder.path("mine/model/README.md"));
+    assert!(
+        card().contains("trained on 120 of the 160 images"),
+        "{}",
+        card()
+    );
+    let report = train(&["--restart", "--all-data"]);
+    assert!(report["validation_accuracy"].is_null() && report["seeds"].is_null());
+    assert!(
+        card().contains("trained on 160 of the 160 images"),
+        "{}",
+        card()
+    );
+    assert!(!folder.path("mine/train/best").exists());
+}
+
+#[test]
+fn refinements_that_do_not_fit_a_network_are_refused() {
+    let folder = Folder::new();
+    let config = folder.arg("tiny.toml");
+    let out = folder.arg("mine");
+    for (arch, set, words) in [
+        ("macro:c3.0", "train.drop_path=0.2", "no sums"),
+        ("resnet:8", "train.auxiliary_head=0.4", "auxiliary head"),
+        ("macro:c3.0", "train.ema=1", "train.ema"),
+    ] {
+        let arguments = [
+            "train", "--arch", arch, "--config", &config, "--out", &out, "--set", set,
+        ];
+        run(&arguments).fails(2, &[words]);
+        assert!(!folder.path("mine").exists(), "nothing is left behind");
+    }
+}

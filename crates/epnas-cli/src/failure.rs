@@ -117,7 +117,10 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
         SearchError::Supernet(error) => {
             matches!(
                 error,
-                SupernetError::Network(_) | SupernetError::Config(_) | SupernetError::Checkpoint(_)
+                SupernetError::Network(_)
+                    | SupernetError::Config(_)
+                    | SupernetError::Checkpoint(_)
+                    | SupernetError::NoBranches
             )
         }
         SearchError::Run(error) => !matches!(error, RunError::Disk(_)),

@@ -1,18 +1,24 @@
-//! What goes with a trained network: the model card, and what the network costs to use.
+//! What goes with a trained network: the model card, its learning curve, and what it costs to use.
 
 use std::path::Path;
 
 use anyhow::Context;
 use epnas_arch::Space;
 use epnas_report::card;
-use epnas_search::{Best, Config, Session, TrainReport, Which, write_atomic};
-use epnas_supernet::{Compute, Model, PrecisionKind, WEIGHTS_FILE, latencies};
+use epnas_report::curves::{self, CurvePoint, Labels, Scale, Series};
+use epnas_search::{
+    Best, Config, Session, TrainReport, TrainingFolders, Which, read_curve, write_atomic,
+};
+use epnas_supernet::{Compute, Model, PrecisionKind, TrainerReport, WEIGHTS_FILE, latencies};
 use serde::Serialize;
 
 use crate::failure;
+use crate::progress::shortened;
 
 /// The model card in a model folder.
 pub(crate) const CARD_FILE: &str = "README.md";
+/// The drawing of the learning curve beside its numbers.
+pub(crate) const CURVE_DRAWING: &str = "curve.svg";
 
 /// How large a network is.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -84,18 +90,55 @@ pub(crate) fn accuracy(train: &TrainReport) -> Option<f64> {
     test.or(train.validation_accuracy)
 }
 
-/// Writes the cards of the trained networks into their folders. `found` is the search that they come from, if any.
-pub(crate) fn write_cards(
+/// Writes the card of each trained network into its folder, and its learning curve where it was trained. `found` is the
+/// search that they come from, if any.
+pub(crate) fn write(
     session: &Session,
     found: Option<(&Best, Which)>,
+    folders: &TrainingFolders,
     trainings: &[TrainReport],
 ) -> anyhow::Result<()> {
-    for training in trainings {
+    for (training, number) in trainings.iter().zip(1..) {
+        let work = folders.of_seed(number).work;
+        let drawing = curve(training, &read_curve(&work).map_err(failure::of_search)?)?;
+        write_atomic(&work.join(CURVE_DRAWING), drawing.as_bytes())?;
         let card = card(session, found, training, trainings)?;
         let path = training.model.join(CARD_FILE);
         write_atomic(&path, card.markdown().as_bytes())?;
     }
     Ok(())
+}
+
+/// Accuracy in training and validation, epoch by epoch.
+fn curve(training: &TrainReport, epochs: &[TrainerReport]) -> anyhow::Result<String> {
+    let series = |name: &str, accuracy: &dyn Fn(&TrainerReport) -> Option<f64>| {
+        let point = |epoch: &TrainerReport| {
+            let mean = accuracy(epoch)?;
+            Some(CurvePoint {
+                x: epoch.epoch as f64,
+                mean,
+                low: mean,
+                high: mean,
+            })
+        };
+        Series {
+            name: name.to_owned(),
+            points: epochs.iter().filter_map(point).collect(),
+        }
+    };
+    let mut lines = vec![
+        series("validation", &|epoch| epoch.validation_accuracy),
+        series("training, augmented", &|epoch| {
+            Some(epoch.training_accuracy)
+        }),
+    ];
+    lines.retain(|line| !line.points.is_empty());
+    let labels = Labels {
+        title: shortened(&training.architecture.to_string(), 80),
+        x: "epoch".to_owned(),
+        y: "accuracy".to_owned(),
+    };
+    Ok(curves::lines(&labels, Scale::Linear, &lines)?)
 }
 
 fn card(

@@ -148,6 +148,21 @@ pub enum SearchError {
         #[source]
         source: Box<epnas_supernet::SupernetError>,
     },
+    /// A final training whose loss is no longer a number.
+    #[cfg(feature = "supernet")]
+    #[error(
+        "{source}; begin anew with a lower train.learning_rate, a longer train.warmup_epochs or train.clip = 1, and \
+         --restart ({} epochs are in {})", done, dir.display()
+    )]
+    TrainingDiverged {
+        /// Where and how.
+        #[source]
+        source: Box<epnas_supernet::SupernetError>,
+        /// Epochs that were trained before.
+        done: usize,
+        /// Where the models of the best and the last of them are.
+        dir: PathBuf,
+    },
     /// The images.
     #[cfg(feature = "supernet")]
     #[error(transparent)]

@@ -57,7 +57,7 @@ pub use compare::table::{Comparison, ComparisonResult};
 pub use compose::{
     DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, NetworkComparison,
     NetworkComparisonResult, RankOptions, Ranked, Session, TrainReport, TrainingFolders,
-    TrialProgress, Which, compare_on_table, data_split, run_device, run_images,
+    TrialProgress, Which, compare_on_table, data_split, read_curve, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,

@@ -6,10 +6,11 @@ use rand_distr::{Beta, Distribution};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use epnas_arch::seed::split;
+use epnas_arch::{Network, seed::split};
 use epnas_data::counter::draw;
 
 use crate::config::{BnEval, TrainConfig, TrainConfigError};
+use crate::error::SupernetError;
 
 /// Additions to a recipe, each of them off at 0, the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +61,20 @@ impl Refinements {
             let expected =
                 "0 with `bn_eval = \"recalibrated\"`: averaged weights have averaged statistics";
             return fail("ema", self.ema, expected);
+        }
+        Ok(())
+    }
+
+    /// Checks that a network has what they need: branches to drop, a place for an auxiliary head.
+    ///
+    /// # Errors
+    /// [`SupernetError::NoBranches`] or [`SupernetError::Network`].
+    pub fn check_network(&self, network: &Network) -> Result<(), SupernetError> {
+        if self.drop_path > 0.0 && network.branches().is_empty() {
+            return Err(SupernetError::NoBranches);
+        }
+        if self.auxiliary_head > 0.0 {
+            network.with_auxiliary_head()?;
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
+use epnas_arch::Space;
 use epnas_export::Normalizing;
 use epnas_search::{
     Best, Config, RunFolder, SearchError, Session, Start, TrainReport, Which, write_atomic,
 };
-use epnas_supernet::Model;
+use epnas_supernet::{Model, SupernetError};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
@@ -97,7 +99,16 @@ struct Summary {
 pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let out = args.out.as_path();
     inputs::require_folder(out)?;
-    let session = Session::new(args.config(global)?).map_err(failure::of_search)?;
+    let config = args.config(global)?;
+    if let Space::Macro(_) = config.space
+        && config.refinements().drop_path > 0.0
+    {
+        // Now rather than after the search.
+        return Err(SupernetError::NoBranches)
+            .context("train.drop_path")
+            .or_usage();
+    }
+    let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(out))?);
     // Read before the folder is made, so that images that are not there leave nothing behind.
     session.dataset().map_err(failure::of_search)?;
@@ -119,7 +130,8 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
         trainings => trainings.map_err(failure::of_search)?,
     };
     drop(watcher);
-    handover::write_cards(&session, Some((&best, Which::Found)), &trainings)?;
+    let found = Some((&best, Which::Found));
+    handover::write(&session, found, &folders, &trainings)?;
     let summary = summary(out, &best, &trainings)?;
     write_atomic(
         &out.join("summary.json"),

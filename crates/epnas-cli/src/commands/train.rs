@@ -174,7 +174,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let train = session.train(run, which, Start::Resume, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    handover::write_cards(&session, Some((&best, which)), &train)?;
+    handover::write(&session, Some((&best, which)), &folders, &train)?;
     let next = format!(
         "epnas eval {}{}",
         run.display(),
@@ -215,6 +215,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(out))?);
     session.dataset().map_err(failure::of_search)?;
+    session.check_design(&design).map_err(failure::of_search)?;
     make_room(args, &folder, &folders, session.config())?;
     let _run = begin(args, out, session.config())?;
     let interrupt = Interrupt::catch()?;
@@ -223,7 +224,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let train = session.train_design(&design, &folders, Start::Resume, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    handover::write_cards(&session, None, &train)?;
+    handover::write(&session, None, &folders, &train)?;
     print(train, &format!("epnas eval {}", out.display()), global)
 }
 

@@ -102,6 +102,9 @@ impl TrainingFolders {
     }
 }
 
+/// The learning curve, a JSON line for every epoch.
+const CURVE_FILE: &str = "curve.jsonl";
+
 /// A checkpoint is written after every epoch, and within one when this much time has passed.
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(5);
 
@@ -150,6 +153,18 @@ impl Session {
         // Held until the end.
         let _run = Run::open(dir)?;
         self.train_design(&design, &folders, start, observer)
+    }
+
+    /// Checks, before anything is written, that an architecture or hand-made network can be trained as configured.
+    ///
+    /// # Errors
+    /// [`SearchError`] says what does not fit.
+    pub fn check_design(&self, design: &Design) -> Result<(), SearchError> {
+        let data = &self.images()?.unlimited;
+        let (levels, config) = (self.config.space.levels(), self.config.final_network());
+        let network = design.network(levels, &config, data.image_shape(), data.classes.len());
+        let network = network.map_err(SupernetError::from)?;
+        Ok(self.config.refinements().check_network(&network)?)
     }
 
     /// Trains any architecture or hand-made network from scratch, once for each of `train.seeds`.
@@ -241,6 +256,16 @@ impl Session {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
+            });
+            let advance = advance.map_err(|error| match error {
+                SupernetError::Diverged { .. } | SupernetError::DivergedInValidation { .. } => {
+                    SearchError::TrainingDiverged {
+                        source: Box::new(error),
+                        done: trainer.epoch(),
+                        dir: work.clone(),
+                    }
+                }
+                error => error.into(),
             })?;
             let report = match advance {
                 Advance::Finished => break,
@@ -378,8 +403,27 @@ fn seconds(reports: &[TrainerReport]) -> f64 {
     reports.iter().map(|report| report.seconds).sum()
 }
 
+/// The learning curve of a training that works in `work`, epoch by epoch; empty when there is none yet.
+///
+/// # Errors
+/// [`SearchError`] when the file cannot be read or is damaged.
+pub fn read_curve(work: &Path) -> Result<Vec<TrainerReport>, SearchError> {
+    let path = work.join(CURVE_FILE);
+    let bytes = disk::read_if_present(&path)?.unwrap_or_default();
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            serde_json::from_slice(line).map_err(|error| SearchError::Result {
+                path: path.clone(),
+                message: format!("damaged, or of another version: {error}"),
+            })
+        })
+        .collect()
+}
+
 fn write_curve(work: &Path, reports: &[TrainerReport]) -> Result<(), SearchError> {
-    let path = work.join("curve.jsonl");
+    let path = work.join(CURVE_FILE);
     let mut text = String::new();
     for report in reports {
         let line = serde_json::to_string(report).map_err(|error| SearchError::Result {

@@ -12,7 +12,7 @@ use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
 use crate::failure::usage;
-use crate::handover::CARD_FILE;
+use crate::handover::{CARD_FILE, CURVE_DRAWING};
 
 /// State of a training after its last epoch.
 const CHECKPOINT_FILE: &str = "checkpoint.bin";
@@ -21,7 +21,11 @@ const CURVE_FILE: &str = "curve.jsonl";
 /// A file's name, and how it is told that a training wrote it.
 type Known = (&'static str, fn(&Path) -> io::Result<bool>);
 /// What a training works with.
-const WORK: &[Known] = &[(CHECKPOINT_FILE, is_weights), (CURVE_FILE, is_curve)];
+const WORK: &[Known] = &[
+    (CHECKPOINT_FILE, is_weights),
+    (CURVE_FILE, is_curve),
+    (CURVE_DRAWING, is_drawing),
+];
 /// What a model consists of.
 const MODEL: &[Known] = &[
     (MODEL_FILE, is_model),
@@ -176,6 +180,13 @@ fn is_model(path: &Path) -> io::Result<bool> {
 fn is_images(path: &Path) -> io::Result<bool> {
     let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
     Ok(value.is_some_and(|value| value["source"].is_string() && value["images"].is_object()))
+}
+
+/// A drawing.
+fn is_drawing(path: &Path) -> io::Result<bool> {
+    let mut beginning = [0; 4];
+    let read = File::open(path)?.read(&mut beginning)?;
+    Ok(beginning[..read] == *b"<svg")
 }
 
 /// A model card.

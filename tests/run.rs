@@ -125,6 +125,14 @@ fn a_folder_of_pictures_becomes_a_network() {
     search_in(&images, &out, &[]).ok();
     assert!(weights == file("model/weights.safetensors") && onnx == file("model.onnx"));
     assert_eq!(before, read(&folder.path("out/history.jsonl")));
+    // Another training needs a word; the search stays.
+    let longer = ["run", "--out", &out, "--set", "train.epochs=5"];
+    run(&longer).fails(2, &["train.epochs (stored 4, given 5)", "--restart"]);
+    run(&[&longer[..], &["--restart"]].concat()).ok();
+    assert!(weights != file("model/weights.safetensors"));
+    assert_eq!(before, read(&folder.path("out/history.jsonl")));
+    search_in(&images, &out, &["--restart"]).ok();
+    assert!(weights == file("model/weights.safetensors"));
     // The stored configuration serves, and more seeds are only added.
     let summary = run(&["run", "--out", &out, "--seeds", "2", "--json"])
         .ok()

@@ -24,7 +24,7 @@ use crate::watcher::Watcher;
 
 use super::export::with_parts;
 use super::search::finished;
-use super::train::Places;
+use super::train::make_room;
 
 /// The configuration for images of one's own.
 const FOLDER_PRESET: &str = "folder";
@@ -66,6 +66,10 @@ pub(crate) struct RunArgs {
     /// Train it so many times from different seeds, for mean and spread [default: `train.seeds`, 1].
     #[arg(long, value_name = "N")]
     seeds: Option<usize>,
+
+    /// Throw the training of an earlier run away and train anew, as with other settings of `train`; the search stays.
+    #[arg(long)]
+    restart: bool,
 
     #[command(flatten)]
     precision: PrecisionArgs,
@@ -114,11 +118,18 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     session.dataset().map_err(failure::of_search)?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
-    let folders = RunFolder::new(out).training(Which::Found);
-    for number in 1..=session.config().train.network.seeds {
-        Places(folders.of_seed(number)).require_room()?;
-    }
-    let stopped = || Err(interrupt.end("everything is saved; the same command goes on"));
+    let folder = RunFolder::new(out);
+    let folders = folder.training(Which::Found);
+    make_room(args.restart, &folder, &folders, session.config())?;
+    let without = match args.restart {
+        true => " without --restart",
+        false => "",
+    };
+    let stopped = || {
+        Err(interrupt.end(&format!(
+            "everything is saved; the same command{without} goes on"
+        )))
+    };
     let mut watcher = Watcher::new(global, &interrupt);
     let best = session.search(out, Start::Resume, &mut watcher);
     let best = finished(best, out, global)?;

@@ -21,7 +21,7 @@ use crate::watcher::Watcher;
 
 mod places;
 
-pub(super) use places::Places;
+use places::Places;
 
 /// Train the network that a search found, or one of your own, from scratch and test it.
 ///
@@ -167,7 +167,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
-    make_room(args, &folder, &folders, session.config())?;
+    make_room(args.restart, &folder, &folders, session.config())?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
@@ -216,7 +216,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let session = session.with_compute(args.device.compute(Some(out))?);
     session.dataset().map_err(failure::of_search)?;
     session.check_design(&design).map_err(failure::of_search)?;
-    make_room(args, &folder, &folders, session.config())?;
+    make_room(args.restart, &folder, &folders, session.config())?;
     let _run = begin(args, out, session.config())?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
@@ -238,14 +238,14 @@ fn places(folders: &TrainingFolders, config: &Config) -> Vec<Places> {
 
 /// Makes room for a training: with `--restart` by deleting an earlier one, otherwise by refusing to touch a model
 /// without its training. The data and the configuration have been read and are valid by now.
-fn make_room(
-    args: &TrainArgs,
+pub(super) fn make_room(
+    restart: bool,
     folder: &RunFolder,
     folders: &TrainingFolders,
     config: &Config,
 ) -> anyhow::Result<()> {
     let places = places(folders, config);
-    if !args.restart {
+    if !restart {
         return places.iter().try_for_each(Places::require_room);
     }
     // Not under the hands of another process.

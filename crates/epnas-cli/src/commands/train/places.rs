@@ -38,11 +38,11 @@ const LONGEST_HEADER: u64 = 64 << 20;
 
 /// Where one training works and where its model goes.
 #[derive(Debug)]
-pub(in crate::commands) struct Places(pub(in crate::commands) TrainingFolders);
+pub(super) struct Places(pub(super) TrainingFolders);
 
 impl Places {
     /// Refuses to replace a model whose training is not there to go on.
-    pub(in crate::commands) fn require_room(&self) -> anyhow::Result<()> {
+    pub(super) fn require_room(&self) -> anyhow::Result<()> {
         if self.0.model.join(MODEL_FILE).exists() && !self.0.work.exists() {
             return Err(usage(format_args!(
                 "{} already holds a model; replace it with --restart",

@@ -533,6 +533,10 @@ mod tests {
 
     /// A session on the CPU, or inside of [`cuda_emulation::run`] on a GPU, and its weights.
     fn session(recipe: &TrainConfig) -> (Session, WeightStore) {
+        refined_session(recipe, Refinements::default())
+    }
+
+    fn refined_session(recipe: &TrainConfig, refinements: Refinements) -> (Session, WeightStore) {
         let mut images = DataConfig {
             image_size: 8,
             ..DataConfig::default()
@@ -553,7 +557,8 @@ mod tests {
         let network = Network::build(&arch, 2, &config, shape, classes).expect("a network");
         let (mut weights, train) = (WeightStore::new(1), data.train.clone());
         let source = Source::new(data, Compute::cpu()).expect("a source");
-        let session = Session::new(&network, &mut weights, recipe, &source, train, 2);
+        let how = (recipe, refinements);
+        let session = Session::refined(&network, &mut weights, how, &source, train, 2);
         (session.expect("a session"), weights)
     }
 
@@ -601,6 +606,53 @@ mod tests {
                 "{told:?}, {mean}"
             );
         }
+    }
+
+    #[test]
+    fn an_epoch_in_parts_is_the_epoch() {
+        let refinements = Refinements {
+            ema: 0.9,
+            mixup: 0.4,
+            ..Refinements::default()
+        };
+        let recipe = TrainConfig {
+            batch: 10,
+            ..recipe()
+        };
+        let ends = on_both(|| {
+            [vec![0..4], vec![0..1, 1..3, 3..4]].map(|parts| {
+                let (mut session, weights) = refined_session(&recipe, refinements);
+                let mut totals = Totals::default();
+                for part in parts {
+                    let trained = session
+                        .train_steps(1, part, &mut |_, _| ControlFlow::Continue(()))
+                        .expect("steps");
+                    totals = totals + trained.totals;
+                }
+                let averages = session.averages().expect("averages").to_bytes();
+                let loss = totals.loss();
+                (
+                    weights.to_bytes().expect("bytes"),
+                    averages.expect("bytes"),
+                    loss,
+                )
+            })
+        });
+        for [whole, parts] in ends.into_iter().flatten() {
+            assert!((&whole.0, &whole.1) == (&parts.0, &parts.1));
+            assert!((whole.2 - parts.2).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn breaking_off_leaves_the_rest_of_the_epoch() {
+        let steps = on_both(|| {
+            let (mut session, _weights) = session(&recipe());
+            let stop = &mut |_: u64, _: f64| ControlFlow::Break(());
+            let trained = session.train_steps(0, 0..2, stop).expect("a step");
+            (trained.step, trained.totals.images)
+        });
+        assert!(steps.is_none_or(|steps| steps == [(1, 20); 2]));
     }
 
     #[test]

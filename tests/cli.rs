@@ -219,6 +219,7 @@ fn json_is_json_whatever_is_printed() {
     for (arguments, key, name) in [
         (&["config", "presets", "demo"][..], "preset", "demo"),
         (&["show", arch, "--format", "dot"], "format", "dot"),
+        (&["show", arch, "--format", "svg"], "format", "svg"),
         (
             &["show", arch, "--format", "dot-network"],
             "format",

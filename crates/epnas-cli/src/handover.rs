@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use epnas_arch::Space;
-use epnas_report::card;
+use epnas_arch::{Design, Space};
 use epnas_report::curves::{self, CurvePoint, Labels, Scale, Series};
+use epnas_report::{card, diagram};
 use epnas_search::{
     Best, Config, Session, TrainReport, TrainingFolders, Which, read_curve, write_atomic,
 };
@@ -17,6 +17,8 @@ use crate::progress::shortened;
 
 /// The model card in a model folder.
 pub(crate) const CARD_FILE: &str = "README.md";
+/// The network drawn, in a model folder.
+pub(crate) const DIAGRAM_FILE: &str = "network.svg";
 /// The drawing of the learning curve beside its numbers.
 pub(crate) const CURVE_DRAWING: &str = "curve.svg";
 
@@ -102,7 +104,12 @@ pub(crate) fn write(
         let work = folders.of_seed(number).work;
         let drawing = curve(training, &read_curve(&work).map_err(failure::of_search)?)?;
         write_atomic(&work.join(CURVE_DRAWING), drawing.as_bytes())?;
-        let card = card(session, found, training, trainings)?;
+        let model = Model::load(&training.model).context("the trained network")?;
+        if let Design::Arch(arch) = &training.architecture {
+            let drawing = diagram::svg(arch, model.network());
+            write_atomic(&training.model.join(DIAGRAM_FILE), drawing.as_bytes())?;
+        }
+        let card = card(session, found, (training, &model), trainings)?;
         let path = training.model.join(CARD_FILE);
         write_atomic(&path, card.markdown().as_bytes())?;
     }
@@ -144,17 +151,16 @@ fn curve(training: &TrainReport, epochs: &[TrainerReport]) -> anyhow::Result<Str
 fn card(
     session: &Session,
     found: Option<(&Best, Which)>,
-    training: &TrainReport,
+    (training, model): (&TrainReport, &Model),
     all: &[TrainReport],
 ) -> anyhow::Result<card::Card> {
-    let model = Model::load(&training.model).context("the trained network")?;
     let dataset = session.dataset().map_err(failure::of_search)?;
     let (config, info) = (session.config(), model.info());
     let mut images = vec![0u64; dataset.classes.len()];
     for label in &dataset.train.labels {
         images[*label as usize] += 1;
     }
-    let size = Size::of(&model, &training.model);
+    let size = Size::of(model, &training.model);
     let classes = info.classes.iter().zip(images).enumerate();
     Ok(card::Card {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -171,6 +177,7 @@ fn card(
             })
             .collect(),
         architecture: info.architecture.clone(),
+        drawing: matches!(training.architecture, Design::Arch(_)).then(|| DIAGRAM_FILE.to_owned()),
         found: found.map(|(best, which)| found_by(config, best, which)),
         training: card::Training {
             recipe: word(&config.train.preset),
@@ -197,7 +204,7 @@ fn card(
             params: size.params,
             macs: size.macs,
             bytes: size.bytes,
-            milliseconds: 1e3 * Latency::of(&model)?.p50,
+            milliseconds: 1e3 * Latency::of(model)?.p50,
         },
     })
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::text::grouped;
+
 /// What a card tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Card {
@@ -16,6 +18,8 @@ pub struct Card {
     pub classes: Vec<Class>,
     /// The architecture in text form.
     pub architecture: String,
+    /// A file with its drawing beside the card, if there is one.
+    pub drawing: Option<String>,
     /// How it was found; none for one that was given.
     pub found: Option<Found>,
     /// How it was trained.
@@ -261,6 +265,9 @@ impl Card {
             ..
         } = &self.training;
         text.push_str("## Where it comes from\n\n");
+        if let Some(drawing) = &self.drawing {
+            let _ = writeln!(text, "![The network]({drawing})\n");
+        }
         let _ = writeln!(
             text,
             "- Architecture: `{}`",
@@ -407,19 +414,6 @@ fn time(seconds: f64) -> String {
     }
 }
 
-/// A number with commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,6 +436,7 @@ mod tests {
                 },
             ],
             architecture: "macro:c3.0".into(),
+            drawing: Some("network.svg".into()),
             found: Some(Found {
                 strategy: "progressive search".into(),
                 space: "the macro space of 6 layers".into(),
@@ -492,6 +487,7 @@ mod tests {
             "| **test images** | **89.0%** | this network, 110 images, standard error 3.0 points",
             "| rose | 1,234 | 100 | 93.0% |",
             "tulip taken for rose (5)",
+            "![The network](network.svg)",
             "72 children, 15 min, root seed 7",
             "recipe `fast` for 30 epochs, with averaged weights, seed 5\n",
             "12,345 parameters, 1,234,567 multiply-accumulates",

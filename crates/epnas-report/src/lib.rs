@@ -2,12 +2,14 @@
 //!
 //! - [`card`](mod@card): a model card as Markdown.
 //! - [`curves`]: lines with confidence bands, and points, as SVG.
+//! - [`diagram`]: architectures drawn as SVG.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
 
 pub mod card;
 pub mod curves;
+pub mod diagram;
 pub mod dot;
 pub mod parts;
 pub mod text;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Network, NetworkConfig, Shape, Space, genotype};
-use epnas_report::{Part, dot, parts, text};
+use epnas_report::{Part, diagram, dot, parts, text};
 use epnas_search::{Config, RunFolder, Which, run_images};
 use epnas_supernet::{MODEL_FILE, StepProfile, TrainConfig};
 use serde::Serialize;
@@ -31,7 +31,7 @@ use crate::output;
 ///
 /// Examples:
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --channels 200
-///   epnas show runs/demo --format dot | dot -Tsvg > best.svg
+///   epnas show runs/demo --format svg > best.svg
 ///   epnas show micro:c3.-2+mp.-1/d5.-1+id.0 --format genotype
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --plan --threads 1
 #[derive(Debug, Args)]
@@ -92,6 +92,8 @@ enum ShowFormat {
     Json,
     /// DARTS-style genotype (cells only).
     Genotype,
+    /// A drawing, for browsers and papers: layers, skips, resolutions or blocks, with parameters and operations.
+    Svg,
     /// The architecture as a graph for Graphviz.
     Dot,
     /// Every operation of the network as a graph for Graphviz.
@@ -142,6 +144,7 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
             print_source("text", &text::describe(&arch, &network))
         }
         ShowFormat::Json => output::print_json(&Report::new(&arch, &network)),
+        ShowFormat::Svg => print_source("svg", &diagram::svg(&arch, &network)),
         ShowFormat::Dot => print_source("dot", &dot::architecture(&arch)),
         ShowFormat::DotNetwork => print_source("dot-network", &dot::network(&network)),
     }

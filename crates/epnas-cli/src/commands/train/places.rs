@@ -12,7 +12,7 @@ use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
 use crate::failure::usage;
-use crate::handover::{CARD_FILE, CURVE_DRAWING};
+use crate::handover::{CARD_FILE, CURVE_DRAWING, DIAGRAM_FILE};
 
 /// State of a training after its last epoch.
 const CHECKPOINT_FILE: &str = "checkpoint.bin";
@@ -31,6 +31,7 @@ const MODEL: &[Known] = &[
     (MODEL_FILE, is_model),
     (WEIGHTS_FILE, is_weights),
     (MODEL_IMAGES_FILE, is_images),
+    (DIAGRAM_FILE, is_drawing),
     (CARD_FILE, is_card),
 ];
 /// How long the beginning of a file of weights may be.

@@ -125,18 +125,42 @@ fn a_folder_of_pictures_becomes_a_network() {
     search_in(&images, &out, &[]).ok();
     assert!(weights == file("model/weights.safetensors") && onnx == file("model.onnx"));
     assert_eq!(before, read(&folder.path("out/history.jsonl")));
-    // Another training needs a word; the search stays.
-    let longer = ["run", "--out", &out, "--set", "train.epochs=5"];
-    let refused = run(&longer);
-    assert_eq!(refused.code, Some(2));
-    for part in ["train.epochs (stored 4, given 5)", "--restart"] {
-        assert!(refused.stderr.contains(part), "{}", refused.stderr);
-    }
-    run(&[&longer[..], &["--restart"]].concat()).ok();
-    assert!(weights != file("model/weights.safetensors"));
+    // Another training needs a word, and what is refused changes nothing; the search stays.
+    let config = read(&folder.path("out/config.toml"));
+    let refused = |set: &str, part: &str| {
+        let refused = run(&["run", "--out", &out, "--set", set]);
+        assert_eq!(refused.code, Some(2));
+        for part in [part, "--restart"] {
+            assert!(refused.stderr.contains(part), "{}", refused.stderr);
+        }
+        assert_eq!(read(&folder.path("out/config.toml")), config);
+    };
+    refused("train.epochs=5", "train.epochs (stored 4, given 5)");
+    refused("select.epochs=3", "select.epochs (stored 1, given 3)");
+    // A training that fails leaves the network that there was.
+    let wild = [
+        "run",
+        "--out",
+        &out,
+        "--restart",
+        "--set",
+        "train.learning_rate=1e30",
+    ];
+    let failed = run(&[&wild[..], &["--set", "train.clip=0"]].concat());
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(weights == file("model/weights.safetensors") && onnx == file("model.onnx"));
+    // What was tried last is stored.
+    let longer = ["--restart", "--set", "train.epochs=5"];
+    let tame = ["--set", "train.learning_rate=0.1", "--set", "train.clip=5"];
+    search_in(&images, &out, &[&longer[..], &tame].concat()).ok();
+    assert!(weights != file("model/weights.safetensors") && onnx != file("model.onnx"));
     assert_eq!(before, read(&folder.path("out/history.jsonl")));
-    search_in(&images, &out, &["--restart"]).ok();
+    // Trained by itself, the run's export would be of the network before.
+    run(&["train", &out, "--restart", "--set", "train.epochs=4"]).ok();
     assert!(weights == file("model/weights.safetensors"));
+    assert!(!folder.path("out/model.onnx").exists() && !folder.path("out/summary.json").exists());
+    search_in(&images, &out, &[]).ok();
+    assert!(onnx == file("model.onnx"));
     // The stored configuration serves, and more seeds are only added.
     let summary = run(&["run", "--out", &out, "--seeds", "2", "--json"])
         .ok()
@@ -144,6 +168,8 @@ fn a_folder_of_pictures_becomes_a_network() {
     assert!(summary["seeds"]["deviation"].is_f64(), "{summary:#}");
     assert!(weights == file("model/weights.safetensors"));
     assert!(weights != file("model-seed-2/weights.safetensors"));
+    let card = read(&folder.path("out/model-seed-2/README.md"));
+    assert!(card.contains("this is number 2"), "{card}");
     let text = run(&["run", "--out", &out, "--seeds", "2"]).ok().stdout;
     assert!(
         text.contains("seeds") && text.contains("+-") && text.contains("model.onnx"),

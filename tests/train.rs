@@ -249,6 +249,8 @@ fn several_seeds_give_mean_and_spread_and_models_of_the_way_there() {
         arguments.extend(more);
         run(&arguments).ok().json()
     };
+    train(&["--seeds", "2"]);
+    // More are only added.
     let report = train(&["--seeds", "3"]);
     let trainings = report["seeds"]["trainings"].as_array().expect("trainings");
     let accuracies: Vec<f64> = trainings
@@ -324,4 +326,22 @@ fn refinements_that_do_not_fit_a_network_are_refused() {
         run(&arguments).fails(2, &[words]);
         assert!(!folder.path("mine").exists(), "nothing is left behind");
     }
+}
+
+/// A folder that holds a training of an architecture of one's own is no search that could be finished.
+#[test]
+fn a_training_is_not_taken_for_a_search() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("mine"));
+    run(&[
+        "train",
+        "--arch",
+        "macro:c3.0",
+        "--config",
+        &config,
+        "--out",
+        &out,
+    ])
+    .ok();
+    run(&["train", &out]).fails(2, &["architecture that was given", "--arch ARCH"]);
 }

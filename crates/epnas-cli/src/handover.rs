@@ -105,9 +105,13 @@ pub(crate) fn write(
         let drawing = curve(training, &read_curve(&work).map_err(failure::of_search)?)?;
         write_atomic(&work.join(CURVE_DRAWING), drawing.as_bytes())?;
         let model = Model::load(&training.model).context("the trained network")?;
-        if let Design::Arch(arch) = &training.architecture {
-            let drawing = diagram::svg(arch, model.network());
-            write_atomic(&training.model.join(DIAGRAM_FILE), drawing.as_bytes())?;
+        let diagram = training.model.join(DIAGRAM_FILE);
+        match &training.architecture {
+            Design::Arch(arch) => {
+                write_atomic(&diagram, diagram::svg(arch, model.network()).as_bytes())?;
+            }
+            // One of the network before, if any.
+            Design::HandMade(_) => drop(std::fs::remove_file(&diagram)),
         }
         let card = card(session, found, (training, &model), trainings)?;
         let path = training.model.join(CARD_FILE);
@@ -197,6 +201,10 @@ fn card(
         }),
         seeds: Spread::of(all).map(|spread| card::Seeds {
             count: all.len(),
+            number: 1 + all
+                .iter()
+                .take_while(|other| other.seed != training.seed)
+                .count(),
             mean: spread.mean,
             deviation: spread.deviation,
         }),
@@ -242,6 +250,7 @@ fn found_by(config: &Config, best: &Best, which: Which) -> card::Found {
         strategy,
         space,
         seed: config.seed,
+        notes: best.notes.clone(),
         children: cost.children,
         seconds: cost.seconds,
         result,

@@ -52,6 +52,8 @@ pub struct Found {
     pub strategy: String,
     /// The space in a few words.
     pub space: String,
+    /// What the search says of itself, as that it was cut short.
+    pub notes: Vec<String>,
     /// Root seed.
     pub seed: u64,
     /// Children trained.
@@ -110,6 +112,8 @@ pub struct Test {
 pub struct Seeds {
     /// How many.
     pub count: usize,
+    /// Which of them this is, from 1.
+    pub number: usize,
     /// Mean accuracy.
     pub mean: f64,
     /// Standard deviation.
@@ -182,44 +186,36 @@ impl Card {
         }
         match self.validation {
             Some(validation) => {
+                let [epochs, kept] = self.training.epochs;
+                let chose = match (self.found.is_some(), kept == epochs) {
+                    (true, true) => "; they chose the architecture, so a little too high",
+                    (true, false) => "; they chose architecture and epoch, so a little too high",
+                    (false, false) => "; they chose the epoch, so a little too high",
+                    (false, true) => "",
+                };
                 let _ = writeln!(
                     text,
-                    "| validation images | {} | this network; they chose the architecture, so a little too high |",
+                    "| validation images | {} | this network{chose} |",
                     percent(validation)
-                );
-            }
-            None => {
-                text.push_str("| validation images | - | trained on, so nothing was validated |\n")
-            }
-        }
-        match &self.test {
-            Some(test) => {
-                let error = (test.accuracy * (1.0 - test.accuracy) / test.images.max(1) as f64).sqrt();
-                let _ = writeln!(
-                    text,
-                    "| **test images** | **{}** | this network, {} images, standard error {:.1} points; seen by neither search nor \
-                     training |",
-                    percent(test.accuracy),
-                    grouped(test.images),
-                    100.0 * error
                 );
             }
             None => text.push_str("| test images | - | the data set has none: nothing here is an independent measurement |\n"),
         }
         if let Some(Seeds {
             count,
+            number,
             mean,
             deviation,
         }) = self.seeds
         {
             let _ = writeln!(
                 text,
-                "| {count} trainings | {} +- {:.1} | mean and standard deviation over seeds; this is the first |",
+                "| {count} trainings | {} +- {:.1} | mean and standard deviation over seeds; this is number {number} |",
                 percent(mean),
                 100.0 * deviation
             );
         }
-        text.push_str("\n| class | images | test images | recognized |\n|---|---:|---:|---:|\n");
+        text.push_str("\n| class | images to train and validate on | test images | recognized |\n|---|---:|---:|---:|\n");
         for class in &self.classes {
             let (images, accuracy) = match class.test {
                 Some((images, accuracy)) if images > 0 => (grouped(images), percent(accuracy)),
@@ -284,6 +280,9 @@ impl Card {
                     time(found.seconds),
                     found.seed
                 );
+                for note in &found.notes {
+                    let _ = writeln!(text, "- Note: {}", escaped(note));
+                }
                 if let Some(random) = found.random {
                     let retrained = random
                         .retrained
@@ -301,13 +300,14 @@ impl Card {
             true => String::new(),
             false => format!("; weights of epoch {kept}, which validated best"),
         };
+        let plural = if *epochs == 1 { "" } else { "s" };
         let extras = match extras.is_empty() {
             true => String::new(),
             false => format!(", with {}", extras.join(", ")),
         };
         let _ = writeln!(
             text,
-            "- Trained from scratch by the recipe `{recipe}` for {epochs} epochs{extras}, seed {seed}{kept}\n\
+            "- Trained from scratch by the recipe `{recipe}` for {epochs} epoch{plural}{extras}, seed {seed}{kept}\n\
              - Training took {} on {}; epnas {}\n",
             time(*seconds),
             escaped(device),
@@ -322,6 +322,11 @@ impl Card {
             bytes,
             milliseconds,
         } = self.cost;
+        let [height, width, channels] = self.image;
+        let channels = match channels {
+            1 => "gray",
+            _ => "red, green, blue",
+        };
         let _ = writeln!(
             text,
             "## Use\n\n\
@@ -330,9 +335,11 @@ impl Card {
              epnas export --model . --format onnx --out model.onnx\n\
              ```\n\n\
              `model.json` has the names of the classes in the order of the outputs and the normalization of pixels; \
-             `weights.safetensors` the weights.\n\n\
+             `weights.safetensors` the weights. The exported network takes `[batch, channels, height, width]` with values from 0 to \
+             1 ({channels}) and gives logits, `[batch, classes]`. Pictures become such images by their central square, resized to \
+             {height} x {width} with a bicubic filter.\n\n\
              {} parameters, {} multiply-accumulates per image, {} bytes; one image takes {milliseconds:.2} ms on the CPU that \
-             trained it or wrote this.\n",
+             wrote this card.\n",
             grouped(params),
             grouped(macs),
             grouped(bytes)
@@ -362,7 +369,7 @@ impl Card {
         if !few.is_empty() {
             let _ = writeln!(
                 text,
-                "- Fewer than {FEW} images to learn from: {}.",
+                "- Fewer than {FEW} images to train and validate on: {}.",
                 few.join(", ")
             );
         }
@@ -440,6 +447,7 @@ mod tests {
             found: Some(Found {
                 strategy: "progressive search".into(),
                 space: "the macro space of 6 layers".into(),
+                notes: vec!["the search was cut short".into()],
                 seed: 7,
                 children: 72,
                 seconds: 900.0,
@@ -489,9 +497,10 @@ mod tests {
             "tulip taken for rose (5)",
             "![The network](network.svg)",
             "72 children, 15 min, root seed 7",
+            "- Note: the search was cut short",
             "recipe `fast` for 30 epochs, with averaged weights, seed 5\n",
             "12,345 parameters, 1,234,567 multiply-accumulates",
-            "Fewer than 50 images to learn from: tulip \\(40\\)"
+            "Fewer than 50 images to train and validate on: tulip \\(40\\)"
                 .replace("\\(", "(")
                 .replace("\\)", ")")
                 .as_str(),
@@ -509,6 +518,7 @@ mod tests {
         card.training.epochs = [30, 12];
         card.seeds = Some(Seeds {
             count: 3,
+            number: 2,
             mean: 0.9,
             deviation: 0.012,
         });
@@ -522,7 +532,11 @@ mod tests {
             text.contains("Given, not searched for") && !text.contains("estimate of the search")
         );
         assert!(text.contains("weights of epoch 12"));
-        assert!(text.contains("| 3 trainings | 90.0% +- 1.2 |") && !text.contains("One training"));
+        assert!(
+            text.contains("number 2 |")
+                && text.contains("| 3 trainings | 90.0% +- 1.2 |")
+                && !text.contains("One training")
+        );
     }
 
     #[test]

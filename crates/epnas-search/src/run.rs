@@ -173,6 +173,18 @@ impl RunFolder {
         }
     }
 
+    /// The trained network for other programs, after `epnas run`.
+    #[must_use]
+    pub fn onnx(&self) -> PathBuf {
+        self.dir.join("model.onnx")
+    }
+
+    /// What `epnas run` printed.
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
+        self.dir.join("summary.json")
+    }
+
     /// Whether the folder holds a run.
     #[must_use]
     pub fn holds_run(&self) -> bool {
@@ -280,7 +292,7 @@ impl Run {
                     dir: dir.to_owned(),
                 });
             }
-            run.compare(config, may_differ)?;
+            run.require_settings(config, may_differ)?;
         }
         Ok(run)
     }
@@ -345,7 +357,11 @@ impl Run {
         }
     }
 
-    fn compare(&self, config: &str, may_differ: &[&str]) -> Result<(), RunError> {
+    /// Checks that the stored configuration is `config`, less the keys in `may_differ` (or sections, with a trailing dot).
+    ///
+    /// # Errors
+    /// [`RunError::Differs`] with every key that is not the same; when the stored one cannot be read.
+    pub fn require_settings(&self, config: &str, may_differ: &[&str]) -> Result<(), RunError> {
         let text = match self.folder.config_text() {
             Ok(text) => text,
             Err(RunError::Missing { dir }) => return Err(RunError::Exists { dir }),

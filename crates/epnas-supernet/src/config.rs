@@ -125,40 +125,40 @@ impl fmt::Display for PrecisionKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Passes over the training images. 3 in `fast`, the paper's for children; at least 1.
+    /// Passes over the training images; at least 1. The paper trains children for 3.
     pub epochs: usize,
-    /// Images in a training step. 128 in `fast`; at least 1. An incomplete last batch of an epoch is dropped; with
+    /// Images in a training step; at least 1. An incomplete last batch of an epoch is dropped; with
     /// fewer training images than this there is one smaller batch.
     pub batch: usize,
-    /// `sgd` (`fast`) or `adam`.
+    /// `sgd` or `adam`.
     pub optimizer: OptimizerKind,
-    /// Highest learning rate. 0.05 in `fast`; above 0.
+    /// Highest learning rate; above 0.
     pub learning_rate: f64,
-    /// `cosine` (`fast`), `cosine_restarts` or `constant`.
+    /// `cosine`, `cosine_restarts` or `constant`.
     pub schedule: Schedule,
-    /// Epochs over which the learning rate first rises linearly to `learning_rate`. 0 in `fast`; less than `epochs`.
+    /// Epochs over which the learning rate first rises linearly to `learning_rate`; fewer than `epochs`.
     pub warmup_epochs: usize,
-    /// Momentum of SGD. 0.9 in `fast`; from 0 to below 1. Adam does not use it.
+    /// Momentum of SGD, from 0 to below 1. Adam does not use it.
     pub momentum: f64,
-    /// `classical` (`fast`) or `nesterov`.
+    /// `classical` or `nesterov`.
     pub momentum_kind: MomentumKind,
-    /// L2 penalty added to the gradient of every active parameter. 5e-4 in `fast`; at least 0.
+    /// L2 penalty added to the gradient of every active parameter; at least 0.
     pub weight_decay: f64,
-    /// Highest norm of all gradients together; longer ones are scaled down. 5 in `fast`; above 0, or 0 for no limit.
+    /// Highest norm of all gradients together; longer ones are scaled down; above 0, or 0 for no limit.
     pub clip: f64,
-    /// Share of the target probability spread evenly over all classes. 0 in `fast`; from 0 to below 1.
+    /// Share of the target probability spread evenly over all classes; from 0 to below 1.
     pub label_smoothing: f64,
     /// Random crops, flips and cutout of the training images.
     pub augment: AugmentConfig,
-    /// Batch norm in evaluation: `running` (`fast`), `recalibrated` or `batch`.
+    /// Batch norm in evaluation: `running`, `recalibrated` or `batch`.
     pub bn_eval: BnEval,
-    /// Training batches that `bn_eval = "recalibrated"` averages over. 16 in `fast`; at least 1.
+    /// Training batches that `bn_eval = "recalibrated"` averages over; at least 1.
     pub recalibration_batches: usize,
-    /// `best_epoch` (`fast`) or `last`.
+    /// Whose weights are kept: `best_epoch` or `last`.
     pub score: Score,
-    /// Images in an evaluation step. 250 in `fast`; at least 1. It changes results only for `bn_eval = "batch"`.
+    /// Images in an evaluation step; at least 1. It changes results only for `bn_eval = "batch"`.
     pub eval_batch: usize,
-    /// What dense convolutions multiply in during training: `f32` (`fast`) or `bf16`, which rounds their factors to
+    /// What dense convolutions multiply in during training: `f32` or `bf16`, which rounds their factors to
     /// bfloat16; weights and sums stay in single precision. On a CPU `bf16` needs AVX512-BF16, others train in `f32`, with
     /// a warning, and evaluation is in single precision; on a GPU activations are stored in bfloat16 too, in training and in
     /// evaluation.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::arguments::Global;
-use crate::failure::{Exit, FAILURE, OrUsage, USAGE};
+use crate::failure::{Exit, FAILURE, OrUsage, USAGE, usage};
 use crate::inputs;
 use crate::output::{self, Format, grouped};
 
@@ -116,6 +116,9 @@ fn paths(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         } else {
             paths.extend(opened(path)?);
         }
+    }
+    if paths.is_empty() {
+        return Err(usage("standard input names no image"));
     }
     Ok(paths)
 }

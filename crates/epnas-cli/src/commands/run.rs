@@ -8,7 +8,8 @@ use clap::Args;
 use epnas_arch::Space;
 use epnas_export::Normalizing;
 use epnas_search::{
-    Best, Config, RunFolder, SearchError, Session, Start, TrainReport, Which, write_atomic,
+    Best, Config, Run, RunError, RunFolder, SearchError, Session, Start, TrainReport,
+    TrainingFolders, Which, write_atomic,
 };
 use epnas_supernet::{Model, SupernetError};
 use serde::Serialize;
@@ -93,6 +94,8 @@ struct Summary {
     /// Over several seeds.
     seeds: Option<Spread>,
     size: Size,
+    /// What the search says of itself, as that it was cut short.
+    notes: Vec<String>,
     search_seconds: f64,
     train_seconds: f64,
     model: PathBuf,
@@ -120,6 +123,9 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let session = session.with_stop(interrupt.stop());
     let folder = RunFolder::new(out);
     let folders = folder.training(Which::Found);
+    if !args.restart {
+        require_same(&folder, &folders, session.config())?;
+    }
     make_room(args.restart, &folder, &folders, session.config())?;
     let without = match args.restart {
         true => " without --restart",
@@ -143,11 +149,8 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     drop(watcher);
     let found = Some((&best, Which::Found));
     handover::write(&session, found, &folders, &trainings)?;
-    let summary = summary(out, &best, &trainings)?;
-    write_atomic(
-        &out.join("summary.json"),
-        &serde_json::to_vec_pretty(&summary)?,
-    )?;
+    let summary = summary(&folder, &best, &trainings)?;
+    write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
     output::print_as(global.format(), &summary, |summary| text(summary, out))
 }
 
@@ -184,13 +187,32 @@ impl RunArgs {
     }
 }
 
+/// Refuses other settings than those that a run was trained with, before anything is changed.
+fn require_same(
+    folder: &RunFolder,
+    folders: &TrainingFolders,
+    config: &Config,
+) -> anyhow::Result<()> {
+    if !folders.checkpoint().is_file() || !folder.config().is_file() {
+        return Ok(());
+    }
+    let of_run = |error: RunError| failure::of_search(error.into());
+    let run = Run::open(folder.dir()).map_err(of_run)?;
+    let same = run.require_settings(&config.to_toml().or_usage()?, &["data.dir", "train.seeds"]);
+    same.map_err(|error| {
+        usage(format_args!(
+            "{error}; --restart goes on with these and trains anew"
+        ))
+    })
+}
+
 /// Exports the network of the first seed and says what there is.
-fn summary(out: &Path, best: &Best, trainings: &[TrainReport]) -> anyhow::Result<Summary> {
+fn summary(folder: &RunFolder, best: &Best, trainings: &[TrainReport]) -> anyhow::Result<Summary> {
     let first = trainings
         .first()
         .ok_or_else(|| anyhow::anyhow!("no network was trained"))?;
     let model = Model::load(&first.model)?;
-    let onnx = out.join("model.onnx");
+    let onnx = folder.onnx();
     let bytes = with_parts(&model, |trained| {
         Ok(epnas_export::onnx(trained, Normalizing::Inside)?)
     })?;
@@ -203,6 +225,7 @@ fn summary(out: &Path, best: &Best, trainings: &[TrainReport]) -> anyhow::Result
         test_accuracy: first.test.as_ref().map(|test| test.accuracy),
         seeds: Spread::of(trainings),
         size: Size::of(&model, &first.model),
+        notes: best.notes.clone(),
         search_seconds: best.cost.seconds,
         train_seconds: trainings.iter().map(|training| training.seconds).sum(),
         card: first.model.join(CARD_FILE),
@@ -248,6 +271,9 @@ fn text(summary: &Summary, out: &Path) -> String {
             percent(mean),
             100.0 * deviation
         ));
+    }
+    for note in &summary.notes {
+        text.push_str(&format!("note          {note}\n"));
     }
     let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
     text.push_str(&format!(

@@ -78,7 +78,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N")]
     seeds: Option<usize>,
 
-    /// Throw an earlier or unfinished training of the same network away and begin anew.
+    /// Throw an earlier or unfinished training away and begin anew; its model stays until the new one is there.
     #[arg(long)]
     restart: bool,
 
@@ -147,7 +147,16 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let config = inputs::adjusted(stored, &args.config(), global)?;
     let folder = RunFolder::new(run);
     if !folder.best().is_file() {
+        // In use by another process, perhaps, which has no result yet.
+        drop(Run::open(run).map_err(|error| failure::of_search(error.into()))?);
+        let is_given = folder.training(Which::Found).work.is_dir() && !folder.history().exists();
         let run = run.display();
+        if is_given {
+            return Err(usage(format_args!(
+                "{run} holds a training of an architecture that was given; `epnas train --arch ARCH --out {run}` goes on \
+                 with it, `epnas eval {run}` tests what it has"
+            )));
+        }
         return Err(usage(format_args!(
             "{run} has no result yet; finish it with `epnas search --out {run} --resume`"
         )));
@@ -168,6 +177,16 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
     make_room(args.restart, &folder, &folders, session.config())?;
+    if which == Which::Found && !folders.checkpoint().is_file() {
+        // What `config.toml` says is what the training in the folder is of; what `epnas run` made of another, is gone.
+        let run = Run::open(run).map_err(|error| failure::of_search(error.into()))?;
+        let text = session.config().to_toml().or_usage()?;
+        run.store_config(&text)
+            .map_err(|error| failure::of_search(error.into()))?;
+        for stale in [folder.onnx(), folder.summary()] {
+            remove(&stale)?;
+        }
+    }
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
@@ -236,8 +255,9 @@ fn places(folders: &TrainingFolders, config: &Config) -> Vec<Places> {
         .collect()
 }
 
-/// Makes room for a training: with `--restart` by deleting an earlier one, otherwise by refusing to touch a model
-/// without its training. The data and the configuration have been read and are valid by now.
+/// Makes room for a training: with `--restart` by deleting an earlier one, whose model stays until there is a new one,
+/// otherwise by refusing to touch a model without its training. The data and the configuration have been read and are
+/// valid by now.
 pub(super) fn make_room(
     restart: bool,
     folder: &RunFolder,
@@ -253,7 +273,21 @@ pub(super) fn make_room(
         true => Some(Run::open(folder.dir()).map_err(|error| failure::of_search(error.into()))?),
         false => None,
     };
-    places.iter().try_for_each(Places::clear)
+    places.iter().try_for_each(Places::clear)?;
+    // What more seeds left behind is of the training before.
+    (places.len() + 1..)
+        .map(|number| Places(folders.of_seed(number)))
+        .take_while(|places| places.exist())
+        .try_for_each(|places| places.clear_all())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(anyhow::anyhow!("cannot remove {}: {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The report of a training that ended by itself. One that a signal stopped says how it goes on.
@@ -280,7 +314,14 @@ fn finished(
 /// Makes the folder a run that holds nothing but a training: locked, with its configuration, so that `eval` finds the
 /// images. Sections that a training does not read may have changed since an earlier one.
 fn begin(args: &TrainArgs, out: &Path, config: &Config) -> anyhow::Result<Run> {
-    const UNREAD: [&str; 5] = ["search.", "surrogate.", "training.", "baseline.", "select."];
+    const UNREAD: [&str; 6] = [
+        "search.",
+        "surrogate.",
+        "training.",
+        "baseline.",
+        "select.",
+        "train.seeds",
+    ];
     if args.restart && RunFolder::new(out).config().exists() {
         let config = RunFolder::new(out).config();
         // Only what is a configuration of ours: this fails on any other file of that name.

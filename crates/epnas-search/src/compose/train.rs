@@ -89,6 +89,12 @@ impl TrainingFolders {
         }
     }
 
+    /// The state of the training.
+    #[must_use]
+    pub fn checkpoint(&self) -> PathBuf {
+        self.work.join("checkpoint.bin")
+    }
+
     /// Weights and description of the best epoch so far.
     #[must_use]
     pub fn best(&self) -> PathBuf {
@@ -201,7 +207,7 @@ impl Session {
         };
         let folders = folders.of_seed(number);
         let TrainingFolders { work, model } = &folders;
-        let checkpoint = work.join("checkpoint.bin");
+        let checkpoint = folders.checkpoint();
         if start == Start::New {
             for (path, dir) in [
                 (model.join(epnas_supernet::MODEL_FILE), model),

@@ -59,8 +59,8 @@ impl FinalPreset {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// The recipe that all other keys of this section default to: "fast" (default), "nasnet" or "mfas". The defaults
-    /// named at the keys are those of "fast".
+    /// The recipe that all other keys of this section default to: "fast" (default), "nasnet" or "mfas". Setting another takes
+    /// all keys from it.
     pub preset: Preset,
     /// The values in force.
     #[serde(flatten)]
@@ -159,7 +159,7 @@ const NETWORK_KEYS: [&str; 9] = [
 pub struct FinalConfig {
     /// The recipe that the training keys of this section default to: "fast" (default: 30 epochs, warm-up and cosine,
     /// Nesterov momentum, label smoothing, cutout, averaged weights) or "paper" (600 epochs as NASNet trains). Of a training
-    /// of one epoch there is no warm-up.
+    /// of one epoch there is no warm-up. Setting another preset takes all keys from it but size, images and seeds.
     pub preset: FinalPreset,
     /// Size, images and what goes beyond the recipe of a child.
     #[serde(flatten)]

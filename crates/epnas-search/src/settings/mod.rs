@@ -61,7 +61,8 @@ pub fn parse_table(text: &str) -> Result<Table, SettingsError> {
 /// `value` with the setting `key` (dotted path) replaced by `raw`, read as a TOML value or, failing that, as a bare
 /// string.
 ///
-/// Setting a `kind` or `preset` to another word starts its section afresh with the defaults of that word.
+/// Setting a `kind` or `preset` to another word starts its section afresh with the defaults of that word; of a section with a
+/// `preset`, what no preset decides stays.
 ///
 /// # Errors
 /// [`SettingsError`] when the key does not exist or the value does not fit.
@@ -188,6 +189,15 @@ fn assign(schema: &Schema, table: &mut Table, key: &str, raw: &str) -> Result<()
 /// Words that choose what the rest of their section means: changing one starts the section afresh.
 const CHOOSERS: [&str; 2] = ["kind", "preset"];
 
+/// Keys of sections with a `preset` that none decides: the size of a network and what it learns from.
+const BESIDE_PRESETS: [&str; 5] = [
+    "channels",
+    "cells_per_stage",
+    "stage_channels",
+    "images",
+    "seeds",
+];
+
 fn place(table: &mut Table, key: &str, value: Value) -> Result<(), SettingsError> {
     let (head, rest) = match key.split_once('.') {
         Some((head, rest)) => (head, Some(rest)),
@@ -201,7 +211,7 @@ fn place(table: &mut Table, key: &str, value: Value) -> Result<(), SettingsError
     match rest {
         None => {
             if CHOOSERS.contains(&head) && table.get(head) != Some(&value) {
-                table.clear();
+                table.retain(|key, _| head == "preset" && BESIDE_PRESETS.contains(&key));
             }
             table.insert(head.to_owned(), value);
             Ok(())

@@ -67,41 +67,22 @@ impl Places {
         Ok(())
     }
 
-    /// Removes an earlier training: our files, and the folders when nothing else is in them.
+    /// Whether there is anything of a training.
+    pub(super) fn exist(&self) -> bool {
+        self.0.work.exists() || self.0.model.exists()
+    }
+
+    /// Removes an earlier training but not its model: our files, and the folders when nothing else is in them.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        let mut files = Vec::new();
-        for (dir, known) in self.folders() {
-            for (name, is_ours) in known {
-                let path = dir.join(name);
-                if !path.is_file() {
-                    continue;
-                }
-                if !is_ours(&path).map_err(|e| failed("read", &path, &e))? {
-                    return Err(usage(format_args!(
-                        "{} was not written by a training; move it away, or name another folder",
-                        path.display()
-                    )));
-                }
-                files.push(path);
-            }
-        }
-        for path in &files {
-            fs::remove_file(path).map_err(|e| failed("remove", path, &e))?;
-        }
-        for (dir, _) in self.folders() {
-            match fs::remove_dir(&dir) {
-                Err(e)
-                    if !matches!(
-                        e.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-                    ) =>
-                {
-                    return Err(failed("remove", &dir, &e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let [best, last, work, model] = self.folders();
+        // It will be replaced.
+        ours(&[model])?;
+        clear(&[best, last, work])
+    }
+
+    /// Removes an earlier training and its model.
+    pub(super) fn clear_all(&self) -> anyhow::Result<()> {
+        clear(&self.folders())
     }
 
     /// The folders of a training, inner ones first, with the files that it puts there.
@@ -113,6 +94,47 @@ impl Places {
             (self.0.model.clone(), MODEL),
         ]
     }
+}
+
+/// What a training wrote in these folders; an error for a file that has the name of one but is not.
+fn ours(folders: &[(PathBuf, &[Known])]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for (dir, known) in folders {
+        for (name, is_ours) in *known {
+            let path = dir.join(name);
+            if !path.is_file() {
+                continue;
+            }
+            if !is_ours(&path).map_err(|e| failed("read", &path, &e))? {
+                return Err(usage(format_args!(
+                    "{} was not written by a training; move it away, or name another folder",
+                    path.display()
+                )));
+            }
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn clear(folders: &[(PathBuf, &[Known])]) -> anyhow::Result<()> {
+    for path in &ours(folders)? {
+        fs::remove_file(path).map_err(|e| failed("remove", path, &e))?;
+    }
+    for (dir, _) in folders {
+        match fs::remove_dir(dir) {
+            Err(e)
+                if !matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                return Err(failed("remove", dir, &e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> anyhow::Error {

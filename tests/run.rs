@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::command::{Folder, Outcome, line, read, read_json, run};
 
-/// A folder of pictures as people have them: 7 classes with 10 to 46 pictures of three sizes, no test part, some files
+/// A folder of pictures as people have them: 7 classes with 12 to 48 pictures of three sizes, no test part, some files
 /// cut off, empty or no pictures at all.
 fn pictures(folder: &Folder) -> String {
     let images = folder.path("pictures");
@@ -99,6 +99,29 @@ fn a_folder_of_pictures_becomes_a_network() {
         .filter(|row| row.matches(" | ").count() == 3)
         .collect();
     assert_eq!(rows.len(), 1 + 7, "{card}");
+    // Each figure is the one it says it is.
+    let percent = |key: &str| format!("{:.1}%", 100.0 * summary[key].as_f64().expect(key));
+    for (begin, key) in [
+        ("| estimate of the search | ", "estimate"),
+        ("| brief retraining | ", "retrained_accuracy"),
+        ("| validation images | ", "validation_accuracy"),
+        ("| **test images** | **", "test_accuracy"),
+    ] {
+        let row = card
+            .lines()
+            .find(|row| row.starts_with(begin))
+            .expect(begin);
+        let rest = &row[begin.len()..];
+        assert!(rest.starts_with(&percent(key)), "{key}: {row}, {summary:#}");
+    }
+    for part in [
+        "label smoothing 0.1",
+        "averaged weights 0.999",
+        "changed: batch",
+        "epochs",
+    ] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
     for part in ["shared among all children", "for 4 epochs", "## Limits"] {
         assert!(card.contains(part), "{part}: {card}");
     }

@@ -287,6 +287,20 @@ fn several_seeds_give_mean_and_spread_and_models_of_the_way_there() {
             near(&report["test_accuracy"], accuracies[0]);
         }
     }
+    let validated: Vec<f64> = read_lines(&folder.path("mine/train/curve.jsonl"))
+        .iter()
+        .map(|epoch| epoch["validation_accuracy"].as_f64().expect("an accuracy"))
+        .collect();
+    let best = validated.iter().copied().fold(0.0, f64::max);
+    let record = |dir: &str| {
+        let model = crate::command::read_json(&folder.path(dir).join("model.json"));
+        model["training"].clone()
+    };
+    near(&record("mine/train/best")["validation_accuracy"], best);
+    near(
+        &record("mine/train/last")["validation_accuracy"],
+        validated[validated.len() - 1],
+    );
     let curve = std::fs::read_to_string(folder.path("mine/train/curve.svg")).expect("a drawing");
     assert!(
         curve.contains("validation") && curve.contains("epoch"),

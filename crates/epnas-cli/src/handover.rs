@@ -7,13 +7,17 @@ use epnas_arch::{Design, Space};
 use epnas_report::curves::{self, CurvePoint, Labels, Scale, Series};
 use epnas_report::{card, diagram};
 use epnas_search::{
-    Best, Config, Session, TrainReport, TrainingFolders, Which, read_curve, write_atomic,
+    Best, Config, SearchError, Session, Start, TrainReport, TrainingFolders, Which, read_curve,
+    write_atomic,
 };
-use epnas_supernet::{Compute, Model, PrecisionKind, TrainerReport, WEIGHTS_FILE, latencies};
+use epnas_supernet::{
+    Compute, Model, PrecisionKind, TrainConfig, TrainerReport, WEIGHTS_FILE, latencies,
+};
 use serde::Serialize;
 
 use crate::failure;
 use crate::progress::shortened;
+use crate::watcher::Watcher;
 
 /// The model card in a model folder.
 pub(crate) const CARD_FILE: &str = "README.md";
@@ -92,9 +96,38 @@ pub(crate) fn accuracy(train: &TrainReport) -> Option<f64> {
     test.or(train.validation_accuracy)
 }
 
+/// Trains a network from each of the seeds. As soon as one is trained, it is handed over; at the end once more, when all are
+/// known.
+pub(crate) fn train(
+    session: &Session,
+    found: Option<(&Best, Which)>,
+    design: &Design,
+    folders: &TrainingFolders,
+    watcher: &mut Watcher,
+) -> Result<Vec<TrainReport>, Failed> {
+    let mut trainings = Vec::new();
+    let seeds = session.config().train.network.seeds;
+    for number in 1..=seeds {
+        if seeds > 1 {
+            watcher.note(&format!("seed {number} of {seeds}"));
+        }
+        let training = session.train_seed(design, number, folders, Start::Resume, watcher);
+        trainings.push(training.map_err(Failed::Training)?);
+        write(session, found, folders, &trainings).map_err(Failed::Handover)?;
+    }
+    Ok(trainings)
+}
+
+/// Why a network was not trained or not handed over.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Training(SearchError),
+    Handover(anyhow::Error),
+}
+
 /// Writes the card of each trained network into its folder, and its learning curve where it was trained. `found` is the
 /// search that they come from, if any.
-pub(crate) fn write(
+fn write(
     session: &Session,
     found: Option<(&Best, Which)>,
     folders: &TrainingFolders,
@@ -277,10 +310,32 @@ fn extras(config: &Config) -> Vec<String> {
         ("drop-path", more.drop_path),
         ("an auxiliary head of weight", more.auxiliary_head),
     ];
-    named
+    let mut words: Vec<String> = named
         .iter()
         .filter(|(_, value)| *value > 0.0)
         .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    let changed = changed(config);
+    if !changed.is_empty() {
+        words.push(format!("changed: {}", changed.join(", ")));
+    }
+    words
+}
+
+/// Keys of the recipe that are not as the preset has them, with their values.
+fn changed(config: &Config) -> Vec<String> {
+    let table = |recipe: &TrainConfig| match serde_json::to_value(recipe) {
+        Ok(serde_json::Value::Object(table)) => table,
+        _ => serde_json::Map::new(),
+    };
+    let preset = table(&config.train.preset.recipe());
+    table(&config.train.recipe)
+        .into_iter()
+        .filter(|(key, value)| preset.get(key) != Some(value))
+        .map(|(key, value)| match value {
+            serde_json::Value::String(word) => format!("{key} {word}"),
+            value => format!("{key} {value}"),
+        })
         .collect()
 }
 

@@ -37,6 +37,12 @@ impl Watcher {
         }
     }
 
+    /// Says something beside the progress.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.meter = None;
+        self.style.note(text);
+    }
+
     fn begin_phase(&mut self, phase: Phase, total: Total) {
         let (title, unit) = match phase {
             Phase::Search => ("search", "child"),

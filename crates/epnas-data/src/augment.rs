@@ -33,7 +33,7 @@ pub struct AugmentConfig {
     pub pad: usize,
     /// Mirroring: "horizontal" (default: half of the images, left to right) or "none".
     pub flip: Flip,
-    /// Side in pixels of a square set to the mean color at a random place. Default 0: none; 16 is usual for CIFAR.
+    /// Side in pixels of a square set to the mean color at a random place; 0 for none. 16 is usual for CIFAR.
     pub cutout: usize,
 }
 

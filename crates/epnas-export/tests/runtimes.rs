@@ -75,6 +75,8 @@ fn cases() -> Vec<Case> {
             9,
             15,
         ),
+        case("macro-odd-channels", "macro:c3.0/d5.0+1/mp.1+2", 7, 32),
+        case("micro-odd-channels", "micro:c3.-2+mp.-1/id.-2+d3.0", 9, 32),
         case("resnet", "resnet:8x5", 1, 32),
         case("densenet", "densenet:13k5", 1, 20),
         case("densenet-bc", "densenet-bc:16k6", 1, 32),
@@ -90,6 +92,8 @@ fn cases() -> Vec<Case> {
         ("separable-7x7", "micro:d7.-2+d7.-1"),
     ] {
         cases.push(case(name, design, 5, 11));
+        // As large as real images are.
+        cases.push(case(name, design, 5, 32));
     }
     let mut doubled = case("micro-doubled", "micro:c3.-2+d3.-1/id.0+mp.-2", 6, 16);
     doubled.config.stage_channels = StageChannels::Double;

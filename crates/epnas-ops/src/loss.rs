@@ -98,6 +98,16 @@ impl LossSums {
         Ok(self.sums.slice_set(&self.sums.zeros_like()?, 0, 0)?)
     }
 
+    /// As [`LossSums::clear`], but the batches to come are added to these sums.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn start(&self, before: LossReport) -> Result<()> {
+        let sums = [before.loss_sum, before.correct as f64, 0.0];
+        let sums = Tensor::new(&sums, self.sums.device())?;
+        Ok(self.sums.slice_set(&sums, 0, 0)?)
+    }
+
     /// Waits for all batches so far and reads their sums.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use epnas_arch::Space;
 use epnas_search::{Config, FinalPreset, HistoryPolicy, Preset, SettingsError};
-use epnas_supernet::Refinements;
+use epnas_supernet::{MomentumKind, Refinements, Schedule};
 
 fn message(text: &str) -> String {
     Config::from_toml(text).expect_err(text).to_string()
@@ -186,14 +186,6 @@ fn whole_numbers_end_where_those_of_toml_do() {
 fn what_the_selection_and_the_final_training_need_is_checked_first() {
     for (text, expected) in [
         (
-            "[training]\nepochs = 2\nwarmup_epochs = 1\n[select]\nepochs = 1\n",
-            "`select.epochs` is 1, expected more than the 1 of training.warmup_epochs",
-        ),
-        (
-            "[train]\nepochs = 1\nwarmup_epochs = 1\n",
-            "`train.warmup_epochs` is 1, expected fewer than `epochs`",
-        ),
-        (
             "[select]\nchannels = 5000\n",
             "`select.channels` is 5000, expected a whole number from 1 to 4096",
         ),
@@ -212,9 +204,6 @@ fn what_the_selection_and_the_final_training_need_is_checked_first() {
     ] {
         assert_eq!(message(text), expected);
     }
-    // Nothing is retrained, so nothing of it can fail.
-    Config::from_toml("[training]\nepochs = 2\nwarmup_epochs = 1\n[select]\ntop = 0\nepochs = 1\n")
-        .expect("no selection");
 }
 
 #[test]
@@ -348,14 +337,14 @@ fn final_presets_fit_the_space() {
     };
     assert_eq!(own.refinements(), expected);
     assert_eq!(read("").refinements().ema, 0.999, "fast");
+    let fast = FinalPreset::Fast.recipe();
+    assert_eq!(
+        (fast.schedule, fast.momentum_kind),
+        (Schedule::Cosine, MomentumKind::Nesterov)
+    );
+    assert!(fast.warmup_epochs > 0 && fast.label_smoothing > 0.0 && fast.augment.cutout > 0);
 
-    // The warm-up of the preset gives way to short trainings, one that is asked for does not.
-    for (epochs, warmup) in [(1, 0), (2, 1), (9, 2)] {
-        let short = read(&format!("[train]\nepochs = {epochs}\n"));
-        assert_eq!(short.train.recipe.warmup_epochs, warmup);
-    }
     let refused = |text: &str| Config::from_toml(text).expect_err(text).to_string();
-    assert!(refused("[train]\nepochs = 2\nwarmup_epochs = 2\n").contains("train.warmup_epochs"));
     for (key, value) in [
         ("ema", "1.0"),
         ("drop_path", "-0.1"),

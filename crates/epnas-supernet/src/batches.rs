@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Tensor};
 use epnas_data::{AugmentConfig, Flip, Images, Normalization};
-use epnas_ops::{DeviceImages, Distortion, LossSums, Mirror, zeros};
+use epnas_ops::{DeviceImages, Distortion, LossReport, LossSums, Mirror, zeros};
 
-use crate::{compute::Compute, error::SupernetError, plan::Plan};
+use crate::{compute::Compute, error::SupernetError, inference::Totals, plan::Plan};
 
 /// Images in the memory of a GPU, as bytes.
 ///
@@ -66,22 +66,26 @@ impl Batches {
 
     /// From here on batches follow this order, and their distortions this stream; sums start at nothing.
     pub(crate) fn start(&self, order: &[u32], stream: u64) -> Result<(), SupernetError> {
-        self.start_at(order, stream, 0)
+        self.start_at(order, stream, 0, Totals::default())
     }
 
-    /// As [`Batches::start`], from an image of the order on.
+    /// As [`Batches::start`], from an image of the order and from sums on.
     pub(crate) fn start_at(
         &self,
         order: &[u32],
         stream: u64,
         position: u64,
+        before: Totals,
     ) -> Result<(), SupernetError> {
         let device = self.order.device();
         let order = Tensor::from_slice(order, order.len(), device)?;
         self.order.slice_set(&order, 0, 0)?;
         let cursor = Tensor::new(&[stream.cast_signed(), position.cast_signed()], device)?;
         self.cursor.slice_set(&cursor, 0, 0)?;
-        Ok(self.sums.clear()?)
+        Ok(self.sums.start(LossReport {
+            loss_sum: before.loss_sum,
+            correct: before.correct,
+        })?)
     }
 
     /// Gives a plan the next batch.

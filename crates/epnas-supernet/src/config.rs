@@ -136,7 +136,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// `cosine`, `cosine_restarts` or `constant`.
     pub schedule: Schedule,
-    /// Epochs over which the learning rate first rises linearly to `learning_rate`; fewer than `epochs`.
+    /// Epochs over which the learning rate first rises linearly to `learning_rate`; of a
+    /// training of no more epochs than that, all but the last.
     pub warmup_epochs: usize,
     /// Momentum of SGD, from 0 to below 1. Adam does not use it.
     pub momentum: f64,
@@ -269,13 +270,6 @@ impl TrainConfig {
                 "learning_rate",
                 self.learning_rate,
                 "a finite number above 0",
-            );
-        }
-        if self.warmup_epochs >= self.epochs && self.warmup_epochs > 0 {
-            return fail(
-                "warmup_epochs",
-                self.warmup_epochs as f64,
-                "fewer than `epochs`",
             );
         }
         for (key, value) in [("weight_decay", self.weight_decay), ("clip", self.clip)] {

@@ -7,7 +7,10 @@ use epnas_arch::{Arch, Network};
 use serde::Serialize;
 
 use crate::{
-    compute::DeviceKind, error::SupernetError, session::Session, supernet::Supernet,
+    compute::DeviceKind,
+    error::SupernetError,
+    session::{Session, Trained},
+    supernet::Supernet,
     weights::WeightStore,
 };
 
@@ -126,7 +129,9 @@ fn rates(
 ) -> Result<StepRates, SupernetError> {
     let step = |session: &mut Session| -> Result<f64, SupernetError> {
         let start = Instant::now();
-        session.train_steps(0, 0..1, &mut |_, _| ControlFlow::Continue(()))?;
+        session.train_steps(0, Trained::default(), 1, &mut |_, _| {
+            ControlFlow::Continue(())
+        })?;
         Ok(start.elapsed().as_secs_f64())
     };
     let (first, second) = (step(session)?, step(session)?);
@@ -134,8 +139,9 @@ fn rates(
     for _ in 0..windows {
         let (start, mut images) = (Instant::now(), 0);
         while images == 0 || goes_on(images, start.elapsed().as_secs_f64()) {
-            let trained =
-                session.train_steps(0, 0..steps, &mut |_, _| ControlFlow::Continue(()))?;
+            let trained = session.train_steps(0, Trained::default(), steps, &mut |_, _| {
+                ControlFlow::Continue(())
+            })?;
             images += trained.totals.images;
         }
         rates.push(images as f64 / start.elapsed().as_secs_f64().max(1e-9));

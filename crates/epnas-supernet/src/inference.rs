@@ -1,7 +1,6 @@
 //! Running a network over many images: one plan for full batches and one for the remainder, made when first needed.
 
 use std::collections::BTreeMap;
-use std::ops::Add;
 
 use epnas_arch::Network;
 use epnas_data::{Images, Normalization, fill_batch};
@@ -22,18 +21,6 @@ pub(crate) struct Totals {
     pub(crate) images: usize,
     pub(crate) loss_sum: f64,
     pub(crate) correct: usize,
-}
-
-impl Add for Totals {
-    type Output = Totals;
-
-    fn add(self, other: Totals) -> Totals {
-        Totals {
-            images: self.images + other.images,
-            loss_sum: self.loss_sum + other.loss_sum,
-            correct: self.correct + other.correct,
-        }
-    }
 }
 
 impl Totals {
@@ -85,6 +72,12 @@ impl Inference {
             arena,
             plans: BTreeMap::new(),
         }
+    }
+
+    /// The network that is run.
+    #[cfg(test)]
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Memory of the plans, in bytes, arena included.

@@ -21,7 +21,7 @@ impl LearningRate {
         LearningRate {
             peak: config.learning_rate,
             schedule: config.schedule,
-            warmup: config.warmup_epochs as u64 * epoch,
+            warmup: config.warmup_epochs.min(config.epochs.saturating_sub(1)) as u64 * epoch,
             epoch,
             total: config.epochs as u64 * epoch,
         }
@@ -106,5 +106,17 @@ mod tests {
             assert!((rates[step] - expected).abs() < 1e-12, "{rates:?}");
         }
         assert!(rates[11] < 0.1);
+    }
+
+    #[test]
+    fn short_trainings_warm_up_for_all_but_the_last_epoch() {
+        let config = |epochs| TrainConfig {
+            epochs,
+            warmup_epochs: 5,
+            learning_rate: 1.0,
+            ..TrainConfig::fast()
+        };
+        assert_eq!(rates(config(2), 2)[..3], [1.0 / 3.0, 2.0 / 3.0, 1.0]);
+        assert_eq!(rates(config(1), 2)[0], 1.0);
     }
 }

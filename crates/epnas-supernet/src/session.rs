@@ -72,11 +72,11 @@ impl Averages {
 }
 
 /// How far an epoch has come.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Trained {
     /// Steps of the epoch that are done.
     pub(crate) step: usize,
-    /// Sums over those of them that were asked for.
+    /// Sums over all of them.
     pub(crate) totals: Totals,
 }
 
@@ -196,6 +196,12 @@ impl Session {
         self.averages.as_ref().map(|averages| &averages.store)
     }
 
+    /// The network as it is evaluated.
+    #[cfg(test)]
+    fn inference_network(&self) -> &Network {
+        self.inference.network()
+    }
+
     /// Image passes of an epoch.
     pub(crate) fn images_per_epoch(&self) -> u64 {
         (self.steps_per_epoch * self.plan.batch()) as u64
@@ -223,37 +229,38 @@ impl Session {
         epoch: usize,
         progress: &mut dyn FnMut(u64, f64),
     ) -> Result<Totals, SupernetError> {
-        let trained = self.train_steps(epoch, 0..self.steps_per_epoch, &mut |images, loss| {
+        let go_on = &mut |images: u64, loss: f64| {
             progress(images, loss);
             ControlFlow::Continue(())
-        })?;
+        };
+        let trained = self.train_steps(epoch, Trained::default(), self.steps_per_epoch, go_on)?;
         Ok(trained.totals)
     }
 
-    /// Trains some steps of an epoch, or fewer when `progress` breaks off. What a step does depends on its number and the
-    /// weights alone, so the rest may follow later.
+    /// Trains on to a step of an epoch, or less far when `progress` breaks off. What a step does depends on its number and
+    /// the weights alone, and sums go on from those before, so an epoch in parts gives the bits of a whole one.
     pub(crate) fn train_steps(
         &mut self,
         epoch: usize,
-        steps: Range<usize>,
+        before: Trained,
+        to: usize,
         progress: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
     ) -> Result<Trained, SupernetError> {
-        let steps = steps.start..steps.end.min(self.steps_per_epoch);
+        let steps = before.step..to.min(self.steps_per_epoch);
         let order = epoch_order(
             &self.train,
             split(split(self.seed, "order"), &epoch.to_string()),
         );
         if self.gpu.is_some() {
-            return self.train_on_gpu(epoch, steps, &order, progress);
+            return self.train_on_gpu(epoch, before, steps, &order, progress);
         }
-        let mut trained = Trained {
-            step: steps.start,
-            totals: Totals::default(),
-        };
+        let mut trained = before;
         for step in steps {
             let report = self.train_step(epoch, step, &order)?;
             trained.step = step + 1;
-            trained.totals = trained.totals + report;
+            trained.totals.images += report.images;
+            trained.totals.loss_sum += report.loss_sum;
+            trained.totals.correct += report.correct;
             let images = (trained.step * self.plan.batch()) as u64;
             if progress(images, report.loss()).is_break() {
                 break;
@@ -326,14 +333,12 @@ impl Session {
     fn train_on_gpu(
         &mut self,
         epoch: usize,
+        before: Trained,
         steps: Range<usize>,
         order: &[u32],
         progress: &mut dyn FnMut(u64, f64) -> ControlFlow<()>,
     ) -> Result<Trained, SupernetError> {
-        let mut trained = Trained {
-            step: steps.start,
-            totals: Totals::default(),
-        };
+        let mut trained = before;
         let number = |step: usize| (epoch * self.steps_per_epoch + step) as u64;
         let first = number(steps.start);
         let rates: Vec<f64> = steps
@@ -346,7 +351,8 @@ impl Session {
             return Ok(trained);
         };
         let position = (steps.start * batch) as u64;
-        gpu.batches.start_at(order, stream, position)?;
+        gpu.batches
+            .start_at(order, stream, position, before.totals)?;
         self.optimizer.start(&gpu.course, &rates)?;
         if let (Some(chances), Some(rows)) = (&self.chances, &gpu.rows) {
             let width = chances.width();
@@ -381,16 +387,16 @@ impl Session {
                 let number = first + failure.step as u64;
                 return Err(self.diverged(number, failure.what, failure.value));
             }
-            let before = trained.totals;
+            let earlier = trained.totals;
             trained.step = step + 1;
             trained.totals = Totals {
-                images: (trained.step - steps.start) * batch,
+                images: trained.step * batch,
                 loss_sum: sums.loss_sum,
                 correct: sums.correct,
             };
             let since = Totals {
-                images: trained.totals.images - before.images,
-                loss_sum: trained.totals.loss_sum - before.loss_sum,
+                images: trained.totals.images - earlier.images,
+                loss_sum: trained.totals.loss_sum - earlier.loss_sum,
                 correct: 0,
             };
             if progress((trained.step * batch) as u64, since.loss()).is_break() {
@@ -537,6 +543,14 @@ mod tests {
     }
 
     fn refined_session(recipe: &TrainConfig, refinements: Refinements) -> (Session, WeightStore) {
+        session_of("macro:c3.0", recipe, refinements)
+    }
+
+    fn session_of(
+        arch: &str,
+        recipe: &TrainConfig,
+        refinements: Refinements,
+    ) -> (Session, WeightStore) {
         let mut images = DataConfig {
             image_size: 8,
             ..DataConfig::default()
@@ -548,9 +562,10 @@ mod tests {
             validation: (40..60).collect(),
         };
         let data = Arc::new(TrainingData::from_dataset(&dataset, &split).expect("a division"));
-        let arch: Arch = "macro:c3.0".parse().expect("an architecture");
+        let arch: Arch = arch.parse().expect("an architecture");
         let config = NetworkConfig {
             channels: 5,
+            cells_per_stage: 1,
             ..NetworkConfig::default()
         };
         let (shape, classes) = (data.image_shape(), data.classes.len());
@@ -583,7 +598,9 @@ mod tests {
             };
             let (mut session, mut weights) = session(&recipe);
             let evaluated = session.validate(&mut weights, 0).expect("an evaluation");
-            let trained = session.train_steps(0, 0..1, &mut |_, _| ControlFlow::Continue(()));
+            let trained = session.train_steps(0, Trained::default(), 1, &mut |_, _| {
+                ControlFlow::Continue(())
+            });
             (evaluated.loss(), trained.expect("a step").totals.loss())
         });
         assert_eq!(single.0.to_bits(), bf16.0.to_bits());
@@ -622,26 +639,101 @@ mod tests {
         let ends = on_both(|| {
             [&[0, 4][..], &[0, 1, 3, 4]].map(|ends| {
                 let (mut session, weights) = refined_session(&recipe, refinements);
-                let mut totals = Totals::default();
-                for part in ends.windows(2) {
-                    let trained = session
-                        .train_steps(1, part[0]..part[1], &mut |_, _| ControlFlow::Continue(()))
-                        .expect("steps");
-                    totals = totals + trained.totals;
+                let mut trained = Trained::default();
+                for end in &ends[1..] {
+                    let go_on = &mut |_: u64, _: f64| ControlFlow::Continue(());
+                    let part = session.train_steps(1, trained, *end, go_on);
+                    trained = part.expect("steps");
                 }
                 let averages = session.averages().expect("averages").to_bytes();
-                let loss = totals.loss();
-                (
-                    weights.to_bytes().expect("bytes"),
-                    averages.expect("bytes"),
-                    loss,
-                )
+                let weights = weights.to_bytes().expect("bytes");
+                (weights, averages.expect("bytes"), trained)
             })
         });
         for [whole, parts] in ends.into_iter().flatten() {
-            assert!((&whole.0, &whole.1) == (&parts.0, &parts.1));
-            assert!((whole.2 - parts.2).abs() < 1e-9);
+            assert!(whole == parts, "{:?}, {:?}", whole.2, parts.2);
         }
+    }
+
+    /// The third step of the second epoch, taken by hand with what the documentation says of it.
+    #[test]
+    fn a_refined_step_is_what_it_says() {
+        let refinements = Refinements {
+            mixup: 0.4,
+            drop_path: 0.3,
+            auxiliary_head: 0.7,
+            ..Refinements::default()
+        };
+        let recipe = TrainConfig {
+            batch: 10,
+            clip: 0.0,
+            ..recipe()
+        };
+        let arch = "micro:c3.-1+d3.-2/id.0+mp.-1";
+        let (mut session, weights) = session_of(arch, &recipe, refinements);
+        let (step, batch, seed) = (6, 10, 2);
+        let before = Trained {
+            step: 2,
+            totals: Totals::default(),
+        };
+        let go_on = &mut |_: u64, _: f64| ControlFlow::Continue(());
+        let trained = session.train_steps(1, before, 3, go_on).expect("a step");
+
+        // 40 images: 4 steps in each of 3 epochs.
+        let network = session.inference_network().with_auxiliary_head();
+        let network = network.expect("an auxiliary head");
+        let mut by_hand = WeightStore::new(1);
+        let options = PlanOptions {
+            mixup: true,
+            drop_path: true,
+            auxiliary_weight: 0.7,
+            ..PlanOptions::default()
+        };
+        let mut plan =
+            Plan::compile_with(&network, &mut by_hand, batch, options, &mut Arena::new())
+                .expect("a plan");
+        let order = epoch_order(&session.train, split(split(seed, "order"), "1"));
+        let data = session.source.data.clone();
+        let stream = split(split(seed, "augment"), "1");
+        plan.fill(|pixels, labels| {
+            fill_batch(
+                &data.images,
+                &order[20..30],
+                &data.normalization,
+                Some(&recipe.augment),
+                stream,
+                20,
+                pixels,
+                labels,
+            );
+        })
+        .expect("images");
+        let chances = Chances::new(refinements, seed, network.branches().len(), batch, 12);
+        let mut dropped = 0;
+        plan.set_chances(|row| {
+            chances.fill(step, row);
+            assert!(row[0] < 1.0);
+            // 1 / (1 - 0.3 * 6 / 11).
+            let kept = (11.0 / 9.2) as f32;
+            dropped = row[1..].iter().filter(|factor| **factor == 0.0).count();
+            assert!(
+                row[1..]
+                    .iter()
+                    .all(|f| *f == 0.0 || (*f - kept).abs() < 1e-6)
+            );
+        })
+        .expect("chances");
+        assert!(dropped > 0);
+        plan.mix().expect("mixed");
+        plan.forward().expect("forward");
+        let loss = plan.loss().expect("loss");
+        plan.backward().expect("backward");
+        let mut optimizer = Optimizer::new(&recipe, plan.parameters()).expect("an optimizer");
+        let rate = LearningRate::new(&recipe, 4).at(step);
+        optimizer.step(rate).expect("an update");
+        assert_eq!(trained.totals.loss_sum.to_bits(), loss.loss_sum.to_bits());
+        let bytes = [&weights, &by_hand].map(|weights| weights.to_bytes().expect("bytes"));
+        assert!(bytes[0] == bytes[1]);
     }
 
     #[test]
@@ -649,7 +741,8 @@ mod tests {
         let steps = on_both(|| {
             let (mut session, _weights) = session(&recipe());
             let stop = &mut |_: u64, _: f64| ControlFlow::Break(());
-            let trained = session.train_steps(0, 0..2, stop).expect("a step");
+            let trained = session.train_steps(0, Trained::default(), 2, stop);
+            let trained = trained.expect("a step");
             (trained.step, trained.totals.images)
         });
         assert!(steps.is_none_or(|steps| steps == [(1, 20); 2]));

@@ -18,7 +18,7 @@ use crate::{
     model::{Model, Origin, TrainingRecord},
     plan::network_params,
     refinements::Refinements,
-    session::Session,
+    session::{Session, Trained},
     weights::WeightStore,
 };
 
@@ -285,22 +285,25 @@ impl Trainer {
             self.total_images(),
         );
         let (before, steps) = (self.unfinished, self.session.steps_per_epoch());
-        let trained =
-            self.session
-                .train_steps(epoch, before.step..steps, &mut |images, loss| {
-                    progress(TrainerProgress {
-                        epoch: epoch + 1,
-                        images: done + images,
-                        total_images,
-                        loss,
-                    })
-                })?;
-        let totals = trained.totals
-            + Totals {
+        let so_far = Trained {
+            step: before.step,
+            totals: Totals {
                 images: before.images,
                 loss_sum: before.loss_sum,
                 correct: before.correct,
-            };
+            },
+        };
+        let trained = self
+            .session
+            .train_steps(epoch, so_far, steps, &mut |images, loss| {
+                progress(TrainerProgress {
+                    epoch: epoch + 1,
+                    images: done + images,
+                    total_images,
+                    loss,
+                })
+            })?;
+        let totals = trained.totals;
         if trained.step < steps {
             self.unfinished = Unfinished {
                 step: trained.step,

@@ -44,6 +44,23 @@ pub(super) fn run(archive: &Path, root: &str, version: &str) -> Result<()> {
     let unpacked = scratch.folder().join(root);
     verify(&unpacked, Path::new(CHECKSUMS))?;
 
+    for path in [
+        "bin/epnas",
+        "INSTALL.md",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "THIRD-PARTY.txt",
+        "share/man/man1/epnas.1",
+        "share/man/man1/epnas-run.1",
+        "share/bash-completion/completions/epnas",
+        "share/zsh/site-functions/_epnas",
+        "share/fish/vendor_completions.d/epnas.fish",
+        "share/epnas/presets/folder.toml",
+    ] {
+        ensure!(unpacked.join(path).is_file(), "the archive has no {path}");
+    }
     let bare = Bare::new(unpacked.join("bin/epnas"), scratch.folder().join("home"))?;
     let said = bare.epnas(&["--version"])?;
     ensure!(
@@ -54,10 +71,13 @@ pub(super) fn run(archive: &Path, root: &str, version: &str) -> Result<()> {
     let preset = preset
         .to_str()
         .context("temporary folders have UTF-8 names")?;
-    let mut search = vec!["search", "--quiet", "--config", preset, "--out", "run"];
-    search.extend(TINY.iter().flat_map(|assignment| ["--set", assignment]));
-    bare.epnas(&search)?;
-    bare.epnas(&["train", "run", "--quiet"])?;
+    let mut whole = vec!["run", "--quiet", "--config", preset, "--out", "run"];
+    whole.extend(TINY.iter().flat_map(|assignment| ["--set", assignment]));
+    bare.epnas(&whole)?;
+    ensure!(
+        bare.home.join("run/model.onnx").is_file(),
+        "epnas run left no model.onnx"
+    );
     bare.epnas(&[
         "data",
         "synthetic",
@@ -75,7 +95,7 @@ pub(super) fn run(archive: &Path, root: &str, version: &str) -> Result<()> {
     let images = predicted.as_array().map_or(0, Vec::len);
     ensure!(images == 10, "predict told of {images} images, expected 10");
     eprintln!(
-        "checked: checksums, search, train and predict without an environment, {:.0} s",
+        "checked: checksums, files, run and predict without an environment, {:.0} s",
         started.elapsed().as_secs_f64()
     );
     Ok(())

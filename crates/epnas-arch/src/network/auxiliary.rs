@@ -123,6 +123,42 @@ mod tests {
         assert_eq!(with.params() - micro.params(), 895_242);
     }
 
+    /// Which inputs of sums drop-path may leave out.
+    #[test]
+    fn branches_are_all_but_identities_and_shortcuts() {
+        let labels = |network: &Network| -> Vec<String> {
+            let input = |(sum, place): (NodeId, usize)| {
+                let node = &network.nodes[network.nodes[sum].inputs[place]];
+                node.label.clone()
+            };
+            network.branches().into_iter().map(input).collect()
+        };
+        let cells = labels(&network("micro:c3.-1+id.-1/id.0+mp.-1", 1));
+        let first: Vec<&String> = cells.iter().filter(|l| l.starts_with("cell.0.")).collect();
+        assert_eq!(
+            first,
+            [
+                "cell.0.block.0.0.conv_3x3.bn",
+                "cell.0.block.1.1.max_pool_3x3"
+            ]
+        );
+        // At stride 2 an identity is a factorized reduction, but not within the cell.
+        let second: Vec<&String> = cells.iter().filter(|l| l.starts_with("cell.1.")).collect();
+        assert_eq!(
+            second,
+            [
+                "cell.1.block.0.0.conv_3x3.bn",
+                "cell.1.block.0.1.identity.bn",
+                "cell.1.block.1.1.max_pool_3x3"
+            ]
+        );
+        let resnet: HandMade = "resnet:8".parse().expect("a network made by hand");
+        let resnet = Network::hand_made(&resnet, IMAGE, 10).expect("a network");
+        let blocks = [0, 1, 2].map(|stage| format!("stage.{stage}.block.0.2.bn"));
+        assert_eq!(labels(&resnet), blocks);
+        assert_eq!(labels(&network("macro:c3.0/c5.0+1", 1)), [""; 0]);
+    }
+
     #[test]
     fn some_networks_have_no_place_for_it() {
         let single = network("macro:c3.0", 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use epnas_arch::Space;
+use epnas_arch::{NetworkError, Space};
 use epnas_export::Normalizing;
 use epnas_search::{
     Best, Config, Run, RunError, RunFolder, SearchError, Session, Start, TrainReport,
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
-use crate::handover::{self, CARD_FILE, Size, Spread};
+use crate::handover::{self, CARD_FILE, Failed, Size, Spread};
 use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::output::{self, grouped};
@@ -107,13 +107,19 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let out = args.out.as_path();
     inputs::require_folder(out)?;
     let config = args.config(global)?;
-    if let Space::Macro(_) = config.space
-        && config.refinements().drop_path > 0.0
-    {
+    if let Space::Macro(space) = &config.space {
         // Now rather than after the search.
-        return Err(SupernetError::NoBranches)
-            .context("train.drop_path")
-            .or_usage();
+        let refinements = config.refinements();
+        if refinements.drop_path > 0.0 {
+            return Err(SupernetError::NoBranches)
+                .context("train.drop_path")
+                .or_usage();
+        }
+        if refinements.auxiliary_head > 0.0 && space.layers < 2 {
+            return Err(NetworkError::NoAuxiliaryHead)
+                .context("train.auxiliary_head")
+                .or_usage();
+        }
     }
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(out))?);
@@ -142,13 +148,19 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     if interrupt.is_set() {
         return stopped();
     }
-    let trainings = match session.train(out, Which::Found, Start::Resume, &mut watcher) {
-        Err(SearchError::Stopped { .. }) if interrupt.is_set() => return stopped(),
-        trainings => trainings.map_err(failure::of_search)?,
-    };
-    drop(watcher);
     let found = Some((&best, Which::Found));
-    handover::write(&session, found, &folders, &trainings)?;
+    let design = best.architecture.clone().into();
+    let _run = Run::open(out).map_err(|error| failure::of_search(error.into()))?;
+    let trainings = handover::train(&session, found, &design, &folders, &mut watcher);
+    drop(watcher);
+    let trainings = match trainings {
+        Err(Failed::Training(SearchError::Stopped { .. })) if interrupt.is_set() => {
+            return stopped();
+        }
+        Err(Failed::Training(error)) => return Err(failure::of_search(error)),
+        Err(Failed::Handover(error)) => return Err(error),
+        Ok(trainings) => trainings,
+    };
     let summary = summary(&folder, &best, &trainings)?;
     write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
     output::print_as(global.format(), &summary, |summary| text(summary, out))

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
-use crate::handover::{self, Spread, accuracy};
+use crate::handover::{self, Failed, Spread, accuracy};
 use crate::inputs;
 use crate::interrupt::Interrupt;
 use crate::output::{self, grouped};
@@ -190,10 +190,17 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
-    let train = session.train(run, which, Start::Resume, &mut watcher);
+    let (design, folders) = session.found(run, which).map_err(failure::of_search)?;
+    let _run = Run::open(run).map_err(|error| failure::of_search(error.into()))?;
+    let train = handover::train(
+        &session,
+        Some((&best, which)),
+        &design,
+        &folders,
+        &mut watcher,
+    );
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    handover::write(&session, Some((&best, which)), &folders, &train)?;
     let next = format!(
         "epnas eval {}{}",
         run.display(),
@@ -240,10 +247,9 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
     let mut watcher = Watcher::new(global, &interrupt);
-    let train = session.train_design(&design, &folders, Start::Resume, &mut watcher);
+    let train = handover::train(&session, None, &design, &folders, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    handover::write(&session, None, &folders, &train)?;
     print(train, &format!("epnas eval {}", out.display()), global)
 }
 
@@ -292,12 +298,12 @@ fn remove(path: &Path) -> anyhow::Result<()> {
 
 /// The report of a training that ended by itself. One that a signal stopped says how it goes on.
 fn finished(
-    train: Result<Vec<TrainReport>, SearchError>,
+    train: Result<Vec<TrainReport>, Failed>,
     args: &TrainArgs,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<TrainReport>> {
     match train {
-        Err(SearchError::Stopped { done, total, .. }) if interrupt.is_set() => {
+        Err(Failed::Training(SearchError::Stopped { done, total, .. })) if interrupt.is_set() => {
             let without = if args.restart {
                 " without --restart"
             } else {
@@ -307,7 +313,9 @@ fn finished(
                 "{done} of {total} epochs and the steps since are saved; the same command{without} goes on"
             )))
         }
-        train => train.map_err(failure::of_search),
+        Err(Failed::Training(error)) => Err(failure::of_search(error)),
+        Err(Failed::Handover(error)) => Err(error),
+        Ok(train) => Ok(train),
     }
 }
 

@@ -186,11 +186,15 @@ impl Session {
     ) -> Result<Vec<TrainReport>, SearchError> {
         let numbers = 1..=self.config.train.network.seeds;
         numbers
-            .map(|number| self.train_once(design, number, folders, start, observer))
+            .map(|number| self.train_seed(design, number, folders, start, observer))
             .collect()
     }
 
-    fn train_once(
+    /// As [`Session::train_design`], for one of the seeds, counted from 1.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn train_seed(
         &self,
         design: &Design,
         number: usize,

@@ -87,12 +87,6 @@ impl Config {
         if self.select.top == 0 {
             return Ok(());
         }
-        let warmup = recipe_of_selection.warmup_epochs;
-        if warmup > 0 && warmup >= recipe_of_selection.epochs {
-            let expected = format!("more than the {warmup} of training.warmup_epochs");
-            let epochs = recipe_of_selection.epochs;
-            return Err(SettingsError::value("select.epochs", epochs, expected));
-        }
         recipe("select", &recipe_of_selection)
     }
 }

@@ -13,7 +13,7 @@ pub struct SelectConfig {
     /// How many of the best architectures by estimate are retrained from scratch; 0 skips the selection. Default 5,
     /// range 0 to 1000.
     pub top: usize,
-    /// Epochs of each retraining, more than `training.warmup_epochs`. Default 10, range 1 to 10,000.
+    /// Epochs of each retraining. Default 10, range 1 to 10,000.
     pub epochs: usize,
     /// Images in a training step. Default: that of `training.batch`; range 1 to 65,536.
     pub batch: Option<usize>,

@@ -158,8 +158,7 @@ const NETWORK_KEYS: [&str; 9] = [
 #[serde(deny_unknown_fields)]
 pub struct FinalConfig {
     /// The recipe that the training keys of this section default to: "fast" (default: 30 epochs, warm-up and cosine,
-    /// Nesterov momentum, label smoothing, cutout, averaged weights) or "paper" (600 epochs as NASNet trains). Of a training
-    /// of one epoch there is no warm-up. Setting another preset takes all keys from it but size, images and seeds.
+    /// Nesterov momentum, label smoothing, cutout, averaged weights) or "paper" (600 epochs as NASNet trains).  Setting another preset takes all keys from it but size, images and seeds.
     pub preset: FinalPreset,
     /// Size, images and what goes beyond the recipe of a child.
     #[serde(flatten)]
@@ -187,12 +186,8 @@ impl<'de> Deserialize<'de> for FinalConfig {
             .filter_map(|&key| given.remove_entry(key))
             .collect();
         let network = network.try_into().map_err(D::Error::custom)?;
-        let has_warmup = given.contains_key("warmup_epochs");
         let taken = take_recipe(given, FinalPreset::Fast, FinalPreset::recipe);
-        let (preset, mut recipe) = taken.map_err(D::Error::custom)?;
-        if !has_warmup {
-            recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs.saturating_sub(1));
-        }
+        let (preset, recipe) = taken.map_err(D::Error::custom)?;
         Ok(Self {
             preset,
             network,

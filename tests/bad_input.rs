@@ -230,8 +230,8 @@ fn flags_that_do_not_exist_or_do_not_fit() {
             &["'0'", "--top"],
         ),
         (
-            &["show", "macro:c3.0", "--format", "svg"],
-            &["'svg'", "--format"],
+            &["show", "macro:c3.0", "--format", "pdf"],
+            &["'pdf'", "--format"],
         ),
         (&["train", "run", "--out", "z"], &["[RUN]", "--out"]),
         (&["train", "run", "--arch", "macro:c3.0"], &["--arch"]),

@@ -199,7 +199,25 @@ impl Card {
                     percent(validation)
                 );
             }
-            None => text.push_str("| test images | - | the data set has none: nothing here is an independent measurement |\n"),
+            None => {
+                text.push_str("| validation images | - | trained on, so nothing was validated |\n");
+            }
+        }
+        match &self.test {
+            Some(test) => {
+                let variance = test.accuracy * (1.0 - test.accuracy) / test.images.max(1) as f64;
+                let _ = writeln!(
+                    text,
+                    "| **test images** | **{}** | this network, {} images, standard error {:.1} points; seen by neither \
+                     search nor training |",
+                    percent(test.accuracy),
+                    grouped(test.images),
+                    100.0 * variance.sqrt()
+                );
+            }
+            None => text.push_str(
+                "| test images | - | the data set has none: nothing here is an independent measurement |\n",
+            ),
         }
         if let Some(Seeds {
             count,

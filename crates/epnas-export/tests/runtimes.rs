@@ -81,19 +81,19 @@ fn cases() -> Vec<Case> {
         case("densenet", "densenet:13k5", 1, 20),
         case("densenet-bc", "densenet-bc:16k6", 1, 32),
     ];
-    for (name, design) in [
-        ("max-pool", "macro:mp.0"),
-        ("avg-pool", "macro:ap.0"),
-        ("conv-3x3", "macro:c3.0"),
-        ("conv-5x5", "macro:c5.0"),
-        ("separable-3x3", "macro:d3.0"),
-        ("separable-5x5", "macro:d5.0"),
-        ("identity", "micro:id.-2+id.-1"),
-        ("separable-7x7", "micro:d7.-2+d7.-1"),
+    for (name, real, design) in [
+        ("max-pool", "max-pool-32", "macro:mp.0"),
+        ("avg-pool", "avg-pool-32", "macro:ap.0"),
+        ("conv-3x3", "conv-3x3-32", "macro:c3.0"),
+        ("conv-5x5", "conv-5x5-32", "macro:c5.0"),
+        ("separable-3x3", "separable-3x3-32", "macro:d3.0"),
+        ("separable-5x5", "separable-5x5-32", "macro:d5.0"),
+        ("identity", "identity-32", "micro:id.-2+id.-1"),
+        ("separable-7x7", "separable-7x7-32", "micro:d7.-2+d7.-1"),
     ] {
         cases.push(case(name, design, 5, 11));
         // As large as real images are.
-        cases.push(case(name, design, 5, 32));
+        cases.push(case(real, design, 5, 32));
     }
     let mut doubled = case("micro-doubled", "micro:c3.-2+d3.-1/id.0+mp.-2", 6, 16);
     doubled.config.stage_channels = StageChannels::Double;

@@ -157,6 +157,48 @@ impl PrecisionArgs {
     }
 }
 
+/// How the final network is trained, where not as the configuration says.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TrainingArgs {
+    /// Train on the validation images as well; nothing is left to validate on.
+    #[arg(long)]
+    all_data: bool,
+
+    /// Train so many times from different seeds, for mean and spread; from the second on into
+    /// RUN/model-seed-2 and so on [default: `train.seeds`, 1].
+    #[arg(long, value_name = "N")]
+    seeds: Option<usize>,
+
+    /// Throw an earlier or unfinished training away and begin anew, as with other settings of `train`; its model stays
+    /// until the new one is there.
+    #[arg(long)]
+    pub(crate) restart: bool,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
+}
+
+impl TrainingArgs {
+    /// `config` with what these flags are short for after its own assignments.
+    pub(crate) fn over(&self, config: &ConfigArgs) -> ConfigArgs {
+        let mut config = self.precision.over(config);
+        let set = &mut config.settings.set;
+        if self.all_data {
+            set.push("train.images=all".to_owned());
+        }
+        set.extend(self.seeds.map(|seeds| format!("train.seeds={seeds}")));
+        config
+    }
+
+    /// How the command that goes on differs from the one that was stopped.
+    pub(crate) fn same_command(&self) -> &'static str {
+        match self.restart {
+            true => "the same command without --restart goes on",
+            false => "the same command goes on",
+        }
+    }
+}
+
 /// Where networks are trained.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DeviceArgs {

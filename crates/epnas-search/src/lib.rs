@@ -55,9 +55,10 @@ pub use checkpoint::CheckpointError;
 pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
-    DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages, NetworkComparison,
-    NetworkComparisonResult, RankOptions, Ranked, Session, TrainReport, TrainingFolders,
-    TrialProgress, Which, compare_on_table, data_split, read_curve, run_device, run_images,
+    CURVE_FILE, DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages,
+    NetworkComparison, NetworkComparisonResult, RankOptions, Ranked, Session, TRAINING_FILE,
+    TrainReport, TrainingFolders, TrialProgress, Which, compare_on_table, data_split, read_curve,
+    run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,

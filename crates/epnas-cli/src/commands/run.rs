@@ -14,7 +14,7 @@ use epnas_search::{
 use epnas_supernet::{Model, SupernetError};
 use serde::Serialize;
 
-use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, TrainingArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::handover::{self, CARD_FILE, Failed, Size, Spread};
 use crate::inputs;
@@ -60,20 +60,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME")]
     budget: Option<String>,
 
-    /// Train the found network on the validation images as well.
-    #[arg(long)]
-    all_data: bool,
-
-    /// Train it so many times from different seeds, for mean and spread [default: `train.seeds`, 1].
-    #[arg(long, value_name = "N")]
-    seeds: Option<usize>,
-
-    /// Throw the training of an earlier run away and train anew, as with other settings of `train`; the search stays.
-    #[arg(long)]
-    restart: bool,
-
     #[command(flatten)]
-    precision: PrecisionArgs,
+    training: TrainingArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -129,18 +117,13 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let session = session.with_stop(interrupt.stop());
     let folder = RunFolder::new(out);
     let folders = folder.training(Which::Found);
-    if !args.restart {
+    if !args.training.restart {
         require_same(&folder, &folders, session.config())?;
     }
-    make_room(args.restart, &folder, &folders, session.config())?;
-    let without = match args.restart {
-        true => " without --restart",
-        false => "",
-    };
+    make_room(args.training.restart, &folder, &folders, session.config())?;
     let stopped = || {
-        Err(interrupt.end(&format!(
-            "everything is saved; the same command{without} goes on"
-        )))
+        let how = args.training.same_command();
+        Err(interrupt.end(&format!("everything is saved; {how}")))
     };
     let mut watcher = Watcher::new(global, &interrupt);
     let best = session.search(out, Start::Resume, &mut watcher);
@@ -168,12 +151,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
 
 impl RunArgs {
     fn config(&self, global: &Global) -> anyhow::Result<Config> {
-        let mut given = self.precision.over(&self.config);
-        if self.all_data {
-            given.settings.set.push("train.images=all".to_owned());
-        }
-        let seeds = self.seeds.map(|seeds| format!("train.seeds={seeds}"));
-        given.settings.set.extend(seeds);
+        let mut given = self.training.over(&self.config);
         let stored = match given.settings.config {
             Some(_) => None,
             None => inputs::run_config(&self.out)?,

@@ -10,7 +10,7 @@ use epnas_search::{
 };
 use serde::Serialize;
 
-use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
+use crate::arguments::{ConfigArgs, DeviceArgs, Global, TrainingArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::handover::{self, Failed, Spread, accuracy};
 use crate::inputs;
@@ -69,24 +69,11 @@ pub(crate) struct TrainArgs {
     )]
     out: Option<PathBuf>,
 
-    /// Train on the validation images as well; nothing is left to validate on.
-    #[arg(long)]
-    all_data: bool,
-
-    /// Train so many times from different seeds, for mean and spread; from the second on into
-    /// RUN/model-seed-2 and so on [default: `train.seeds`, 1].
-    #[arg(long, value_name = "N")]
-    seeds: Option<usize>,
-
-    /// Throw an earlier or unfinished training away and begin anew; its model stays until the new one is there.
-    #[arg(long)]
-    restart: bool,
+    #[command(flatten)]
+    training: TrainingArgs,
 
     #[command(flatten)]
     config: ConfigArgs,
-
-    #[command(flatten)]
-    precision: PrecisionArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -112,19 +99,6 @@ struct Seeds {
     trainings: Vec<TrainReport>,
 }
 
-impl TrainArgs {
-    /// The flags that are short for keys.
-    fn config(&self) -> ConfigArgs {
-        let mut config = self.precision.over(&self.config);
-        let set = &mut config.settings.set;
-        if self.all_data {
-            set.push("train.images=all".to_owned());
-        }
-        set.extend(self.seeds.map(|seeds| format!("train.seeds={seeds}")));
-        config
-    }
-}
-
 pub(crate) fn run(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     match (&args.run, &args.arch, &args.out) {
         (Some(run), _, _) => found(args, run, global),
@@ -144,7 +118,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     }
     let stored = inputs::run_config(run)?;
     let stored = stored.ok_or_else(|| usage(format_args!("{} holds no run", run.display())))?;
-    let config = inputs::adjusted(stored, &args.config(), global)?;
+    let config = inputs::adjusted(stored, &args.training.over(&args.config), global)?;
     let folder = RunFolder::new(run);
     if !folder.best().is_file() {
         // In use by another process, perhaps, which has no result yet.
@@ -176,7 +150,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
-    make_room(args.restart, &folder, &folders, session.config())?;
+    make_room(args.training.restart, &folder, &folders, session.config())?;
     if which == Which::Found && !folders.checkpoint().is_file() {
         // What `config.toml` says is what the training in the folder is of; what `epnas run` made of another, is gone.
         let run = Run::open(run).map_err(|error| failure::of_search(error.into()))?;
@@ -225,8 +199,8 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
         None => inputs::run_config(out)?,
     };
     let config = match stored {
-        Some(stored) => inputs::adjusted(stored, &args.config(), global)?,
-        None => inputs::config(&args.config(), global)?,
+        Some(stored) => inputs::adjusted(stored, &args.training.over(&args.config), global)?,
+        None => inputs::config(&args.training.over(&args.config), global)?,
     };
     match &design {
         Design::Arch(arch) => config.space.check(arch).or_usage()?,
@@ -242,7 +216,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let session = session.with_compute(args.device.compute(Some(out))?);
     session.dataset().map_err(failure::of_search)?;
     session.check_design(&design).map_err(failure::of_search)?;
-    make_room(args.restart, &folder, &folders, session.config())?;
+    make_room(args.training.restart, &folder, &folders, session.config())?;
     let _run = begin(args, out, session.config())?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
@@ -304,13 +278,9 @@ fn finished(
 ) -> anyhow::Result<Vec<TrainReport>> {
     match train {
         Err(Failed::Training(SearchError::Stopped { done, total, .. })) if interrupt.is_set() => {
-            let without = if args.restart {
-                " without --restart"
-            } else {
-                ""
-            };
+            let how = args.training.same_command();
             Err(interrupt.end(&format!(
-                "{done} of {total} epochs and the steps since are saved; the same command{without} goes on"
+                "{done} of {total} epochs and the steps since are saved; {how}"
             )))
         }
         Err(Failed::Training(error)) => Err(failure::of_search(error)),
@@ -330,7 +300,7 @@ fn begin(args: &TrainArgs, out: &Path, config: &Config) -> anyhow::Result<Run> {
         "select.",
         "train.seeds",
     ];
-    if args.restart && RunFolder::new(out).config().exists() {
+    if args.training.restart && RunFolder::new(out).config().exists() {
         let config = RunFolder::new(out).config();
         // Only what is a configuration of ours: this fails on any other file of that name.
         inputs::run_config(out)?;

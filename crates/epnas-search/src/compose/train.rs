@@ -92,7 +92,7 @@ impl TrainingFolders {
     /// The state of the training.
     #[must_use]
     pub fn checkpoint(&self) -> PathBuf {
-        self.work.join("checkpoint.bin")
+        self.work.join(TRAINING_FILE)
     }
 
     /// Weights and description of the best epoch so far.
@@ -108,8 +108,10 @@ impl TrainingFolders {
     }
 }
 
+/// The state of a training, in its folder.
+pub const TRAINING_FILE: &str = "checkpoint.bin";
 /// The learning curve, a JSON line for every epoch.
-const CURVE_FILE: &str = "curve.jsonl";
+pub const CURVE_FILE: &str = "curve.jsonl";
 
 /// A checkpoint is written after every epoch, and within one when this much time has passed.
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(5);
@@ -317,13 +319,18 @@ impl Session {
         trainer: &mut Trainer,
         folders: &TrainingFolders,
     ) -> Result<(), SearchError> {
-        self.save_model(&trainer.last_model()?, &folders.last())?;
-        if trainer.best_epoch() == Some(trainer.epoch())
-            && let Some(best) = trainer.best_model()?
-        {
-            self.save_model(&best, &folders.best())?;
+        // The best epoch's model is that of the last epoch then.
+        let best = match trainer.best_epoch() == Some(trainer.epoch()) {
+            true => trainer.best_model()?,
+            false => None,
+        };
+        match best {
+            Some(model) => {
+                self.save_model(&model, &folders.last())?;
+                self.save_model(&model, &folders.best())
+            }
+            None => self.save_model(&trainer.last_model()?, &folders.last()),
         }
-        Ok(())
     }
 
     fn save_model(&self, model: &Model, dir: &Path) -> Result<(), SearchError> {

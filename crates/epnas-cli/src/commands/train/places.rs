@@ -7,22 +7,18 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use epnas_search::{MODEL_IMAGES_FILE, TrainingFolders};
+use epnas_search::{CURVE_FILE, MODEL_IMAGES_FILE, TRAINING_FILE, TrainingFolders};
 use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
 use crate::failure::usage;
 use crate::handover::{CARD_FILE, CURVE_DRAWING, DIAGRAM_FILE};
 
-/// State of a training after its last epoch.
-const CHECKPOINT_FILE: &str = "checkpoint.bin";
-/// Its learning curve.
-const CURVE_FILE: &str = "curve.jsonl";
 /// A file's name, and how it is told that a training wrote it.
 type Known = (&'static str, fn(&Path) -> io::Result<bool>);
 /// What a training works with.
 const WORK: &[Known] = &[
-    (CHECKPOINT_FILE, is_weights),
+    (TRAINING_FILE, is_weights),
     (CURVE_FILE, is_curve),
     (CURVE_DRAWING, is_drawing),
 ];

@@ -116,7 +116,7 @@ impl Session {
 
     /// Takes a flag that ends the session's work early and in order, once someone sets it to true (a signal handler,
     /// another thread). A search ends after the child or candidate in progress, skips what would follow, and writes
-    /// `best.json` with a note; a training ends after the epoch in progress with [`SearchError::Stopped`]. Everything
+    /// `best.json` with a note; a training ends after the step in progress with [`SearchError::Stopped`]. Everything
     /// is saved then, and [`Start::Resume`] goes on to the same end as without the stop.
     #[must_use]
     pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {

@@ -18,9 +18,13 @@
 //! - [`device`]: the CPU, GPUs, and that there are none;
 //! - [`export`]: trained networks for other programs;
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
+//! - [`report`]: pages of runs;
+//! - [`watch`]: pages that follow a run;
+//! - [`browser`]: what Chromium makes of both, where it is at hand;
 //! - [`memory`]: that hundreds of children do not add up.
 
 mod bad_input;
+mod browser;
 mod cli;
 mod command;
 mod compare;
@@ -32,12 +36,15 @@ mod golden;
 #[cfg(unix)]
 mod interrupt;
 mod limits;
+mod made_up;
 mod memory;
 mod precision;
 mod rank;
+mod report;
 mod restart;
 mod resume;
 mod run;
 mod search;
 mod testing;
 mod train;
+mod watch;

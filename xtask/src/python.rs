@@ -1,4 +1,5 @@
-//! A Python with torch, for the comparisons with PyTorch and the networks that are exported to it.
+//! A Python with torch, for the comparisons with PyTorch and the networks that are exported to it, and one with what drives a
+//! browser.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,18 @@ pub(crate) fn with_torch(root: &Path, named: Option<&Path>) -> Result<PathBuf> {
     if let Some(python) = named {
         return Ok(python.to_path_buf());
     }
-    let environment = root.join("target/peer-venv");
+    let python = environment(root, "target/peer-venv")?;
+    let version = ["-c", "import torch; print(torch.__version__)"];
+    if command::capture(Command::new(&python).args(version)).is_err() {
+        // pip's own settings choose the index: set PIP_INDEX_URL for a build of torch without CUDA.
+        command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch"]))?;
+    }
+    Ok(python)
+}
+
+/// The Python of an environment of our own, made when it is not there.
+fn environment(root: &Path, name: &str) -> Result<PathBuf> {
+    let environment = root.join(name);
     let python = environment.join(if cfg!(windows) {
         "Scripts/python.exe"
     } else {
@@ -25,10 +37,18 @@ pub(crate) fn with_torch(root: &Path, named: Option<&Path>) -> Result<PathBuf> {
                 .arg(&environment),
         )?;
     }
-    let version = ["-c", "import torch; print(torch.__version__)"];
-    if command::capture(Command::new(&python).args(version)).is_err() {
-        // pip's own settings choose the index: set PIP_INDEX_URL for a build of torch without CUDA.
-        command::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "torch"]))?;
+    Ok(python)
+}
+
+/// A Python with selenium, which drives a browser, and TensorBoard.
+pub(crate) fn with_browser(root: &Path) -> Result<PathBuf> {
+    let python = environment(root, "target/pages-venv")?;
+    let imports = ["-c", "import selenium, tensorboard"];
+    if command::capture(Command::new(&python).args(imports)).is_err() {
+        // TensorBoard still asks for a part of setuptools that later ones lack.
+        let packages = ["selenium", "tensorboard", "setuptools<81"];
+        let install = ["-m", "pip", "install", "--quiet"];
+        command::run(Command::new(&python).args(install).args(packages))?;
     }
     Ok(python)
 }

@@ -1,5 +1,6 @@
 //! Every test of the workspace. Examples are built with them; documentation examples are run.
-//! With `--export`, those alone that run exported networks in onnxruntime and torch.
+//! With `--export`, those alone that run exported networks in onnxruntime and torch; with `--pages`, those that open pages in
+//! a browser and event files in TensorBoard.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,11 @@ pub(crate) struct Flags {
     /// under target/ (some gigabytes), on CIFAR-10's test images if EPNAS_CIFAR10 names them.
     #[arg(long)]
     export: bool,
+
+    /// Only the tests that open pages in Chromium and event files in TensorBoard: Chromium and its driver must be installed,
+    /// selenium and TensorBoard are, in an environment of their own under target/.
+    #[arg(long, conflicts_with = "export")]
+    pages: bool,
 }
 
 pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
@@ -25,6 +31,20 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
         // Of the workspace, so that dependencies are built with the features that all other tests have.
         test.args(["test", "--locked", "--workspace", "--test", "runtimes"]);
         test.args(["--", "--nocapture"]);
+    } else if flags.pages {
+        let python = python::with_browser(root)?;
+        test.env("EPNAS_BROWSER_PYTHON", &python);
+        test.env("EPNAS_TENSORBOARD_PYTHON", &python);
+        test.args(["test", "--locked", "--workspace"]);
+        test.args(["--test", "integration", "--test", "tensorboard"]);
+        // One after another: some of them measure times.
+        test.args([
+            "--",
+            "browser",
+            "tensorboard",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
     } else {
         test.args(["test", "--locked", "--workspace"]);
     }

@@ -10,8 +10,8 @@ use epnas_search::{RunFolder, run_device};
 use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    compare, completions, config, data, devices, eval, export, man, predict, rank, run, search,
-    select, show, space, train,
+    compare, completions, config, data, devices, eval, export, man, predict, rank, report, run,
+    search, select, show, space, train, watch,
 };
 use crate::failure;
 use crate::output::{self, Format};
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Predict(predict::PredictArgs),
     Export(export::ExportArgs),
     Show(show::ShowArgs),
+    Report(report::ReportArgs),
+    Watch(watch::WatchArgs),
     Space(space::SpaceArgs),
     Data(data::DataArgs),
     Devices(devices::DevicesArgs),

@@ -14,6 +14,7 @@ mod interrupt;
 mod logging;
 mod output;
 mod progress;
+mod run_page;
 mod watcher;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Predict(args) => commands::predict::run(args, global),
         Command::Export(args) => commands::export::run(args, global),
         Command::Show(args) => commands::show::run(args, global),
+        Command::Report(args) => commands::report::run(args, global),
+        Command::Watch(args) => commands::watch::run(args, global),
         Command::Space(args) => commands::space::run(args, global),
         Command::Data(args) => commands::data::run(args, global),
         Command::Devices(args) => commands::devices::run(args, global),

@@ -4,7 +4,10 @@
 //! [`OutputClosed`], which ends the command quietly.
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use anyhow::Context;
+use epnas_search::write_atomic;
 use serde::Serialize;
 
 use crate::failure::OutputClosed;
@@ -71,6 +74,18 @@ pub(crate) fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
     }
+}
+
+/// Writes a file that the user named, and makes the folders above it.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    Ok(write_atomic(path, bytes)?)
 }
 
 /// Writes a line to standard error and ignores a reader that has gone (`eprintln!` would panic).

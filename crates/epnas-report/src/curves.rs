@@ -216,7 +216,7 @@ fn draw(
     Ok(svg)
 }
 
-fn small<'a>() -> TextStyle<'a> {
+pub(crate) fn small<'a>() -> TextStyle<'a> {
     TextStyle::from(("sans-serif", SMALL).into_font())
 }
 
@@ -256,9 +256,11 @@ where
 }
 
 /// A tick's number, without what arithmetic left in the last digits.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let rounded = format!("{value:.6}").parse::<f64>().unwrap_or(value);
     match value.abs() {
+        // What subtracting ticks left of zero.
+        size if size < 1e-12 => "0".to_owned(),
         size if size >= 1e6 || (size > 0.0 && size < 1e-5) => format!("{value:.1e}"),
         // Not "-0".
         _ => (rounded + 0.0).to_string(),
@@ -294,7 +296,7 @@ fn ranges<'a>(
 }
 
 /// A little more than the interval on both sides, even when it is a point.
-fn roomy((low, high): (f64, f64)) -> Range<f64> {
+pub(crate) fn roomy((low, high): (f64, f64)) -> Range<f64> {
     let room = match high - low {
         0.0 => low.abs().max(1.0) * 0.1,
         width => width * 0.04,
@@ -302,6 +304,6 @@ fn roomy((low, high): (f64, f64)) -> Range<f64> {
     low - room..high + room
 }
 
-fn backend(error: impl fmt::Display) -> DrawError {
+pub(crate) fn backend(error: impl fmt::Display) -> DrawError {
     DrawError::Backend(error.to_string())
 }

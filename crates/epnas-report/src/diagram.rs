@@ -7,6 +7,8 @@
 
 mod canvas;
 
+pub use canvas::STYLE;
+
 use std::collections::BTreeMap;
 
 use epnas_arch::{Arch, CellArch, CellSource, ChoiceArch, MacroArch, Network, Op, Shape};
@@ -26,6 +28,15 @@ use crate::text::{grouped, source_name};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn svg(arch: &Arch, network: &Network) -> String {
+    drawn(arch, network, STYLE)
+}
+
+/// The same without its style sheet, for a page that holds many and [`STYLE`] once.
+pub fn unstyled(arch: &Arch, network: &Network) -> String {
+    drawn(arch, network, "")
+}
+
+fn drawn(arch: &Arch, network: &Network, style: &str) -> String {
     let drawing = match arch {
         Arch::Macro(layers) => of_layers(arch, layers, network),
         Arch::Micro(cell) => of_cell(cell, network),
@@ -40,7 +51,7 @@ pub fn svg(arch: &Arch, network: &Network) -> String {
             network.input
         ),
     };
-    drawing.svg(&arch.to_string(), &sums)
+    drawing.svg(&arch.to_string(), &sums, style)
 }
 
 /// What a box stands for; its class in the style sheet.

@@ -5,12 +5,14 @@
 //! - [`diagram`]: architectures drawn as SVG.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
+//! - [`page`](mod@page): runs as a page of HTML that stands alone.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
 
 pub mod card;
 pub mod curves;
 pub mod diagram;
 pub mod dot;
+pub mod page;
 pub mod parts;
 pub mod text;
 

@@ -1,5 +1,7 @@
 //! The history of a search: one JSON line per child, on disk the moment it is known, and an index over it.
 
+mod tail;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::HistoryPolicy;
 use crate::disk::{self, DiskError};
+
+pub use tail::{HistoryTail, News};
 
 /// Whether a child could be evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -56,9 +56,9 @@ pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
     CURVE_FILE, DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages,
-    NetworkComparison, NetworkComparisonResult, RankOptions, Ranked, Session, TRAINING_FILE,
-    TrainReport, TrainingFolders, TrialProgress, Which, compare_on_table, data_split, read_curve,
-    run_device, run_images,
+    NetworkComparison, NetworkComparisonResult, RESULT_FILE, RankOptions, Ranked, Session,
+    TRAINING_FILE, TrainReport, TrainingFolders, TrialProgress, Which, compare_on_table,
+    data_split, read_curve, read_training, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
@@ -70,7 +70,7 @@ pub use diagnostics::Diagnostics;
 pub use disk::{DiskError, write_atomic};
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use error::{ConfigFileError, SearchError};
-pub use history::{History, HistoryError, Record, Status, read_history};
+pub use history::{History, HistoryError, HistoryTail, News, Record, Status, read_history};
 pub use limits::{LimitedNetwork, Limits, LimitsConfig};
 pub use observer::{Event, Observer, Phase, Silent, Total};
 pub use pareto::pareto;

@@ -179,6 +179,12 @@ impl RunFolder {
         self.dir.join("model.onnx")
     }
 
+    /// The page that `epnas report` makes of the run.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.dir.join("report.html")
+    }
+
     /// What `epnas run` printed.
     #[must_use]
     pub fn summary(&self) -> PathBuf {

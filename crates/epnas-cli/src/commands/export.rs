@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Design};
 use epnas_export::{Normalizing, Trained};
-use epnas_search::{Which, write_atomic};
+use epnas_search::Which;
 use epnas_supernet::Model;
 use serde::Serialize;
 
@@ -112,14 +112,7 @@ pub(crate) fn run(args: &ExportArgs, global: &Global) -> anyhow::Result<()> {
     let model = inputs::model(&args.model, which)?;
     let files = files(args, &model)?;
     for (path, bytes) in &files {
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        write_atomic(path, bytes)?;
+        output::write_file(path, bytes)?;
     }
     let check = match args.check {
         true => Some(check::check(args, &model)?),

@@ -47,7 +47,7 @@ impl Drawing {
         lanes
     }
 
-    pub(super) fn svg(&self, name: &str, sums: &str) -> String {
+    pub(super) fn svg(&self, name: &str, sums: &str, style: &str) -> String {
         let sides = [self.lanes(0), self.lanes(1)];
         let room = |lanes: &[Lane]| {
             let columns = lanes.iter().map(|lane| lane.column + 1).max();
@@ -72,7 +72,7 @@ impl Drawing {
         let _ = write!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-             role=\"img\" class=\"en-drawing\"><title>{}</title><desc>{}</desc>{STYLE}\
+             role=\"img\" class=\"en-drawing\"><title>{}</title><desc>{}</desc>{style}\
              <rect class=\"en-paper\" width=\"{width}\" height=\"{height}\"/>\
              <text class=\"en-name\" x=\"{MARGIN}\" y=\"26\">{}</text>\
              <text class=\"en-note\" x=\"{MARGIN}\" y=\"46\">{}</text>\
@@ -318,8 +318,9 @@ impl Row {
     }
 }
 
-/// Colours of Okabe and Ito, 2008, for wires; their tints for boxes. Classes of their own, since a page may hold more.
-const STYLE: &str = "<style>\
+/// The style sheet of drawings, as an element. Colours of Okabe and Ito, 2008, for wires; their tints for boxes. Classes of
+/// their own, since a page may hold more.
+pub const STYLE: &str = "<style>\
 .en-drawing{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}\
 .en-paper{fill:#fff}.en-even{fill:#f4f4f4}.en-odd{fill:#eaeaea}\
 .en-name{font-size:14px;font-weight:600;fill:#111}.en-note{font-size:12px;fill:#444}.en-band{font-size:12px;fill:#444}\

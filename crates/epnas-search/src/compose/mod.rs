@@ -30,7 +30,10 @@ use images::Fingerprint;
 pub use images::{MODEL_IMAGES_FILE, ModelImages, run_images};
 pub use precision::run_device;
 pub use rank::{RankOptions, Ranked};
-pub use train::{CURVE_FILE, TRAINING_FILE, TrainReport, TrainingFolders, Which, read_curve};
+pub use train::{
+    CURVE_FILE, RESULT_FILE, TRAINING_FILE, TrainReport, TrainingFolders, Which, read_curve,
+    read_training,
+};
 
 use crate::best::Best;
 use crate::budget::{Baseline, Budget, TimeBudget};

@@ -13,6 +13,7 @@ use epnas_supernet::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::images::{read_json, write_json};
 use super::{Fingerprint, ModelImages, Session};
 use crate::best::Best;
 use crate::config::TrainOn;
@@ -112,6 +113,8 @@ impl TrainingFolders {
 pub const TRAINING_FILE: &str = "checkpoint.bin";
 /// The learning curve, a JSON line for every epoch.
 pub const CURVE_FILE: &str = "curve.jsonl";
+/// The name of the file with the [`TrainReport`], in a training's folder.
+pub const RESULT_FILE: &str = "result.json";
 
 /// A checkpoint is written after every epoch, and within one when this much time has passed.
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(5);
@@ -247,10 +250,14 @@ impl Session {
                     path: checkpoint.clone(),
                     source: Box::new(in_settings(source)),
                 })?;
+                let reports = trainer.reports();
+                let accuracies: Vec<_> = reports.iter().map(|r| r.validation_accuracy).collect();
                 observer.event(Event::Resumed {
                     done: trainer.epoch() as u64,
                     training_macs: 0,
-                    seconds: seconds(trainer.reports()),
+                    seconds: seconds(reports),
+                    records: &[],
+                    accuracies: &accuracies,
                 });
                 trainer
             }
@@ -310,7 +317,9 @@ impl Session {
         }
         let trained = trainer.model()?;
         self.save_model(&trained, model)?;
-        self.report(design, &trainer, &trained, model)
+        let report = self.report(design, &trainer, &trained, model)?;
+        write_json(&work.join(RESULT_FILE), &report)?;
+        Ok(report)
     }
 
     /// The models of the last epoch and, when that was the best so far, of the best.
@@ -437,6 +446,14 @@ pub fn read_curve(work: &Path) -> Result<Vec<TrainerReport>, SearchError> {
             })
         })
         .collect()
+}
+
+/// What the training that works in `work` gave; `None` while it is not finished.
+///
+/// # Errors
+/// [`SearchError`] when the file cannot be read or is damaged.
+pub fn read_training(work: &Path) -> Result<Option<TrainReport>, SearchError> {
+    read_json(&work.join(RESULT_FILE))
 }
 
 fn write_curve(work: &Path, reports: &[TrainerReport]) -> Result<(), SearchError> {

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use epnas_search::{CURVE_FILE, MODEL_IMAGES_FILE, TRAINING_FILE, TrainingFolders};
+use epnas_search::{CURVE_FILE, MODEL_IMAGES_FILE, RESULT_FILE, TRAINING_FILE, TrainingFolders};
 use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ const WORK: &[Known] = &[
     (TRAINING_FILE, is_weights),
     (CURVE_FILE, is_curve),
     (CURVE_DRAWING, is_drawing),
+    (RESULT_FILE, is_result),
 ];
 /// What a model consists of.
 const MODEL: &[Known] = &[
@@ -193,6 +194,15 @@ fn is_curve(path: &Path) -> io::Result<bool> {
 fn is_model(path: &Path) -> io::Result<bool> {
     let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
     Ok(value.is_some_and(|value| value["architecture"].is_string() && value["classes"].is_array()))
+}
+
+/// What a training gave.
+fn is_result(path: &Path) -> io::Result<bool> {
+    let value: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
+    Ok(
+        value
+            .is_some_and(|value| value["kept_epoch"].is_u64() && value["architecture"].is_string()),
+    )
 }
 
 /// A record of the images of a model.

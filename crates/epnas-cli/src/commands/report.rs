@@ -1,0 +1,89 @@
+//! `epnas report`: what runs look like, as one page.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use epnas_report::page::{self, Mode};
+use epnas_search::RunFolder;
+use serde::Serialize;
+
+use crate::arguments::Global;
+use crate::failure::usage;
+use crate::output::{self, grouped};
+use crate::run_page;
+
+/// Make a page of one or more runs: a single HTML file that needs nothing else.
+///
+/// The best networks drawn, the search against random search, what the surrogate predicted and
+/// what came of it, which operations were tried where, cost, learning curves, configuration,
+/// and every child in a table that sorts and filters, each with its drawing. Several runs are
+/// shown side by side, repetitions (other seeds) as a mean with a band. It works on runs that
+/// are finished, stopped or under way; `epnas watch` follows one that is.
+///
+/// Examples:
+///   epnas report runs/demo
+///   epnas report runs/seed-0 runs/seed-1 runs/seed-2 --out seeds.html
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ReportArgs {
+    /// Run folders.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+
+    /// The file to write [default: report.html in the run folder; needed for several runs].
+    #[arg(short, long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+}
+
+/// What `epnas report --json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    report: PathBuf,
+    bytes: usize,
+    runs: Vec<String>,
+    children: usize,
+}
+
+pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
+    let out = match (&args.out, args.runs.as_slice()) {
+        (Some(out), _) => out.clone(),
+        (None, [run]) => RunFolder::new(run).report(),
+        (None, _) => return Err(usage("name the file of a page of several runs with --out")),
+    };
+    if out.is_dir() {
+        return Err(usage(format_args!(
+            "{} is a folder; expected a file to write",
+            out.display()
+        )));
+    }
+    let report = write(&args.runs, &out)?;
+    output::print_as(global.format(), &report, |report| {
+        format!(
+            "{}: {} children of {}, {} bytes\n",
+            report.report.display(),
+            grouped(report.children),
+            report.runs.join(", "),
+            grouped(report.bytes)
+        )
+    })
+}
+
+/// Writes the page of the runs in these folders.
+fn write(dirs: &[PathBuf], out: &Path) -> anyhow::Result<Report> {
+    let names = run_page::names(dirs)?;
+    let runs = dirs.iter().zip(&names);
+    let runs: Vec<_> = runs
+        .map(|(dir, name)| run_page::read(dir, name.clone()))
+        .collect::<anyhow::Result<_>>()?;
+    let html = page::html(&names.join(", "), &runs, &Mode::File);
+    output::write_file(out, html.as_bytes())?;
+    Ok(Report {
+        report: out.to_owned(),
+        bytes: html.len(),
+        children: runs
+            .iter()
+            .map(|run| run.children.len() + run.random.len())
+            .sum(),
+        runs: names,
+    })
+}

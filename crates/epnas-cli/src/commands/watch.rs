@@ -1,0 +1,91 @@
+//! `epnas watch`: the page of a run, served while the run goes on.
+
+mod live;
+mod server;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use crate::arguments::Global;
+use crate::failure::{OrUsage, usage};
+use crate::output;
+use live::Live;
+
+/// Serve the page of a run, which grows as the run does.
+///
+/// It shows what `epnas report` shows, and new children as they come. It only reads: nothing in
+/// the run folder is touched, any number of browsers may look, and it stays when the run is
+/// killed, resumed or begun anew. Ctrl-C ends it.
+///
+/// Only this machine can reach it. From another one, by an SSH tunnel:
+///
+///   ssh -L 8642:localhost:8642 machine     then open http://localhost:8642/
+///
+/// Examples:
+///   epnas watch runs/demo
+///   epnas watch runs/demo --port 9000
+///   epnas watch runs/demo --host 0.0.0.0 --allow-remote
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct WatchArgs {
+    /// Run folder.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Port to listen on; 0 takes any that is free.
+    #[arg(short, long, value_name = "N", default_value_t = 8642)]
+    port: u16,
+
+    /// Address to listen on. One that other machines reach needs --allow-remote.
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+
+    /// Let anybody who reaches the address look: there is no password, and no encryption.
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+/// What `epnas watch --json` prints when it listens.
+#[derive(Debug, Serialize)]
+struct Listening {
+    url: String,
+    run: PathBuf,
+}
+
+pub(crate) fn run(args: &WatchArgs, global: &Global) -> anyhow::Result<()> {
+    if !args.host.is_loopback() && !args.allow_remote {
+        return Err(usage(format_args!(
+            "--host {}: other machines may reach this address, and there is no password; --allow-remote lets them",
+            args.host
+        )));
+    }
+    let live = Live::open(&args.run)?;
+    let address = SocketAddr::new(args.host, args.port);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the server")?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (--port takes another, 0 any)"))
+            .or_usage()?;
+        let listening = Listening {
+            url: format!("http://{}/", listener.local_addr()?),
+            run: args.run.clone(),
+        };
+        output::print_as(global.format(), &listening, |listening| {
+            format!(
+                "{} shows {}; Ctrl-C ends it\n",
+                listening.url,
+                listening.run.display()
+            )
+        })?;
+        server::serve(listener, live, args.allow_remote).await
+    })
+}

@@ -1,0 +1,169 @@
+//! A run folder as a page shows it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use epnas_arch::Shape;
+use epnas_report::page::{ChildNetwork, Epoch, RunPage, Training};
+use epnas_search::select::read_selection;
+use epnas_search::{
+    Best, Config, HistoryError, Record, RunFolder, TrainingFolders, Which, read_curve,
+    read_history, read_training, run_images, settings,
+};
+use epnas_supernet::TrainerReport;
+
+use crate::failure::{self, OrUsage, usage};
+use crate::inputs;
+
+/// Reads all that a page shows of the run in `dir`.
+pub(crate) fn read(dir: &Path, name: String) -> anyhow::Result<RunPage> {
+    let mut page = without_children(dir, name)?;
+    let folder = RunFolder::new(dir);
+    page.children = children(&folder.history())?;
+    page.random = children(&random_history(&folder))?;
+    Ok(page)
+}
+
+/// The children of random search in a run folder.
+pub(crate) fn random_history(folder: &RunFolder) -> PathBuf {
+    RunFolder::new(folder.random()).history()
+}
+
+/// The same but for the children, which a page that follows a run reads as they come.
+pub(crate) fn without_children(dir: &Path, name: String) -> anyhow::Result<RunPage> {
+    let folder = RunFolder::new(dir);
+    let Some(config) = inputs::run_config(dir)? else {
+        let dir = dir.display();
+        return Err(usage(format_args!(
+            "{dir} holds no run (there is no config.toml in it); expected a folder that `epnas search` or `epnas run` wrote"
+        )));
+    };
+    let text = folder
+        .config_text()
+        .map_err(|error| failure::of_search(error.into()))?;
+    let images = run_images(&folder).map_err(failure::of_search)?;
+    let network = ChildNetwork {
+        config: config.network.clone(),
+        input: images.as_ref().map_or_else(
+            || {
+                let size = config.data.image_size;
+                Shape::new(size, size, config.data.channels.count(config.data.source))
+            },
+            |images| images.image_shape(),
+        ),
+        classes: images.as_ref().map_or(10, |images| images.classes().len()),
+    };
+    let mut facts = vec![("folder".to_owned(), dir.display().to_string())];
+    facts.push(("images".to_owned(), source(&config)));
+    if let Some(images) = &images {
+        facts.push(("image size".to_owned(), images.image_shape().to_string()));
+        facts.push(("classes".to_owned(), images.classes().join(", ")));
+    }
+    Ok(RunPage {
+        name,
+        settings: leaves(&text)?,
+        config: text,
+        space: config.space.clone(),
+        policy: config.search.history,
+        network,
+        children: Vec::new(),
+        random: Vec::new(),
+        selection: read_selection(&folder.selection()).map_err(failure::of_search)?,
+        best: match folder.best().is_file() {
+            true => Some(Best::read(&folder.best()).map_err(failure::of_search)?),
+            false => None,
+        },
+        trainings: trainings(&folder)?,
+        facts,
+    })
+}
+
+fn source(config: &Config) -> String {
+    let source = serde_json::to_value(config.data.source).ok();
+    let source = source.as_ref().and_then(|source| source.as_str());
+    let source = source.unwrap_or_default().to_owned();
+    match &config.data.dir {
+        Some(dir) => format!("{source}, {}", dir.display()),
+        None => source,
+    }
+}
+
+fn leaves(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    Ok(settings::leaves(&settings::parse_table(text).or_usage()?))
+}
+
+/// The children in a file; none when it is not there yet.
+fn children(path: &Path) -> anyhow::Result<Vec<Record>> {
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    read_history(path).map_err(|error: HistoryError| failure::of_search(error.into()))
+}
+
+/// The final trainings that have begun: of the network found, from each seed, and of random search's.
+fn trainings(folder: &RunFolder) -> anyhow::Result<Vec<Training>> {
+    let mut trainings = Vec::new();
+    for (which, name) in [(Which::Found, "found"), (Which::Random, "random search")] {
+        let folders = folder.training(which);
+        let places = (1..).map(|number| (number, folders.of_seed(number)));
+        for (number, place) in places.take_while(|(_, place)| place.work.is_dir()) {
+            let name = match number {
+                1 => name.to_owned(),
+                _ => format!("{name}, seed {number}"),
+            };
+            trainings.push(training(name, &place)?);
+        }
+    }
+    Ok(trainings)
+}
+
+fn training(name: String, folders: &TrainingFolders) -> anyhow::Result<Training> {
+    let result = read_training(&folders.work).map_err(failure::of_search)?;
+    let epochs = read_curve(&folders.work).map_err(failure::of_search)?;
+    let epoch = |report: &TrainerReport| Epoch {
+        epoch: report.epoch,
+        loss: report.loss,
+        training_accuracy: report.training_accuracy,
+        validation_accuracy: report.validation_accuracy,
+        validation_loss: report.validation_loss,
+        learning_rate: report.learning_rate,
+        seconds: report.seconds,
+        images: report.images,
+    };
+    Ok(Training {
+        name,
+        architecture: result
+            .as_ref()
+            .map(|result| result.architecture.to_string()),
+        epochs: epochs.iter().map(epoch).collect(),
+        test_accuracy: result.and_then(|result| Some(result.test?.accuracy)),
+    })
+}
+
+/// What a page calls the runs in these folders: by their last part, or where two have the same, by all of it.
+pub(crate) fn names(dirs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let absolute = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+    let places: Vec<PathBuf> = dirs.iter().map(absolute).collect();
+    for (index, place) in places.iter().enumerate() {
+        if places[..index].contains(place) {
+            return Err(usage(format_args!(
+                "{} is named twice",
+                dirs[index].display()
+            )));
+        }
+    }
+    let short = |place: &PathBuf| {
+        let last = place.file_name().unwrap_or(place.as_os_str());
+        last.to_string_lossy().into_owned()
+    };
+    let shorts: Vec<String> = places.iter().map(short).collect();
+    let is_unique = |name: &String| shorts.iter().filter(|other| *other == name).count() == 1;
+    Ok(shorts
+        .iter()
+        .zip(dirs)
+        .map(|(name, dir)| match is_unique(name) {
+            true => name.clone(),
+            false => dir.display().to_string(),
+        })
+        .collect())
+}

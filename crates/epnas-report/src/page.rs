@@ -1,0 +1,125 @@
+//! One or more runs as a page of HTML that needs nothing else: no other file, no network.
+//!
+//! Texts from outside (names of runs, paths, classes, reasons) are escaped where they are written, by maud, and the page
+//! forbids by its content policy every script but its own and every address but, while it follows a run, its server's.
+
+mod chart;
+mod children;
+mod figures;
+mod frequencies;
+mod run;
+mod sections;
+mod together;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use epnas_arch::Arch;
+use epnas_search::Record;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+pub use run::{ChildNetwork, Epoch, Origin, RunPage, Training};
+
+use crate::diagram;
+
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// Whether a page stands alone or follows a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// A file: every drawing is in it.
+    File,
+    /// Served while the run goes on: new children come as events from `events?state=..`, which is asked with this text,
+    /// everything above the table from `sections`, drawings from `drawing?child=..`.
+    Live(String),
+}
+
+/// The page as HTML. Runs must have different names.
+///
+/// ```
+/// use epnas_report::page::{Mode, html};
+///
+/// let page = html("runs/demo", &[], &Mode::File);
+/// assert!(page.starts_with("<!DOCTYPE html>"));
+/// ```
+pub fn html(title: &str, runs: &[RunPage], mode: &Mode) -> String {
+    let hash = STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()));
+    let connect = match mode {
+        Mode::File => "",
+        Mode::Live(_) => "; connect-src 'self'",
+    };
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
+         form-action 'none'{connect}"
+    );
+    let rows = children::safe_json(&children::rows(runs));
+    let page: Markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content=(concat!("epnas ", env!("CARGO_PKG_VERSION")));
+                // An icon of its own, or browsers ask a server for one.
+                link rel="icon" href="data:,";
+                title { (title) " - EPNAS" }
+                style { (PreEscaped(STYLE)) }
+                (PreEscaped(diagram::STYLE))
+            }
+            body data-state=[match mode { Mode::File => None, Mode::Live(state) => Some(state) }] {
+                a.skip href="#children" { "To the table of children" }
+                header {
+                    h1 { (title) }
+                    @if *mode != Mode::File {
+                        p #connection role="status" { "connecting" }
+                    }
+                }
+                main {
+                    div #sections { (PreEscaped(sections(runs))) }
+                    (sections::table(runs))
+                }
+                footer {
+                    p {
+                        "Made by epnas " (env!("CARGO_PKG_VERSION"))
+                        ". Estimates are validation accuracies with weights that all children share, after brief training: \
+                         they rank architectures and are not accuracies of trained networks."
+                    }
+                }
+                dialog #drawing aria-labelledby="drawing-title" {
+                    form method="dialog" { button { "Close" } }
+                    h2 #drawing-title {}
+                    p #drawing-text {}
+                    div #drawing-picture {}
+                }
+                div #tip role="presentation" hidden {}
+                script type="application/json" #rows { (PreEscaped(rows)) }
+                @if *mode == Mode::File {
+                    @for pack in children::packed_drawings(runs) {
+                        script type="text/plain" .drawings { (PreEscaped(pack)) }
+                    }
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// What stands above the table of children, as HTML: it changes while a run goes on.
+pub fn sections(runs: &[RunPage]) -> String {
+    sections::all(runs).into_string()
+}
+
+/// A child as the page's script takes it: an object of JSON. `run` counts the page's runs from 0, `name` is the run's name.
+pub fn row(run: usize, name: &str, origin: Origin, record: &Record) -> String {
+    children::safe_json(&run::Row::of(run, name, origin, record))
+}
+
+/// The drawing of an architecture of a run for a page; `None` when there is nothing to draw.
+pub fn drawing(run: &RunPage, arch: &Arch) -> Option<String> {
+    let network = run.network.of(arch, &run.space)?;
+    Some(diagram::unstyled(arch, &network))
+}

@@ -1,0 +1,220 @@
+//! Several runs side by side: repetitions of one kind as a mean with a band, kinds beside each other (Perez-Rua et al., 2018,
+//! figure 6).
+
+use std::collections::BTreeMap;
+
+use epnas_search::Record;
+use epnas_search::statistics::{deviation, mean};
+
+use super::chart::{Axis, Chart, Dot, Layer, Marks, Unit};
+use super::figures::{ESTIMATE, Figure, cost_axis};
+use super::run::{Cost, RunPage, best_so_far, height};
+
+/// Points of a mean line.
+const POINTS: usize = 160;
+
+/// Runs that differ in their seeds alone, or in where their images lie.
+#[derive(Debug, Clone)]
+pub(super) struct Kind<'a> {
+    /// The settings that other kinds of the page do not share.
+    pub(super) name: String,
+    pub(super) runs: Vec<&'a RunPage>,
+}
+
+/// The kinds of runs, in order of their first run.
+pub(super) fn kinds(pages: &[RunPage]) -> Vec<Kind<'_>> {
+    let mut found: Vec<(BTreeMap<&str, &str>, Vec<&RunPage>)> = Vec::new();
+    for page in pages {
+        let kind = page.kind();
+        match found.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, runs)) => runs.push(page),
+            None => found.push((kind, vec![page])),
+        }
+    }
+    let all: Vec<BTreeMap<&str, &str>> = found.iter().map(|(kind, _)| kind.clone()).collect();
+    let differs = |key: &str| all.iter().any(|kind| kind.get(key) != all[0].get(key));
+    let name = |kind: &BTreeMap<&str, &str>, runs: &[&RunPage]| {
+        let own = kind.iter().filter(|(key, _)| differs(key));
+        let words: Vec<String> = own.map(|(key, value)| format!("{key} = {value}")).collect();
+        match (all.len(), words.len()) {
+            (1, _) => "search".to_owned(),
+            (_, 1..=3) => words.join(", "),
+            // Too much to say: the runs' names say it.
+            _ => {
+                let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+                names.join(", ")
+            }
+        }
+    };
+    found
+        .into_iter()
+        .map(|(kind, runs)| Kind {
+            name: name(&kind, &runs),
+            runs,
+        })
+        .collect()
+}
+
+/// The figures of several runs together.
+pub(super) fn figures(pages: &[RunPage]) -> Vec<Figure> {
+    let kinds = kinds(pages);
+    vec![progress(&kinds), iterations(&kinds)]
+}
+
+/// Staircases as one mean with the standard deviation beside it, where all of them are.
+fn band(stairs: &[Vec<(f64, f64)>]) -> Vec<(f64, f64, f64)> {
+    let begins = stairs.iter().filter_map(|one| one.first()).map(|at| at.0);
+    let ends = stairs.iter().filter_map(|one| one.last()).map(|at| at.0);
+    let (from, to) = (
+        begins.fold(f64::NEG_INFINITY, f64::max),
+        ends.fold(f64::INFINITY, f64::min),
+    );
+    if from > to || stairs.iter().any(Vec::is_empty) || stairs.is_empty() {
+        return Vec::new();
+    }
+    (0..=POINTS)
+        .filter_map(|point| {
+            let x = from + (to - from) * point as f64 / POINTS as f64;
+            let heights: Vec<f64> = stairs.iter().filter_map(|one| height(one, x)).collect();
+            Some((x, mean(&heights)?, deviation(&heights).unwrap_or(0.0)))
+        })
+        .collect()
+}
+
+fn progress(kinds: &[Kind<'_>]) -> Figure {
+    let charts = [Cost::Children, Cost::Seconds, Cost::Macs].map(|cost| {
+        let of = |kind: &Kind<'_>, records: fn(&RunPage) -> &[Record]| {
+            let runs = kind.runs.iter().filter(|run| !records(run).is_empty());
+            let stairs: Vec<_> = runs
+                .map(|run| best_so_far(records(run), run.length(), cost))
+                .collect();
+            band(&stairs)
+        };
+        let mut series: Vec<(String, Vec<(f64, f64, f64)>)> = Vec::new();
+        for kind in kinds {
+            series.push((kind.name.clone(), of(kind, |run| &run.children)));
+            let random = match kinds.len() {
+                1 => "random search".to_owned(),
+                _ => format!("random search beside {}", kind.name),
+            };
+            series.push((random, of(kind, |run| &run.random)));
+        }
+        let longest = series.iter().flat_map(|one| &one.1).map(|point| point.0);
+        let (axis, factor) = cost_axis(cost, longest.fold(0.0, f64::max));
+        let mut layers = Vec::new();
+        for (color, (name, points)) in series.into_iter().enumerate() {
+            if points.is_empty() {
+                continue;
+            }
+            let edges = points
+                .iter()
+                .map(|&(x, mid, off)| (factor * x, mid - off, mid + off));
+            layers.push(Layer::new("", color, Marks::Band(edges.collect())));
+            let line = points
+                .iter()
+                .map(|&(x, mid, _)| (factor * x, mid))
+                .collect();
+            layers.push(Layer::new(name, color, Marks::Line(line)));
+        }
+        Chart {
+            x: axis,
+            y: Axis::new(ESTIMATE, Unit::Percent),
+            layers,
+        }
+    });
+    let runs: usize = kinds.iter().map(|kind| kind.runs.len()).sum();
+    let caption = format!(
+        "Highest estimate so far of a full-length network, over {runs} runs: their mean, and one standard deviation to both \
+         sides. Lines are where every run of a kind is."
+    );
+    Figure::new("progress", "Best estimate so far", caption, charts.into())
+}
+
+/// The best estimate of a full-length network in each iteration.
+fn by_iteration(run: &RunPage) -> BTreeMap<usize, f64> {
+    let length = run.length();
+    let mut best: BTreeMap<usize, f64> = BTreeMap::new();
+    for record in run
+        .children
+        .iter()
+        .filter(|record| record.arch.len() == length)
+    {
+        if let Some(estimate) = record.estimate {
+            let known = best.entry(record.iteration + 1).or_insert(estimate);
+            *known = known.max(estimate);
+        }
+    }
+    best
+}
+
+fn iterations(kinds: &[Kind<'_>]) -> Figure {
+    let mut layers = Vec::new();
+    for (color, kind) in kinds.iter().enumerate() {
+        let mut found: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (iteration, best) in kind.runs.iter().flat_map(|run| by_iteration(run)) {
+            found.entry(iteration).or_default().push(best);
+        }
+        let means: Vec<(f64, f64, f64)> = found
+            .iter()
+            .filter_map(|(iteration, all)| {
+                Some((*iteration as f64, mean(all)?, deviation(all).unwrap_or(0.0)))
+            })
+            .collect();
+        if means.is_empty() {
+            continue;
+        }
+        let edges = means.iter().map(|&(x, mid, off)| (x, mid - off, mid + off));
+        layers.push(Layer::new("", color, Marks::Band(edges.collect())));
+        let line = means.iter().map(|&(x, mid, _)| (x, mid)).collect();
+        layers.push(Layer::new(
+            format!("{}: mean", kind.name),
+            color,
+            Marks::Line(line),
+        ));
+        let dots = found.iter().flat_map(|(iteration, all)| {
+            all.iter().map(|best| Dot {
+                x: *iteration as f64,
+                y: *best,
+                child: String::new(),
+            })
+        });
+        layers.push(Layer::new(
+            format!("{}: runs", kind.name),
+            color,
+            Marks::Dots(dots.collect()),
+        ));
+    }
+    let chart = Chart {
+        x: Axis::new("iteration", Unit::Whole),
+        y: Axis::new(ESTIMATE, Unit::Percent),
+        layers,
+    };
+    Figure::new(
+        "iterations",
+        "Best of each iteration, run by run",
+        "The highest estimate of a full-length network in each iteration: a dot for each run, their mean, and one standard \
+         deviation to both sides."
+            .to_owned(),
+        vec![chart],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_are_where_all_runs_are() {
+        let stairs = vec![
+            vec![(1.0, 0.2), (4.0, 0.2), (4.0, 0.6), (10.0, 0.6)],
+            vec![(2.0, 0.4), (8.0, 0.4)],
+        ];
+        let points = band(&stairs);
+        assert_eq!((points[0].0, points[POINTS].0), (2.0, 8.0));
+        assert!((points[0].1 - 0.3).abs() < 1e-12 && (points[POINTS].1 - 0.5).abs() < 1e-12);
+        // Two values 0.2 apart: a deviation of 0.2 / sqrt(2).
+        assert!((points[0].2 - 0.2 / 2f64.sqrt()).abs() < 1e-12);
+        assert!(band(&[stairs[0].clone(), Vec::new()]).is_empty());
+        assert!(band(&[vec![(5.0, 0.1)], vec![(1.0, 0.1), (2.0, 0.1)]]).is_empty());
+    }
+}

@@ -1,0 +1,76 @@
+//! Run folders of searches that never were, for tests of what reads them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::command::run;
+
+/// Layers of the networks.
+pub(crate) const LAYERS: usize = 12;
+
+/// Writes the configuration of a macro search with [`LAYERS`] layers to the new folder `dir`.
+pub(crate) fn begin(dir: &Path) {
+    fs::create_dir_all(dir).expect("a folder");
+    let layers = format!("space.layers={LAYERS}");
+    let config = run(&["config", "--config", "demo", "--set", &layers]).ok();
+    fs::write(dir.join("config.toml"), config.stdout).expect("a configuration");
+}
+
+/// Child number `index` of a made-up search: of full length and different from the others; each tenth failed.
+pub(crate) fn child(index: u64) -> Value {
+    const OPS: [&str; 6] = ["c3", "c5", "d3", "d5", "mp", "ap"];
+    let mut bits = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (index << 7);
+    let mut draw = |below: u64| {
+        bits = bits
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (bits >> 33) % below
+    };
+    let layers = (1..=LAYERS).map(|depth| {
+        let mut layer = format!("{}.", OPS[draw(6) as usize]);
+        let skips = (0..depth - 1).filter(|_| draw(4) == 0);
+        let sources: Vec<String> = skips
+            .chain([depth - 1])
+            .map(|from| from.to_string())
+            .collect();
+        layer.push_str(&sources.join("+"));
+        layer
+    });
+    let arch = format!("macro:{}", layers.collect::<Vec<_>>().join("/"));
+    let failed = index % 10 == 9;
+    let estimate = 0.3 + 0.6 * (draw(10_000) as f64 / 10_000.0);
+    json!({
+        "index": index,
+        "iteration": index / 600,
+        "step": index / 50 % 12 + 1,
+        "arch": arch,
+        "estimate": if failed { Value::Null } else { json!(estimate) },
+        "status": if failed { "failed" } else { "ok" },
+        "reason": if failed { json!("out of <memory> & \"more\"") } else { Value::Null },
+        "seconds": 1.5 + draw(100) as f64 / 50.0,
+        "params": 20_000 + draw(200_000),
+        "macs": 2_000_000 + draw(50_000_000),
+        "images": 10_880,
+        "predicted": (estimate + draw(100) as f64 / 1_000.0).min(0.99),
+        "probability": 1.0 / (1.0 + draw(5_000) as f64),
+        "temperature": 0.1 / (1.0 + (index / 600) as f64),
+        "epochs": [{"epoch": 1, "loss": 2.0, "accuracy": estimate, "seconds": 0.7}],
+    })
+}
+
+/// Appends children to the history of the run in `dir`, in one write.
+pub(crate) fn append(dir: &Path, children: impl IntoIterator<Item = u64>) {
+    let lines: String = children
+        .into_iter()
+        .map(|index| format!("{}\n", child(index)))
+        .collect();
+    let history = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("history.jsonl"));
+    let mut history = history.expect("a history");
+    history.write_all(lines.as_bytes()).expect("written");
+}

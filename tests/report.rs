@@ -1,0 +1,245 @@
+//! `epnas report`: pages of runs. What a browser makes of them is in [`browser`](crate::browser).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::command::{Folder, TINY_CHILDREN, line, run};
+use crate::made_up;
+
+/// The text of the page at `path`.
+fn page(path: &Path) -> String {
+    fs::read_to_string(path).expect("a page")
+}
+
+/// The rows of a page's table.
+fn rows(html: &str) -> Vec<Value> {
+    let (_, rest) = html
+        .split_once("id=\"rows\" type=\"application/json\">")
+        .expect("rows");
+    let (json, _) = rest.split_once("</script>").expect("an end");
+    serde_json::from_str(json).expect("JSON")
+}
+
+/// Fails when anything in the page leads out of it, or a script could come from anywhere but the page itself.
+fn assert_alone(html: &str) {
+    for attribute in ["src=", "href=", "srcset=", "action=", "data=", "poster="] {
+        // Attributes are in quotes; a text that looks like one is none.
+        for (place, _) in html.match_indices(&format!(" {attribute}\"")) {
+            let value = &html[place + 2 + attribute.len()..];
+            assert!(
+                value.starts_with('#') || value.starts_with("data:,"),
+                "{}",
+                &html[place..(place + 80).min(html.len())]
+            );
+        }
+    }
+    assert!(!html.contains("url(") && !html.contains("@import"));
+    assert!(html.contains("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"));
+    assert_eq!(html.matches("<script>").count(), 1);
+}
+
+#[test]
+fn a_search_becomes_a_page_that_stands_alone() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("run"));
+    line(&format!("run --config {config} --out {out}")).ok();
+    let report = run(&["report", &out, "--json"]).ok().json();
+    let path = folder.path("run/report.html");
+    assert_eq!(report["report"], path.to_string_lossy().as_ref());
+    let html = page(&path);
+    assert_eq!(report["bytes"], html.len());
+    assert_alone(&html);
+    let rows = rows(&html);
+    let of = |origin: &str| rows.iter().filter(|row| row["origin"] == origin).count();
+    assert_eq!(of("search"), TINY_CHILDREN);
+    assert_eq!(report["children"], rows.len());
+    assert!(of("random") > 0);
+    // Every child of the files is a row with its numbers.
+    let history = fs::read_to_string(folder.path("run/history.jsonl")).expect("a history");
+    for (text, row) in history.lines().zip(&rows) {
+        let child: Value = serde_json::from_str(text).expect("a child");
+        for key in ["index", "arch", "params", "macs", "step"] {
+            assert_eq!(row[key], child[key], "{key}");
+        }
+        let (shown, known) = (row["estimate"].as_f64(), child["estimate"].as_f64());
+        assert!((shown.expect("shown") - known.expect("known")).abs() < 1e-5);
+    }
+    // What was tested after training, in percent.
+    let summary = fs::read_to_string(folder.path("run/summary.json")).expect("a summary");
+    let summary: Value = serde_json::from_str(&summary).expect("JSON");
+    let tested = 100.0 * summary["test_accuracy"].as_f64().expect("tested");
+    assert!(html.contains(&format!("{tested:.2}%")), "{tested}");
+    for part in [
+        "Best networks",
+        "en-drawing",
+        "Best estimate so far",
+        "Estimates of sampled children",
+        "Predicted against measured",
+        "How well the surrogate ranks a step",
+        "Probability against rank",
+        "Operations by depth",
+        "Skip connections by depth",
+        "Estimate against parameters",
+        "Estimate against multiply-accumulates",
+        "Learning curves of the final training",
+        "found: validation",
+        "brief retraining",
+        "final training: found",
+        "Configuration",
+        "synthetic.train",
+        "striped_disc",
+    ] {
+        let part = part.replace("synthetic.train", "train = 160");
+        assert!(html.contains(&part), "{part}");
+    }
+    // Once more, the same bytes.
+    line(&format!("report {out} --out {}", folder.arg("again.html"))).ok();
+    assert_eq!(page(&folder.path("again.html")), html);
+}
+
+#[test]
+fn runs_stand_side_by_side() {
+    let folder = Folder::new();
+    let dirs: Vec<String> = ["a", "b", "c"].map(|name| folder.arg(name)).to_vec();
+    for (number, dir) in dirs.iter().enumerate() {
+        made_up::begin(Path::new(dir));
+        let first = 1_000 * number as u64;
+        made_up::append(Path::new(dir), first..first + 20);
+    }
+    // The third is no repetition of the others.
+    let config = folder.path("c/config.toml");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let text = text.replace("children_per_step = 6", "children_per_step = 7");
+    fs::write(&config, text).expect("written");
+    let out = folder.arg("all.html");
+    let report = line(&format!("report {} --out {out} --json", dirs.join(" "))).ok();
+    assert_eq!(report.json()["runs"], serde_json::json!(["a", "b", "c"]));
+    let html = page(Path::new(&out));
+    assert_alone(&html);
+    assert_eq!(rows(&html).len(), 60);
+    let names: BTreeSet<String> = rows(&html)
+        .iter()
+        .map(|row| row["id"].as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(names.len(), 60, "no two children are called the same");
+    for part in [
+        "Runs together",
+        "Best of each iteration, run by run",
+        "search.children_per_step = 6: mean",
+        "search.children_per_step = 7: mean",
+        "band",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    // Two of the same name are told apart.
+    fs::create_dir(folder.path("other")).expect("a folder");
+    fs::rename(folder.path("b"), folder.path("other/a")).expect("moved");
+    let (first, second) = (folder.arg("a"), folder.arg("other/a"));
+    line(&format!("report {first} {second} --out {out}")).ok();
+    assert!(page(Path::new(&out)).contains("other/a"));
+}
+
+#[test]
+fn texts_from_outside_stay_texts() {
+    let folder = Folder::new();
+    let name = "<img src=x onerror=alert(1)> & 'a' \"b\"";
+    let dir = folder.path(name);
+    made_up::begin(&dir);
+    made_up::append(&dir, 0..20);
+    let hostile = "</script><script>alert(2)</script>";
+    let images = serde_json::json!({
+        "classes": [hostile, "<svg onload=alert(3)>"],
+        "height": 32, "width": 32, "channels": 3, "parts": {},
+    });
+    fs::write(dir.join("data.json"), images.to_string()).expect("written");
+    let mut child = made_up::child(20);
+    child["status"] = "failed".into();
+    child["estimate"] = Value::Null;
+    child["reason"] = hostile.into();
+    let mut history = fs::read_to_string(dir.join("history.jsonl")).expect("a history");
+    history.push_str(&format!("{child}\n"));
+    fs::write(dir.join("history.jsonl"), history).expect("written");
+    let out = folder.path("page.html");
+    run(&[
+        "report".as_ref(),
+        dir.as_os_str(),
+        "--out".as_ref(),
+        out.as_os_str(),
+    ])
+    .ok();
+    let html = page(&out);
+    assert_alone(&html);
+    for raw in ["<img", "alert(2)</script>", "<svg onload"] {
+        assert!(!html.contains(raw), "{raw}");
+    }
+    assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    assert_eq!(rows(&html)[20]["failed"], hostile);
+    assert_eq!(rows(&html)[0]["run"], name);
+}
+
+#[test]
+fn a_run_under_way_has_a_page() {
+    let folder = Folder::new();
+    let dir = folder.path("run");
+    made_up::begin(&dir);
+    let out = folder.arg("page.html");
+    // Before the first child.
+    line(&format!("report {} --out {out}", folder.arg("run"))).ok();
+    assert!(page(Path::new(&out)).contains("no result yet"));
+    // While the third is being written.
+    made_up::append(&dir, 0..2);
+    let mut history = fs::read_to_string(dir.join("history.jsonl")).expect("a history");
+    history.push_str(&made_up::child(2).to_string()[..50]);
+    fs::write(dir.join("history.jsonl"), history).expect("written");
+    line(&format!("report {} --out {out}", folder.arg("run"))).ok();
+    assert_eq!(rows(&page(Path::new(&out))).len(), 2);
+}
+
+#[test]
+fn thousands_of_children_fit_in_a_page() {
+    let folder = Folder::new();
+    let dir = folder.path("run");
+    made_up::begin(&dir);
+    made_up::append(&dir, 0..5_000);
+    let report = run(&["report", &folder.arg("run"), "--json"]).ok().json();
+    assert_eq!(report["children"], 5_000);
+    let bytes = report["bytes"].as_u64().expect("bytes");
+    assert!(bytes < 10_000_000, "{bytes}");
+    let html = page(&folder.path("run/report.html"));
+    assert_eq!(rows(&html).len(), 5_000);
+    assert_eq!(
+        html.matches("class=\"drawings\"").count(),
+        5_000usize.div_ceil(64)
+    );
+}
+
+#[test]
+fn what_is_no_run_has_no_page() {
+    let folder = Folder::new();
+    run(&["report", &folder.arg("nowhere")]).fails(2, &["nowhere", "holds no run", "config.toml"]);
+    let dir = folder.path("run");
+    made_up::begin(&dir);
+    made_up::append(&dir, 0..3);
+    let run_dir = folder.arg("run");
+    run(&["report", &run_dir, &run_dir, "--out", "x.html"]).fails(2, &["named twice"]);
+    made_up::begin(&folder.path("other"));
+    run(&["report", &run_dir, &folder.arg("other")]).fails(2, &["--out"]);
+    run(&["report", &run_dir, "--out", &folder.arg("other")]).fails(2, &["is a folder"]);
+    run(&["report", &run_dir, "--out", &folder.arg("new/x.html")]).ok();
+    assert!(folder.path("new/x.html").is_file());
+    run(&[
+        "report",
+        &run_dir,
+        "--out",
+        &folder.arg("new/x.html/y.html"),
+    ])
+    .fails(1, &["cannot make"]);
+    let mut history = fs::read_to_string(dir.join("history.jsonl")).expect("a history");
+    history.insert_str(0, "{}\n");
+    fs::write(dir.join("history.jsonl"), history).expect("written");
+    run(&["report", &run_dir]).fails(1, &["history.jsonl, line 1"]);
+    assert!(!folder.path("run/report.html").exists());
+}

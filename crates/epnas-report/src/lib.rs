@@ -3,6 +3,7 @@
 //! - [`card`](mod@card): a model card as Markdown.
 //! - [`curves`]: lines with confidence bands, and points, as SVG.
 //! - [`diagram`]: architectures drawn as SVG.
+//! - [`raster`]: drawings as PNG, with a font of its own.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
@@ -12,6 +13,7 @@ pub mod curves;
 pub mod diagram;
 pub mod dot;
 pub mod parts;
+pub mod raster;
 pub mod text;
 
 pub use parts::{Part, parts};

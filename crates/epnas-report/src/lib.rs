@@ -4,6 +4,7 @@
 //! - [`curves`]: lines with confidence bands, and points, as SVG.
 //! - [`diagram`]: architectures drawn as SVG.
 //! - [`raster`]: drawings as PNG, with a font of its own.
+//! - [`tensorboard`]: event files of searches and trainings.
 //! - [`text`]: a table of a network, part by part, for reading.
 //! - [`dot`]: Graphviz graphs of an architecture or of a whole network.
 //! - [`parts`](mod@parts): the parts themselves, for other forms.
@@ -14,6 +15,7 @@ pub mod diagram;
 pub mod dot;
 pub mod parts;
 pub mod raster;
+pub mod tensorboard;
 pub mod text;
 
 pub use parts::{Part, parts};

@@ -1,9 +1,46 @@
 //! The whole way from a search to a prediction, in both spaces.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::command::{Folder, TINY_CHILDREN, epnas, line, read, read_json, read_lines, run};
+use serde_json::Value;
+
+use crate::command::{
+    Folder, TINY_CHILDREN, epnas, line, read, read_json, read_lines, repository, run,
+};
+
+/// The fields that the tables of a section of docs/run-folder.md list, by the title of their first column.
+fn documented_fields(section: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = read(&repository().join("docs/run-folder.md"));
+    let (_, text) = text.split_once(section).expect("the section");
+    let (text, _) = text.split_once("\n## ").unwrap_or((text, ""));
+    let mut tables = BTreeMap::<String, BTreeSet<String>>::new();
+    let mut title = String::new();
+    for row in text.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let cell = row.split(" |").next().unwrap_or_default();
+        match cell
+            .strip_prefix('`')
+            .and_then(|cell| cell.strip_suffix('`'))
+        {
+            Some(field) => {
+                let fields = tables.entry(title.clone()).or_default();
+                assert!(fields.insert(field.to_owned()), "{field} stands twice");
+            }
+            None => title = cell.to_owned(),
+        }
+    }
+    tables
+}
+
+fn fields(object: &Value) -> BTreeSet<String> {
+    object
+        .as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect()
+}
 
 #[test]
 fn search_select_train_eval_predict() {
@@ -56,22 +93,12 @@ fn search_select_train_eval_predict() {
 
     let history = read_lines(&run_path.join("history.jsonl"));
     assert_eq!(history.len(), TINY_CHILDREN);
+    let documented = documented_fields("## A line of `history.jsonl`");
     for (index, line) in history.iter().enumerate() {
-        for field in [
-            "index",
-            "iteration",
-            "step",
-            "arch",
-            "estimate",
-            "status",
-            "seconds",
-            "params",
-            "macs",
-            "predicted",
-            "probability",
-            "temperature",
-        ] {
-            assert!(line.get(field).is_some(), "line {index} has no {field}");
+        // Gained or lost: docs/run-folder.md must say so.
+        assert_eq!(fields(line), documented["field"], "line {index}");
+        for epoch in line["epochs"].as_array().expect("epochs") {
+            assert_eq!(fields(epoch), documented["field of `epochs`"], "{epoch}");
         }
         assert_eq!(line["index"], index);
         assert_eq!(line["status"], "ok");
@@ -114,6 +141,22 @@ fn search_select_train_eval_predict() {
     // Selection may be repeated with more candidates.
     let again = run(&["select", &dir, "--top", "3", "--json"]).ok().json();
     assert!(again["retrained_accuracy"].is_number(), "{again:#}");
+    let text = run(&["select", &dir, "--top", "3"]).ok().stdout;
+    let (lines, table) = text.split_once("\n\n").expect("a table below the lines");
+    assert!(lines.contains("\nnext  "), "{text}");
+    let rows: Vec<&str> = table.lines().skip(1).collect();
+    let top = again["top"].as_array().map_or(0, Vec::len);
+    assert_eq!(rows.len(), top + 1, "random search's is the last: {text}");
+    for (row, name, architecture) in [
+        (rows[0], "chosen ", &again["architecture"]),
+        (rows[top], "random ", &again["random"]["architecture"]),
+    ] {
+        let architecture = architecture.as_str().expect("a text");
+        assert!(
+            row.starts_with(name) && row.ends_with(architecture),
+            "{text}"
+        );
+    }
 
     // Not trained yet: nothing to evaluate.
     run(&["eval", &dir]).fails(2, &["no trained model", "epnas train"]);

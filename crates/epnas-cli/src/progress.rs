@@ -1,4 +1,5 @@
-//! Progress on standard error: bars on a terminal; elsewhere a line per finished piece with `-v`, else nothing.
+//! Progress on standard error: lines that are drawn anew on a terminal; elsewhere a line per finished piece with `-v`, else
+//! nothing.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -10,6 +11,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::arguments::Global;
 use crate::output;
 
+mod screen;
+mod sparkline;
+
 /// All bars of the process, so that log lines can be written above them.
 pub(crate) fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
@@ -19,9 +23,9 @@ pub(crate) fn bars() -> &'static MultiProgress {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Bars that move: standard error is a terminal.
+    /// Bars that move: standard error is a terminal that can draw over what it shows.
     Bars,
-    /// A line per finished piece: it is not, and `-v` asks for them.
+    /// A line per finished piece: it is a terminal that cannot, or none and `-v` asks for them.
     Lines,
     /// Nothing: it is not, or `--quiet`.
     Hidden,
@@ -32,6 +36,7 @@ impl Style {
     pub(crate) fn choose(global: &Global) -> Self {
         match (std::io::stderr().is_terminal(), global.verbose) {
             _ if global.quiet => Style::Hidden,
+            (true, _) if console::is_dumb() => Style::Lines,
             (true, _) => Style::Bars,
             (false, 0) => Style::Hidden,
             (false, _) => Style::Lines,
@@ -48,17 +53,20 @@ impl Style {
     }
 }
 
-/// Steps of the overall bar.
-const FINE: f64 = 10_000.0;
+/// How often what is shown follows a piece in training. Seldom enough that the limit of `indicatif` never holds back what
+/// is drawn at its end, which may be all there is to see for a while.
+const REDRAW: Duration = Duration::from_millis(200);
 
-/// An overall bar over pieces of work (children, candidates, epochs) and one for the piece at hand.
+/// How far pieces of work (children, candidates, epochs) and the one at hand have come, and what they gave.
 #[derive(Debug)]
 pub(crate) struct Meter {
     style: Style,
-    overall: ProgressBar,
-    piece: ProgressBar,
+    /// All lines, as one message.
+    screen: ProgressBar,
     /// What a piece is called: "child".
     unit: &'static str,
+    /// What the accuracies are called: "estimates".
+    measure: &'static str,
     /// How long it all takes: in pieces, or in the work of the pieces.
     total: Total,
     /// What an earlier process finished, in the measure of `total`.
@@ -68,36 +76,91 @@ pub(crate) struct Meter {
     /// Pieces finished.
     done: u64,
     started: Instant,
-    piece_started: Instant,
+    piece: Piece,
     best: Option<(f64, String)>,
+    /// Accuracies in their order, those of an earlier process first; `None` is a failure.
+    accuracies: Vec<Option<f64>>,
+    drawn: Instant,
+}
+
+/// The piece at hand.
+#[derive(Debug)]
+struct Piece {
+    what: String,
+    started: Instant,
+    /// Image passes done, and in all.
+    images: u64,
+    total: u64,
+    loss: Option<f64>,
+    /// Whether it counts among the finished ones already, although it is still shown.
+    is_finished: bool,
+}
+
+impl Piece {
+    fn begin(what: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            started: Instant::now(),
+            images: 0,
+            total: 0,
+            loss: None,
+            is_finished: false,
+        }
+    }
+
+    fn fraction(&self) -> f64 {
+        self.images as f64 / self.total.max(1) as f64
+    }
+
+    /// What of it is to be added to the finished ones.
+    fn part(&self) -> f64 {
+        if self.is_finished {
+            0.0
+        } else {
+            self.fraction()
+        }
+    }
+
+    /// Images a second, had it taken `images` passes until now.
+    fn rate(&self, images: u64) -> String {
+        let rate = images as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+        format!("{rate:.0} images/s")
+    }
 }
 
 impl Meter {
-    /// A meter over `total`, none of it done.
-    pub(crate) fn new(style: Style, unit: &'static str, total: Total) -> Self {
-        let bars = bars();
+    /// A meter over `total` pieces that are called `unit` and whose accuracies are called `measure`; none is done.
+    pub(crate) fn new(
+        style: Style,
+        unit: &'static str,
+        measure: &'static str,
+        total: Total,
+    ) -> Self {
+        let screen = ProgressBar::hidden();
         if style == Style::Bars {
-            bars.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+            bars().set_draw_target(ProgressDrawTarget::stderr());
+            bars().add(screen.clone());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                screen.set_style(style);
+            }
         }
-        let overall = bars.add(ProgressBar::new(FINE as u64));
-        overall.set_style(bar_style("{prefix:>16} {bar:24.cyan} {msg}"));
-        let piece = bars.add(ProgressBar::new(1));
-        piece.set_style(bar_style("{prefix:>16} {bar:24.green} {msg}"));
         let now = Instant::now();
-        let meter = Meter {
+        let mut meter = Meter {
             style,
-            overall,
-            piece,
+            screen,
             unit,
+            measure,
             total,
             before: 0.0,
             work: 0.0,
             done: 0,
             started: now,
-            piece_started: now,
+            piece: Piece::begin(""),
             best: None,
+            accuracies: Vec::new(),
+            drawn: now,
         };
-        meter.draw(0.0, "");
+        meter.draw();
         meter
     }
 
@@ -106,7 +169,7 @@ impl Meter {
         self.done = done;
         self.before = self.measured(done, training_macs);
         self.work = self.before;
-        self.draw(0.0, "");
+        self.draw();
     }
 
     /// `pieces` that took `training_macs`, in the measure of the total.
@@ -138,55 +201,37 @@ impl Meter {
 
     /// A piece begins; `what` names it.
     pub(crate) fn begin(&mut self, what: &str) {
-        self.piece_started = Instant::now();
-        self.piece.set_position(0);
-        if self.style == Style::Bars {
-            self.piece.set_message(what.to_owned());
-        }
-        self.draw(0.0, "");
+        self.piece = Piece::begin(what);
+        self.draw();
     }
 
     /// The piece has trained `images` of `total` image passes.
     pub(crate) fn advance(&mut self, images: u64, total: u64, loss: f64) {
-        if self.style != Style::Bars {
-            return;
+        (self.piece.images, self.piece.total) = (images, total);
+        self.piece.loss = Some(loss);
+        if self.drawn.elapsed() >= REDRAW {
+            self.draw();
         }
-        let rate = rate(images, self.piece_started.elapsed());
-        self.piece.set_length(total.max(1));
-        self.piece.set_position(images);
-        self.piece.set_prefix(format!("{rate:.0} images/s"));
-        self.draw(
-            images as f64 / total.max(1) as f64,
-            &format!("loss {loss:.3}"),
-        );
     }
 
-    /// The piece ended, after `images` image passes and `training_macs`; `result` and `what` are shown in the plain
-    /// line. `accuracy` (0 to 1) competes for the best.
-    pub(crate) fn finish(
-        &mut self,
-        result: &str,
-        what: &str,
-        accuracy: Option<f64>,
-        images: u64,
-        training_macs: u128,
-    ) {
-        self.done += 1;
-        self.work += self.measured(1, training_macs);
+    /// `what` has an `accuracy` (0 to 1), or has none because it failed.
+    pub(crate) fn score(&mut self, what: &str, accuracy: Option<f64>) {
+        self.accuracies.push(accuracy);
         if let Some(accuracy) = accuracy
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
             self.best = Some((accuracy, what.to_owned()));
         }
+    }
+
+    /// The piece ended, after `images` image passes and `training_macs`; `result` and `what` are shown in the plain
+    /// line.
+    pub(crate) fn finish(&mut self, result: &str, what: &str, images: u64, training_macs: u128) {
+        self.done += 1;
+        self.work += self.measured(1, training_macs);
         if self.style == Style::Lines {
-            let mut aside = Vec::new();
-            if images > 0 {
-                aside.push(format!(
-                    "{:.0} images/s",
-                    rate(images, self.piece_started.elapsed())
-                ));
-            }
-            aside.extend(self.left(0.0));
+            let rate = (images > 0).then(|| self.piece.rate(images));
+            let aside: Vec<String> = rate.into_iter().chain(self.left(0.0)).collect();
             let aside = if aside.is_empty() {
                 String::new()
             } else {
@@ -199,28 +244,23 @@ impl Meter {
                 self.count()
             ));
         }
-        self.draw(0.0, "");
+        self.piece.is_finished = true;
+        self.draw();
     }
 
-    fn draw(&self, fraction: f64, aside: &str) {
-        if self.style != Style::Bars {
-            return;
+    fn draw(&mut self) {
+        self.drawn = Instant::now();
+        if self.style == Style::Bars {
+            let (_, width) = console::Term::stderr().size();
+            self.screen
+                .set_message(self.lines(usize::from(width)).join("\n"));
         }
-        self.overall
-            .set_prefix(format!("{} {}", self.unit, self.count()));
-        let (whole, part) = self.whole_and_part(fraction);
-        let share = (self.work + part) / whole.max(f64::MIN_POSITIVE);
-        self.overall.set_position((share.min(1.0) * FINE) as u64);
-        let best = self
-            .best
-            .as_ref()
-            .map(|(best, what)| format!("best {} {}", percent(*best), shortened(what, 40)));
-        let aside = Some(aside.to_owned()).filter(|aside| !aside.is_empty());
-        let parts: Vec<String> = [best, aside, self.left(fraction)]
-            .into_iter()
-            .flatten()
-            .collect();
-        self.overall.set_message(parts.join(", "));
+    }
+
+    /// How much of the whole is done, from 0 to 1.
+    fn share(&self) -> f64 {
+        let (whole, part) = self.whole_and_part(self.piece.part());
+        ((self.work + part) / whole.max(f64::MIN_POSITIVE)).min(1.0)
     }
 
     /// Time left at the pace since this process began.
@@ -240,17 +280,8 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.piece.finish_and_clear();
-        self.overall.finish_and_clear();
+        self.screen.finish_and_clear();
     }
-}
-
-fn rate(images: u64, time: Duration) -> f64 {
-    images as f64 / time.as_secs_f64().max(1e-3)
-}
-
-fn bar_style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// `0.7123` as `71.23%`.
@@ -285,22 +316,27 @@ mod tests {
 
     #[test]
     fn time_left_follows_the_work_of_a_budget_and_not_its_pieces() {
-        let mut meter = Meter::new(Style::Hidden, "random", Total::TrainingMacs(1_000));
+        let mut meter = Meter::new(
+            Style::Hidden,
+            "random",
+            "estimates",
+            Total::TrainingMacs(1_000),
+        );
         assert_eq!(meter.left(0.5), None, "nothing is known of the first piece");
         meter.started = Instant::now() - Duration::from_secs(10);
-        meter.finish("", "", None, 0, 250);
+        meter.finish("", "", 0, 250);
         assert_eq!(meter.count(), "1");
         assert_eq!(meter.left(0.0).as_deref(), Some("30s left"));
-        meter.finish("", "", None, 0, 750);
+        meter.finish("", "", 0, 750);
         assert_eq!(meter.left(0.0), None);
     }
 
     #[test]
     fn time_left_leaves_out_what_an_earlier_process_did() {
-        let mut meter = Meter::new(Style::Hidden, "child", Total::Pieces(10));
+        let mut meter = Meter::new(Style::Hidden, "child", "estimates", Total::Pieces(10));
         meter.resume(4, 0);
         meter.started = Instant::now() - Duration::from_secs(10);
-        meter.finish("", "", None, 0, 0);
+        meter.finish("", "", 0, 0);
         assert_eq!(meter.count(), "5/10");
         assert_eq!(meter.left(0.0).as_deref(), Some("50s left"));
     }

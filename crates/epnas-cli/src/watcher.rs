@@ -18,9 +18,10 @@ pub(crate) struct Watcher {
     is_stopping: bool,
     phase: Phase,
     meter: Option<Meter>,
-    /// Image passes that earlier epochs of the final training took.
+    /// Of a training: how many epochs it has, how many are done, and the image passes of one.
+    epochs: u64,
+    epochs_done: u64,
     epoch_images: u64,
-    seen_images: u64,
 }
 
 impl Watcher {
@@ -32,8 +33,9 @@ impl Watcher {
             is_stopping: false,
             phase: Phase::Search,
             meter: None,
+            epochs: 1,
+            epochs_done: 0,
             epoch_images: 0,
-            seen_images: 0,
         }
     }
 
@@ -44,24 +46,28 @@ impl Watcher {
     }
 
     fn begin_phase(&mut self, phase: Phase, total: Total) {
-        let (title, unit) = match phase {
-            Phase::Search => ("search", "child"),
-            Phase::Baseline => ("random search at equal budget", "random"),
-            Phase::Selection => ("selection: retraining the best from scratch", "candidate"),
-            Phase::Training => ("training from scratch", "epoch"),
+        let (title, unit, measure) = match phase {
+            Phase::Search => ("search", "child", "estimates"),
+            Phase::Baseline => ("random search at equal budget", "random", "estimates"),
+            Phase::Selection => (
+                "selection: retraining the best from scratch",
+                "candidate",
+                "retrained",
+            ),
+            Phase::Training => ("training from scratch", "epoch", "validation"),
             Phase::Ranking => (
                 "ranking: estimates, then retraining from scratch",
                 "architecture",
+                "retrained",
             ),
         };
         self.meter = None;
         self.phase = phase;
         self.style.note(title);
-        let mut meter = Meter::new(self.style, unit, total);
-        if phase == Phase::Training {
-            meter.begin("");
+        if let (Phase::Training, Total::Pieces(epochs)) = (phase, total) {
+            (self.epochs, self.epochs_done) = (epochs.max(1), 0);
         }
-        self.meter = Some(meter);
+        self.meter = Some(Meter::new(self.style, unit, measure, total));
     }
 
     /// Says once that the signal is heard: the piece in progress may take a while.
@@ -94,12 +100,23 @@ impl Observer for Watcher {
                 done,
                 training_macs,
                 seconds,
+                records,
+                accuracies,
             } => {
                 self.style.note(&format!(
                     "resumed after {done} ({})",
                     duration(Duration::from_secs_f64(seconds))
                 ));
-                self.with_meter(|meter| meter.resume(done, training_macs));
+                self.epochs_done = done;
+                self.with_meter(|meter| {
+                    for record in records {
+                        meter.score(&record.arch.to_string(), record.estimate);
+                    }
+                    for (index, accuracy) in accuracies.iter().enumerate() {
+                        score_epoch(meter, index + 1, *accuracy);
+                    }
+                    meter.resume(done, training_macs);
+                });
             }
             Event::Step {
                 iteration,
@@ -130,9 +147,9 @@ impl Observer for Watcher {
                 let (mut images, mut total) = (progress.images, progress.total_images);
                 if self.phase == Phase::Training {
                     // Counted over all epochs, while a piece of the meter is one.
-                    self.seen_images = images;
-                    images = images.saturating_sub(self.epoch_images);
-                    total = (total.saturating_sub(self.epoch_images)).max(images);
+                    total /= self.epochs;
+                    self.epoch_images = total;
+                    images = images.saturating_sub(self.epochs_done * total);
                 }
                 self.with_meter(|meter| meter.advance(images, total, progress.loss));
             }
@@ -147,27 +164,31 @@ impl Observer for Watcher {
                 let (text, images) = (record.arch.to_string(), record.images);
                 let macs = record.training_macs();
                 self.with_meter(|meter| {
-                    meter.finish(&result, &text, record.estimate, images, macs);
+                    meter.score(&text, record.estimate);
+                    meter.finish(&result, &text, images, macs);
                 });
             }
             Event::CandidateFinished { arch, accuracy, .. } => {
                 let result = accuracy.map_or_else(|| "failed".to_owned(), percent);
                 let text = arch.to_string();
-                self.with_meter(|meter| meter.finish(&result, &text, accuracy, 0, 0));
+                self.with_meter(|meter| {
+                    meter.score(&text, accuracy);
+                    meter.finish(&result, &text, 0, 0);
+                });
             }
-            Event::Epoch { loss, accuracy, .. } => {
-                let images = self.seen_images.saturating_sub(self.epoch_images);
-                self.epoch_images = self.seen_images;
+            Event::Epoch {
+                epoch,
+                loss,
+                accuracy,
+                ..
+            } => {
+                self.epochs_done = epoch as u64;
+                let images = self.epoch_images;
                 let accuracy_text =
                     accuracy.map_or_else(String::new, |a| format!(", validation {}", percent(a)));
                 self.with_meter(|meter| {
-                    meter.finish(
-                        &format!("loss {loss:.4}{accuracy_text}"),
-                        "",
-                        accuracy,
-                        images,
-                        0,
-                    );
+                    score_epoch(meter, epoch, accuracy);
+                    meter.finish(&format!("loss {loss:.4}{accuracy_text}"), "", images, 0);
                     meter.begin("");
                 });
             }
@@ -175,5 +196,12 @@ impl Observer for Watcher {
             Event::Fit { report, .. } => tracing::info!(?report, "surrogate fitted"),
             _ => {}
         }
+    }
+}
+
+/// An epoch that was not validated has no accuracy, which is no failure.
+fn score_epoch(meter: &mut Meter, epoch: usize, accuracy: Option<f64>) {
+    if accuracy.is_some() {
+        meter.score(&format!("epoch {epoch}"), accuracy);
     }
 }

@@ -47,6 +47,10 @@ pub enum Event<'a> {
         training_macs: u128,
         /// Wall time they took, in seconds.
         seconds: f64,
+        /// The children; none in a training.
+        records: &'a [Record],
+        /// Accuracy on the held-out images after each epoch of a training, where it was measured; none in a search.
+        accuracies: &'a [Option<f64>],
     },
     /// Candidates are being scored by the surrogate.
     Scoring {

@@ -24,7 +24,7 @@ use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
 
 use super::export::with_parts;
-use super::search::finished;
+use super::search::{finished, top};
 use super::train::make_room;
 
 /// The configuration for images of one's own.
@@ -146,7 +146,9 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     };
     let summary = summary(&folder, &best, &trainings)?;
     write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
-    output::print_as(global.format(), &summary, |summary| text(summary, out))
+    output::print_as(global.format(), &summary, |summary| {
+        text(summary, &best, out)
+    })
 }
 
 impl RunArgs {
@@ -224,7 +226,7 @@ fn summary(folder: &RunFolder, best: &Best, trainings: &[TrainReport]) -> anyhow
     })
 }
 
-fn text(summary: &Summary, out: &Path) -> String {
+fn text(summary: &Summary, best: &Best, out: &Path) -> String {
     let Size {
         params,
         macs,
@@ -276,5 +278,8 @@ fn text(summary: &Summary, out: &Path) -> String {
         summary.card.display(),
         out.display()
     ));
+    if let Some(table) = top::text(best) {
+        text.push_str(&format!("\n{table}"));
+    }
     text
 }

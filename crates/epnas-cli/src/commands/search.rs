@@ -17,6 +17,7 @@ use crate::watcher::Watcher;
 
 mod forecast;
 mod pareto;
+pub(crate) mod top;
 
 /// Search for an architecture, compare with random search if asked to, retrain the best few.
 ///
@@ -222,6 +223,9 @@ pub(crate) fn print_best(
         }
         let dir = dir.display();
         text.push_str(&format!("run           {dir}\nnext          {next}\n"));
+        if let Some(table) = top::text(best) {
+            text.push_str(&format!("\n{table}"));
+        }
         text
     })
 }

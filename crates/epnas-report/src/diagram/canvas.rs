@@ -332,7 +332,7 @@ pub const STYLE: &str = "<style>\
 .en-wire{fill:none;stroke-width:2}.en-dead{stroke:#bbb;stroke-dasharray:4 3}.en-sum{stroke:#555}\
 .en-w0{stroke:#0072b2}.en-w1{stroke:#d55e00}.en-w2{stroke:#009e73}.en-w3{stroke:#a8537f}.en-w4{stroke:#b37700}\
 .en-w5{stroke:#3a93c9}.en-w6{stroke:#333}\
-.en-pool{fill:#fff}.en-tip{stroke:none;stroke-dasharray:none}.en-tip.en-dead{fill:#bbb}\
+.en-pool{fill:#fff}.en-wire.en-tip{stroke:none;stroke-dasharray:none}.en-tip.en-dead{fill:#bbb}\
 .en-tip.en-w0{fill:#0072b2}.en-tip.en-w1{fill:#d55e00}.en-tip.en-w2{fill:#009e73}.en-tip.en-w3{fill:#a8537f}\
 .en-tip.en-w4{fill:#b37700}.en-tip.en-w5{fill:#3a93c9}.en-tip.en-w6{fill:#333}\
 @media (prefers-color-scheme:dark){.en-paper,.en-pool{fill:#16181c}.en-even{fill:#1c1f24}.en-odd{fill:#24282e}\

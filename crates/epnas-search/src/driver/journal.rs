@@ -64,6 +64,8 @@ impl Journal {
             done: loaded.children as u64,
             training_macs: self.history.training_macs(),
             seconds: loaded.seconds,
+            records: self.history.records(),
+            accuracies: &[],
         });
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Meter {
     }
 }
 
-/// A long text without its middle: at most `longest` characters. Of an architecture, the first and the last layers tell most.
+/// A long text without its middle: at most `longest` characters. Of an architecture, the first and last layers tell most.
 fn abridged(text: &str, longest: usize) -> String {
     const GAP: &str = "..";
     let length = text.chars().count();

@@ -20,6 +20,7 @@
 //! - [`data`]: image folders, checks, the built-in set, CIFAR-10 where it is at hand;
 //! - [`report`]: pages of runs;
 //! - [`watch`]: pages that follow a run;
+//! - [`event_files`]: event files for TensorBoard;
 //! - [`browser`]: what Chromium makes of both, where it is at hand;
 //! - [`memory`]: that hundreds of children do not add up.
 
@@ -31,6 +32,7 @@ mod compare;
 mod configs;
 mod data;
 mod device;
+mod event_files;
 mod export;
 mod golden;
 #[cfg(unix)]

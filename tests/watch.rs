@@ -26,10 +26,16 @@ pub(crate) struct Server {
 impl Server {
     /// Serves the run in `dir` on a free port.
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same with more `arguments`.
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str]) -> Self {
         let mut process = epnas()
             .arg("watch")
             .arg(dir)
             .args(["--port", "0", "--json"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -237,6 +243,64 @@ fn a_run_that_goes_back_to_its_checkpoint_is_shown_anew() {
     // One that lost the connection goes on where it was.
     let rows = server.listen("1.5").next_of("children");
     assert_eq!(rows.as_array().expect("rows").len(), 3);
+}
+
+#[test]
+fn a_search_that_is_killed_and_resumed_is_followed_to_its_end() {
+    let folder = Folder::new();
+    let dir = folder.path("run");
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("run"));
+    let begin = |arguments: &[&str]| {
+        let mut search = epnas();
+        search.args(["search", "--out", &out]).args(arguments);
+        let quiet = search.stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.spawn().expect("epnas starts")
+    };
+    let mut search = begin(&["--config", &config, "--set", "search.children_per_step=6"]);
+    let history = dir.join("history.jsonl");
+    let children = || fs::read_to_string(&history).map_or(0, |text| text.lines().count());
+    let until = |count: usize| {
+        let limit = Instant::now() + Duration::from_secs(60);
+        while children() < count {
+            assert!(Instant::now() < limit, "{} children", children());
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until(3);
+    let server = Server::start(&dir);
+    let state = server.state();
+    let mut events = server.listen(&state);
+    until(8);
+    search.kill().expect("killed");
+    search.wait().expect("gone");
+    assert!(begin(&["--resume"]).wait().expect("it ends").success());
+    // What a page holds that does as it is told: it begins with what there was, adds what comes and is loaded again when it
+    // has to be.
+    let shown = |state: &str| -> usize {
+        let (_, rows) = state.split_once('.').expect("a state");
+        rows.parse().expect("a number")
+    };
+    let total = children() + fs::read_to_string(dir.join("random/history.jsonl")).map_or(0, |text| text.lines().count());
+    let mut rows = shown(&state);
+    while rows < total {
+        let (name, data) = events.next();
+        match name.as_str() {
+            "children" => rows += data.as_array().expect("rows").len(),
+            "reset" => {
+                let state = server.state();
+                rows = shown(&state);
+                events = server.listen(&state);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(rows, total);
+    let (_, html) = server.get("/");
+    let text = fs::read_to_string(&history).expect("a history");
+    for line in text.lines() {
+        let child: Value = serde_json::from_str(line).expect("a child");
+        assert!(html.contains(child["arch"].as_str().expect("a network")));
+    }
 }
 
 #[test]

@@ -49,8 +49,13 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
     )?;
     fs::write(demo.dir.join(SUMMARY), format!("{summary:#}\n"))
         .with_context(|| format!("cannot write {SUMMARY} to {}", demo.dir.display()))?;
+    command::capture(demo.command("report").arg(demo.dir))?;
     print!("{}", show(&summary));
-    println!("\n{}", demo.dir.join(SUMMARY).display());
+    println!(
+        "\n{}\n{}",
+        demo.dir.join(SUMMARY).display(),
+        demo.dir.join("report.html").display()
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 #[cfg(not(feature = "cuda"))]
 mod companion;
+mod event_files;
 mod failure;
 mod handover;
 mod inputs;

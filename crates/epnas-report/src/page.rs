@@ -75,6 +75,7 @@ pub fn html(title: &str, runs: &[RunPage], mode: &Mode) -> String {
                     h1 { (title) }
                     @if *mode != Mode::File {
                         p #connection role="status" { "connecting" }
+                        p #since aria-hidden="true" {}
                     }
                 }
                 main {
@@ -122,4 +123,10 @@ pub fn row(run: usize, name: &str, origin: Origin, record: &Record) -> String {
 pub fn drawing(run: &RunPage, arch: &Arch) -> Option<String> {
     let network = run.network.of(arch, &run.space)?;
     Some(diagram::unstyled(arch, &network))
+}
+
+/// The same as a drawing of its own, with its style sheet.
+pub fn picture(run: &RunPage, arch: &Arch) -> Option<String> {
+    let network = run.network.of(arch, &run.space)?;
+    Some(diagram::svg(arch, &network))
 }

@@ -157,6 +157,7 @@ impl History {
     }
 
     /// Other records of the same space, under the same policy.
+    #[cfg(feature = "supernet")]
     #[must_use]
     pub(crate) fn with(&self, records: Vec<Record>) -> Self {
         Self::from_records(self.space.clone(), self.policy, records)

@@ -116,14 +116,19 @@ fn linked(metadata: &Value, package: &str) -> Result<BTreeSet<Package>> {
 
 /// The texts in a package's folder and in those below, where sources of others lie that a package carries.
 fn terms(folder: &Path) -> Result<BTreeSet<String>> {
-    let entries = |folder: &Path| -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
         let entries =
-            fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        entries.map(|entry| Ok(entry?.path())).collect()
-    };
-    let mut files = entries(folder)?;
-    for below in files.clone().iter().filter(|path| path.is_dir()) {
-        files.extend(entries(below)?);
+            fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
     }
     let mut texts = BTreeSet::new();
     for file in files

@@ -8,6 +8,7 @@ use epnas_search::RunFolder;
 use serde::Serialize;
 
 use crate::arguments::Global;
+use crate::event_files::EventFiles;
 use crate::failure::usage;
 use crate::output::{self, grouped};
 use crate::run_page;
@@ -23,6 +24,7 @@ use crate::run_page;
 /// Examples:
 ///   epnas report runs/demo
 ///   epnas report runs/seed-0 runs/seed-1 runs/seed-2 --out seeds.html
+///   epnas report runs/demo --tensorboard logs && tensorboard --logdir logs
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ReportArgs {
@@ -33,6 +35,11 @@ pub(crate) struct ReportArgs {
     /// The file to write [default: report.html in the run folder; needed for several runs].
     #[arg(short, long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+
+    /// Write event files for TensorBoard too, into a folder for each run: numbers of every child and epoch, histograms
+    /// of predictions, the best networks as pictures.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
 }
 
 /// What `epnas report --json` prints.
@@ -42,6 +49,8 @@ struct Report {
     bytes: usize,
     runs: Vec<String>,
     children: usize,
+    /// Event files for TensorBoard.
+    events: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
@@ -56,20 +65,42 @@ pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
             out.display()
         )));
     }
-    let report = write(&args.runs, &out)?;
+    let report = write(args, &out)?;
     output::print_as(global.format(), &report, |report| {
         format!(
-            "{}: {} children of {}, {} bytes\n",
+            "{}: {} children of {}, {} bytes\n{}",
             report.report.display(),
             grouped(report.children),
             report.runs.join(", "),
-            grouped(report.bytes)
+            grouped(report.bytes),
+            logs(args, report)
         )
     })
 }
 
-/// Writes the page of the runs in these folders.
-fn write(dirs: &[PathBuf], out: &Path) -> anyhow::Result<Report> {
+/// Writes the page of the run in `dir` into its folder.
+pub(super) fn of_run(dir: &Path) -> anyhow::Result<()> {
+    let names = run_page::names(&[dir.to_owned()])?;
+    let run = run_page::read(dir, names.concat())?;
+    let html = page::html(&run.name, std::slice::from_ref(&run), &Mode::File);
+    output::write_file(&RunFolder::new(dir).report(), html.as_bytes())
+}
+
+fn logs(args: &ReportArgs, report: &Report) -> String {
+    match &args.tensorboard {
+        Some(dir) => format!(
+            "{}: {} event files; tensorboard --logdir {}\n",
+            dir.display(),
+            report.events.len(),
+            dir.display()
+        ),
+        None => String::new(),
+    }
+}
+
+/// Writes the page of the runs and, if asked to, their event files.
+fn write(args: &ReportArgs, out: &Path) -> anyhow::Result<Report> {
+    let dirs = &args.runs;
     let names = run_page::names(dirs)?;
     let runs = dirs.iter().zip(&names);
     let runs: Vec<_> = runs
@@ -77,13 +108,21 @@ fn write(dirs: &[PathBuf], out: &Path) -> anyhow::Result<Report> {
         .collect::<anyhow::Result<_>>()?;
     let html = page::html(&names.join(", "), &runs, &Mode::File);
     output::write_file(out, html.as_bytes())?;
+    let mut events = Vec::new();
+    if let Some(root) = &args.tensorboard {
+        for (run, dir) in runs.iter().zip(dirs) {
+            let mut files = EventFiles::new(root, &run.name, dir);
+            files.update(run)?;
+            events.extend(files.finish()?);
+        }
+    }
     Ok(Report {
         report: out.to_owned(),
         bytes: html.len(),
-        children: runs
-            .iter()
+        children: (runs.iter())
             .map(|run| run.children.len() + run.random.len())
             .sum(),
         runs: names,
+        events,
     })
 }

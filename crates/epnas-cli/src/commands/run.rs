@@ -36,6 +36,7 @@ const FOLDER_PRESET: &str = "folder";
 ///
 ///   model/         the trained network, with a model card in model/README.md
 ///   model.onnx     the same for any runtime of ONNX, pixel values from 0 to 1 in, logits out
+///   report.html    all of it as a page to look at
 ///   summary.json   what is printed here
 ///
 /// Whatever interrupts it, the same command goes on where it was. Without --config, --data is
@@ -89,6 +90,7 @@ struct Summary {
     model: PathBuf,
     onnx: PathBuf,
     card: PathBuf,
+    report: PathBuf,
 }
 
 pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
@@ -146,6 +148,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     };
     let summary = summary(&folder, &best, &trainings)?;
     write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
+    super::report::of_run(out)?;
     output::print_as(global.format(), &summary, |summary| {
         text(summary, &best, out)
     })
@@ -223,6 +226,7 @@ fn summary(folder: &RunFolder, best: &Best, trainings: &[TrainReport]) -> anyhow
         card: first.model.join(CARD_FILE),
         model: first.model.clone(),
         onnx,
+        report: folder.report(),
     })
 }
 
@@ -269,13 +273,14 @@ fn text(summary: &Summary, best: &Best, out: &Path) -> String {
     }
     let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
     text.push_str(&format!(
-        "cost          {} of search, {} of training\nmodel         {}\nonnx          {}\ncard          {}\n\
+        "cost          {} of search, {} of training\nmodel         {}\nonnx          {}\ncard          {}\nreport        {}\n\
          next          epnas predict PICTURE --model {}\n",
         time(summary.search_seconds),
         time(summary.train_seconds),
         summary.model.display(),
         summary.onnx.display(),
         summary.card.display(),
+        summary.report.display(),
         out.display()
     ));
     if let Some(table) = top::text(best) {

@@ -222,7 +222,9 @@ pub(crate) fn print_best(
             text.push_str(&format!("note          {note}\n"));
         }
         let dir = dir.display();
-        text.push_str(&format!("run           {dir}\nnext          {next}\n"));
+        text.push_str(&format!(
+            "run           {dir}\npage          epnas report {dir}\nnext          {next}\n"
+        ));
         if let Some(table) = top::text(best) {
             text.push_str(&format!("\n{table}"));
         }

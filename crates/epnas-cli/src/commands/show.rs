@@ -1,5 +1,6 @@
 //! `epnas show`: what an architecture is, as text, JSON, genotype or a drawing.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use epnas_arch::{Arch, Network, NetworkConfig, Shape, Space, genotype};
+use epnas_report::raster::{self, Theme};
 use epnas_report::{Part, diagram, dot, parts, text};
 use epnas_search::{Config, RunFolder, Which, run_images};
 use epnas_supernet::{MODEL_FILE, StepProfile, TrainConfig};
@@ -32,6 +34,7 @@ use crate::output;
 /// Examples:
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --channels 200
 ///   epnas show runs/demo --format svg > best.svg
+///   epnas show runs/demo --format png --dark --scale 2 > slide.png
 ///   epnas show micro:c3.-2+mp.-1/d5.-1+id.0 --format genotype
 ///   epnas show macro:c3.0/c5.1/d3.1+2 --plan --threads 1
 #[derive(Debug, Args)]
@@ -44,6 +47,14 @@ pub(crate) struct ShowArgs {
     /// How to show it [default: text, or json with --json].
     #[arg(short, long, value_enum)]
     format: Option<ShowFormat>,
+
+    /// Draw light on dark, for --format png; a drawing in SVG follows its reader's mode.
+    #[arg(long)]
+    dark: bool,
+
+    /// Pixels for each of the drawing's, for --format png.
+    #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
+    scale: f32,
 
     /// Train the network on noise for a few seconds and print the plan of a training step: every operator with the
     /// bytes it moves, its multiply-accumulates, its time, and how near that is to what this machine can do.
@@ -94,6 +105,8 @@ enum ShowFormat {
     Genotype,
     /// A drawing, for browsers and papers: layers, skips, resolutions or blocks, with parameters and operations.
     Svg,
+    /// The same as pixels, for documents that take no SVG.
+    Png,
     /// The architecture as a graph for Graphviz.
     Dot,
     /// Every operation of the network as a graph for Graphviz.
@@ -122,6 +135,16 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
     } else {
         ShowFormat::Text
     });
+    if format == ShowFormat::Png {
+        if global.json {
+            return Err(usage("a PNG is no text; leave --json out"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(usage("a PNG is nothing for a terminal; write it to a file with `> best.png`"));
+        }
+    } else if args.dark {
+        return Err(usage("--dark is for --format png"));
+    }
     let print_source =
         |name: &str, text: &str| output::print_source(global.format(), "format", name, text);
     if format == ShowFormat::Genotype {
@@ -145,6 +168,14 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
         }
         ShowFormat::Json => output::print_json(&Report::new(&arch, &network)),
         ShowFormat::Svg => print_source("svg", &diagram::svg(&arch, &network)),
+        ShowFormat::Png => {
+            let theme = match args.dark {
+                true => Theme::Dark,
+                false => Theme::Light,
+            };
+            let svg = diagram::svg(&arch, &network);
+            output::write_bytes(&raster::png(&svg, theme, args.scale).or_usage()?)
+        }
         ShowFormat::Dot => print_source("dot", &dot::architecture(&arch)),
         ShowFormat::DotNetwork => print_source("dot-network", &dot::network(&network)),
     }

@@ -27,7 +27,7 @@ use live::Live;
 ///
 /// Examples:
 ///   epnas watch runs/demo
-///   epnas watch runs/demo --port 9000
+///   epnas watch runs/demo --port 9000 --tensorboard logs
 ///   epnas watch runs/demo --host 0.0.0.0 --allow-remote
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -47,6 +47,10 @@ pub(crate) struct WatchArgs {
     /// Let anybody who reaches the address look: there is no password, and no encryption.
     #[arg(long)]
     allow_remote: bool,
+
+    /// Write event files for TensorBoard too, as the run goes on (see `epnas report`).
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
 }
 
 /// What `epnas watch --json` prints when it listens.
@@ -64,6 +68,9 @@ pub(crate) fn run(args: &WatchArgs, global: &Global) -> anyhow::Result<()> {
         )));
     }
     let live = Live::open(&args.run)?;
+    if let Some(root) = &args.tensorboard {
+        live.log(root, &args.run)?;
+    }
     let address = SocketAddr::new(args.host, args.port);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -411,7 +411,7 @@ mod tests {
             Layer::new("a", 0, Marks::Thin(vec![])),
             Layer::new("", 0, dots(&[])),
             Layer::new("a", 0, dots(&[])),
-            Layer::new("b", 8, Marks::Band(vec![])),
+            Layer::new("b", COLORS + 1, Marks::Band(vec![])),
         ];
         assert_eq!(chart(layers).legend(), [("a", 0, "thin"), ("b", 1, "band")]);
     }

@@ -165,6 +165,7 @@
     state.page = Math.min(state.page, last);
     const from = state.page * size;
     const shown = found.slice(from, from + size);
+    const focused = document.activeElement.closest("tr[data-child]");
     table.tBodies[0].replaceChildren(...shown.map((row) => {
       const line = document.createElement("tr");
       line.dataset.child = row.id;
@@ -172,6 +173,9 @@
       line.append(...keys.map((key) => cell(row, key)));
       return line;
     }));
+    // Where the page follows a run, the table is filled again and again under the reader's hands.
+    const same = focused && [...table.tBodies[0].rows].find((line) => line.dataset.child === focused.dataset.child);
+    if (same) same.querySelector("button").focus({ preventScroll: true });
     $("shown").textContent = `${count(found.length)} of ${count(rows.length)} children`;
     $("place").textContent = found.length ? `${from + 1} to ${from + shown.length} of ${count(found.length)}` : "none";
     $("previous").disabled = state.page === 0;
@@ -249,15 +253,22 @@
     if (row) draw(row);
   });
 
+  // All of it on paper.
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+
   // --- following a run
   if (!isLive) return;
+  // Counts that change every second are not to be read out.
+  $("shown").setAttribute("aria-live", "off");
   const connection = $("connection");
-  let lastChild = null;
-  const say = () => {
-    const ago = lastChild == null ? "" : `, last new child ${Math.round((Date.now() - lastChild) / 1000)} s ago`;
-    connection.textContent = (connection.className === "live" ? "live" : "connection lost, trying again") + ago;
+  const say = (state, text) => {
+    connection.className = state;
+    connection.textContent = text;
   };
-  setInterval(say, 1000);
+  let lastChild = null;
+  setInterval(() => {
+    if (lastChild != null) $("since").textContent = `last new child ${Math.round((Date.now() - lastChild) / 1000)} s ago`;
+  }, 1000);
   let isFilling = false;
   const fillSoon = () => {
     if (isFilling) return;
@@ -290,14 +301,8 @@
   };
   document.addEventListener("visibilitychange", refresh);
   const events = new EventSource("events?state=" + encodeURIComponent(document.body.dataset.state));
-  events.addEventListener("open", () => {
-    connection.className = "live";
-    say();
-  });
-  events.addEventListener("error", () => {
-    connection.className = "lost";
-    say();
-  });
+  events.addEventListener("open", () => say("live", "live"));
+  events.addEventListener("error", () => say("lost", "connection lost, trying again"));
   events.addEventListener("children", (event) => {
     for (const row of JSON.parse(event.data)) {
       if (byId.has(row.id)) continue;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use epnas_report::page::{self, Mode, Origin, RunPage};
 use epnas_search::{CURVE_FILE, HistoryTail, News, RESULT_FILE, RunFolder};
 use tokio::sync::watch::{Receiver, Sender, channel};
 
+use crate::event_files::EventFiles;
 use crate::run_page;
 
 /// How often the run folder is looked at.
@@ -79,6 +80,44 @@ impl Live {
         });
     }
 
+    /// Writes event files under `root` of what is known and, on a thread of its own, of all that comes.
+    pub(super) fn log(self: &Arc<Self>, root: &Path, dir: &Path) -> anyhow::Result<()> {
+        let live = Arc::clone(self);
+        let name = self.known().page.name.clone();
+        let mut files = EventFiles::new(root, &name, dir);
+        let mut written = self.write_events(&mut files, State::default())?;
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(FRESH);
+                if live.known().state == written {
+                    continue;
+                }
+                match live.write_events(&mut files, written) {
+                    Ok(state) => written = state,
+                    // What was written may be half of it: all of it once more.
+                    Err(error) => {
+                        tracing::warn!("{error:#}; trying again");
+                        files.begin_anew();
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn write_events(&self, files: &mut EventFiles, before: State) -> anyhow::Result<State> {
+        let known = self.known();
+        if known.state.beginnings != before.beginnings {
+            files.begin_anew();
+        }
+        files.update(&known.page)?;
+        Ok(known.state)
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells of every change from now on.
     pub(super) fn changes(&self) -> Receiver<State> {
         self.state.subscribe()
@@ -86,7 +125,7 @@ impl Live {
 
     /// What is known, and at most `most` rows from number `from` on.
     pub(super) fn rows(&self, from: usize, most: usize) -> (State, Vec<Arc<str>>) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let rows = known.rows.iter().skip(from).take(most);
         (known.state, rows.cloned().collect())
     }
@@ -111,7 +150,7 @@ impl Live {
     /// A text as it is now, or was a moment ago: however many ask, it is not made more often.
     fn made(&self, kept: &Mutex<Made>, make: impl FnOnce(&Known) -> String) -> Arc<str> {
         let mut kept: MutexGuard<'_, Made> = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         if let Some((state, since, text)) = &*kept
             && (*state == known.state
                 || (since.elapsed() < FRESH && state.beginnings == known.state.beginnings))
@@ -125,7 +164,7 @@ impl Live {
 
     /// The drawing of a child, called as the page calls it; `None` when there is no such child, or nothing to draw.
     pub(super) fn drawing(&self, child: &str) -> Option<String> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let page = &known.page;
         let (records, index) = match child.strip_prefix("0s") {
             Some(index) => (&page.children, index),

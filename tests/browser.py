@@ -31,7 +31,7 @@ def main():
     try:
         seen = look(driver, url, arguments)
         if screenshot:
-            driver.execute_script("scrollTo(0, 0)")
+            driver.execute_script("scrollTo(0, 0); document.getElementById('tip').hidden = true")
             height = driver.execute_script("return document.documentElement.scrollHeight")
             driver.set_window_size(1400, min(height, 12000))
             time.sleep(0.3)

@@ -50,7 +50,8 @@ name = RUN.name
 expected = {f"{name}/search": of_children(lines(RUN / "history.jsonl"))}
 if (RUN / "random").exists():
     expected[f"{name}/random"] = of_children(lines(RUN / "random/history.jsonl"))
-for part, label in [("train", "found"), ("train-random", "random-search"), ("train-seed-2", "found-seed-2")]:
+for part, label in [("train", "found"), ("train-random", "random-search"), ("train-seed-2", "found-seed-2"),
+                    ("train-random-seed-2", "random-search-seed-2")]:
     if (RUN / part / "curve.jsonl").exists():
         expected[f"{name}/train-{label}"] = of_epochs(lines(RUN / part / "curve.jsonl"))
 

@@ -54,7 +54,7 @@ fn tensorboard_returns_every_number_of_a_run() {
     line(&format!("run --config {config} --out {out} --seeds 2")).ok();
     line(&format!("train {out} --random")).ok();
     let report = line(&format!("report {out} --tensorboard {logs} --json")).ok().json();
-    assert_eq!(report["events"].as_array().expect("files").len(), 5);
+    assert_eq!(report["events"].as_array().expect("files").len(), 6);
     let search = file(&folder.path("logs/tiny/search"));
     // A file's beginning, then up to eleven numbers a child, histograms and a picture.
     assert!(records(&search).len() > 60, "{:?}", records(&search));

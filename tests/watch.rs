@@ -295,6 +295,8 @@ fn a_search_that_is_killed_and_resumed_is_followed_to_its_end() {
         }
     }
     assert_eq!(rows, total);
+    // A page may be a second old.
+    thread::sleep(Duration::from_millis(1_200));
     let (_, html) = server.get("/");
     let text = fs::read_to_string(&history).expect("a history");
     for line in text.lines() {

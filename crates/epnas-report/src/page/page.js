@@ -146,7 +146,6 @@
       const button = document.createElement("button");
       button.type = "button";
       button.title = "Draw this network";
-      button.setAttribute("aria-label", `Draw child ${row.index}: ${row.arch}`);
       const text = document.createElement("code");
       text.textContent = row.arch;
       button.append(strip(row.arch), text);

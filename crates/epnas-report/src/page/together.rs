@@ -10,6 +10,9 @@ use super::chart::{Axis, Chart, Dot, Layer, Marks, Unit};
 use super::figures::{ESTIMATE, Figure, cost_axis};
 use super::run::{Cost, RunPage, best_so_far, height};
 
+/// Places with a mean and the deviation from it.
+type Means = Vec<(f64, f64, f64)>;
+
 /// Points of a mean line.
 const POINTS: usize = 160;
 
@@ -62,7 +65,7 @@ pub(super) fn figures(pages: &[RunPage]) -> Vec<Figure> {
 }
 
 /// Staircases as one mean with the standard deviation beside it, where all of them are.
-fn band(stairs: &[Vec<(f64, f64)>]) -> Vec<(f64, f64, f64)> {
+fn band(stairs: &[Vec<(f64, f64)>]) -> Means {
     let begins = stairs.iter().filter_map(|one| one.first()).map(|at| at.0);
     let ends = stairs.iter().filter_map(|one| one.last()).map(|at| at.0);
     let (from, to) = (
@@ -90,7 +93,7 @@ fn progress(kinds: &[Kind<'_>]) -> Figure {
                 .collect();
             band(&stairs)
         };
-        let mut series: Vec<(String, Vec<(f64, f64, f64)>)> = Vec::new();
+        let mut series: Vec<(String, Means)> = Vec::new();
         for kind in kinds {
             series.push((kind.name.clone(), of(kind, |run| &run.children)));
             let random = match kinds.len() {
@@ -154,7 +157,7 @@ fn iterations(kinds: &[Kind<'_>]) -> Figure {
         for (iteration, best) in kind.runs.iter().flat_map(|run| by_iteration(run)) {
             found.entry(iteration).or_default().push(best);
         }
-        let means: Vec<(f64, f64, f64)> = found
+        let means: Means = found
             .iter()
             .filter_map(|(iteration, all)| {
                 Some((*iteration as f64, mean(all)?, deviation(all).unwrap_or(0.0)))

@@ -26,7 +26,9 @@ fn records(path: &Path) -> Vec<usize> {
 /// The one event file in a folder.
 fn file(dir: &Path) -> PathBuf {
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     let [file] = files.as_slice() else {
         panic!("{files:?}")
     };
@@ -36,7 +38,9 @@ fn file(dir: &Path) -> PathBuf {
 /// Lets TensorBoard compare, where it is at hand.
 fn compare(logs: &Path, run: &Path) {
     let Some(python) = std::env::var_os("EPNAS_TENSORBOARD_PYTHON") else {
-        eprintln!("skipped: EPNAS_TENSORBOARD_PYTHON names no Python with tensorboard (cargo xtask test --pages)");
+        eprintln!(
+            "skipped: EPNAS_TENSORBOARD_PYTHON names no Python with tensorboard (cargo xtask test --pages)"
+        );
         return;
     };
     let output = Command::new(python)
@@ -50,10 +54,16 @@ fn compare(logs: &Path, run: &Path) {
 #[test]
 fn tensorboard_returns_every_number_of_a_run() {
     let folder = Folder::new();
-    let (config, out, logs) = (folder.arg("tiny.toml"), folder.arg("tiny"), folder.arg("logs"));
+    let (config, out, logs) = (
+        folder.arg("tiny.toml"),
+        folder.arg("tiny"),
+        folder.arg("logs"),
+    );
     line(&format!("run --config {config} --out {out} --seeds 2")).ok();
     line(&format!("train {out} --random")).ok();
-    let report = line(&format!("report {out} --tensorboard {logs} --json")).ok().json();
+    let report = line(&format!("report {out} --tensorboard {logs} --json"))
+        .ok()
+        .json();
     assert_eq!(report["events"].as_array().expect("files").len(), 6);
     let search = file(&folder.path("logs/tiny/search"));
     // A file's beginning, then up to eleven numbers a child, histograms and a picture.

@@ -223,6 +223,7 @@ fn what_is_no_run_has_no_page() {
     let dir = folder.path("run");
     made_up::begin(&dir);
     made_up::append(&dir, 0..3);
+    run(&["report", &folder.arg("")]).fails(2, &["holds no run", "1 folders that do"]);
     let run_dir = folder.arg("run");
     run(&["report", &run_dir, &run_dir, "--out", "x.html"]).fails(2, &["named twice"]);
     made_up::begin(&folder.path("other"));

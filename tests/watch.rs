@@ -280,7 +280,9 @@ fn a_search_that_is_killed_and_resumed_is_followed_to_its_end() {
         let (_, rows) = state.split_once('.').expect("a state");
         rows.parse().expect("a number")
     };
-    let total = children() + fs::read_to_string(dir.join("random/history.jsonl")).map_or(0, |text| text.lines().count());
+    let total = children()
+        + fs::read_to_string(dir.join("random/history.jsonl"))
+            .map_or(0, |text| text.lines().count());
     let mut rows = shown(&state);
     while rows < total {
         let (name, data) = events.next();

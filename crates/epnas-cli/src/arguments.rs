@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 17, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 19, "texts with examples");
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl EventFiles {
         let folder = RunFolder::new(dir);
         // Written when the run begins, and not again.
         let begun = [folder.data(), folder.config()];
-        let begun = begun.iter().find_map(|path| path.metadata().ok()?.modified().ok());
+        let begun = begun
+            .iter()
+            .find_map(|path| path.metadata().ok()?.modified().ok());
         Self {
             root: root.join(name.replace(['/', '\\'], "_")),
             began: seconds(begun.unwrap_or(UNIX_EPOCH)),
@@ -86,7 +88,11 @@ impl EventFiles {
 
     /// Writes what waits for more: the histograms of the last step.
     pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files: Vec<PathBuf> = self.trainings.values().map(|one| one.file.clone()).collect();
+        let mut files: Vec<PathBuf> = self
+            .trainings
+            .values()
+            .map(|one| one.file.clone())
+            .collect();
         for (_, search) in std::mem::take(&mut self.searches) {
             append(&search.file, &search.events.finish())?;
             files.push(search.file);
@@ -96,7 +102,12 @@ impl EventFiles {
         Ok(files)
     }
 
-    fn search(&mut self, part: &'static str, records: &[Record], run: &RunPage) -> anyhow::Result<()> {
+    fn search(
+        &mut self,
+        part: &'static str,
+        records: &[Record],
+        run: &RunPage,
+    ) -> anyhow::Result<()> {
         if !self.searches.contains_key(part) {
             let search = Search {
                 file: begin(&self.root.join(part))?,
@@ -116,9 +127,9 @@ impl EventFiles {
             search.written += 1;
             search.time += record.seconds;
             bytes.extend(search.events.child(record, search.time));
-            let is_last = new.peek().is_none_or(|next| {
-                (next.iteration, next.step) != (record.iteration, record.step)
-            });
+            let is_last = new
+                .peek()
+                .is_none_or(|next| (next.iteration, next.step) != (record.iteration, record.step));
             // The best network so far, where a step of the search ends.
             if is_last {
                 bytes.extend(search.draw(record.index, run)?);
@@ -131,12 +142,18 @@ impl EventFiles {
         if training.epochs.is_empty() {
             return Ok(());
         }
-        let known = self.trainings.get(&training.name).map_or(0, |one| one.epochs);
+        let known = self
+            .trainings
+            .get(&training.name)
+            .map_or(0, |one| one.epochs);
         if known > training.epochs.len() {
             self.trainings.remove(&training.name);
         }
         if !self.trainings.contains_key(&training.name) {
-            let part = format!("train-{}", training.name.replace([' ', ','], "-").replace("--", "-"));
+            let part = format!(
+                "train-{}",
+                training.name.replace([' ', ','], "-").replace("--", "-")
+            );
             let curve = Curve {
                 file: begin(&self.root.join(part))?,
                 events: Events::new(self.began),
@@ -160,7 +177,9 @@ impl EventFiles {
             ];
             for (tag, value) in scalars {
                 if let Some(value) = value {
-                    curve.events.scalar(tag, epoch.epoch as u64, curve.time, value);
+                    curve
+                        .events
+                        .scalar(tag, epoch.epoch as u64, curve.time, value);
                 }
             }
         }
@@ -187,7 +206,9 @@ impl Search {
 }
 
 fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs_f64()
 }
 
 /// Begins a file in `dir` in place of those that are there.

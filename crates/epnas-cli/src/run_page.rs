@@ -33,10 +33,7 @@ pub(crate) fn random_history(folder: &RunFolder) -> PathBuf {
 pub(crate) fn without_children(dir: &Path, name: String) -> anyhow::Result<RunPage> {
     let folder = RunFolder::new(dir);
     let Some(config) = inputs::run_config(dir)? else {
-        let dir = dir.display();
-        return Err(usage(format_args!(
-            "{dir} holds no run (there is no config.toml in it); expected a folder that `epnas search` or `epnas run` wrote"
-        )));
+        return Err(no_run(dir));
     };
     let text = folder
         .config_text()
@@ -76,6 +73,21 @@ pub(crate) fn without_children(dir: &Path, name: String) -> anyhow::Result<RunPa
         trainings: trainings(&folder)?,
         facts,
     })
+}
+
+/// Why `dir` is no run; a folder of runs, such as `epnas compare` writes, is not far from one.
+fn no_run(dir: &Path) -> anyhow::Error {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let inner = entries.filter(|entry| RunFolder::new(entry.path()).config().is_file());
+    let dir = dir.display();
+    match inner.count() {
+        0 => usage(format_args!(
+            "{dir} holds no run (there is no config.toml in it); expected a folder that `epnas search` or `epnas run` wrote"
+        )),
+        runs => usage(format_args!(
+            "{dir} holds no run, but {runs} folders that do; name those, as in {dir}/*"
+        )),
+    }
 }
 
 fn source(config: &Config) -> String {

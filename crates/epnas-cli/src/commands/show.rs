@@ -140,7 +140,9 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
             return Err(usage("a PNG is no text; leave --json out"));
         }
         if std::io::stdout().is_terminal() {
-            return Err(usage("a PNG is nothing for a terminal; write it to a file with `> best.png`"));
+            return Err(usage(
+                "a PNG is nothing for a terminal; write it to a file with `> best.png`",
+            ));
         }
     } else if args.dark {
         return Err(usage("--dark is for --format png"));

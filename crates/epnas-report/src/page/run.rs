@@ -281,7 +281,7 @@ pub(super) fn steps(records: &[Record]) -> Vec<Step<'_>> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use epnas_arch::EpochReport;
+    use epnas_arch::{EpochReport, MacroSpace};
 
     use super::*;
 
@@ -319,6 +319,31 @@ pub(super) mod tests {
                 accuracy: 0.1,
                 seconds: 1.0,
             }],
+        }
+    }
+
+    /// A run of these children, which are macro networks of up to two layers.
+    pub(in crate::page) fn page(children: Vec<Record>, random: Vec<Record>) -> RunPage {
+        RunPage {
+            name: "a".to_owned(),
+            config: String::new(),
+            settings: BTreeMap::from([("seed".to_owned(), "0".to_owned())]),
+            space: Space::Macro(MacroSpace {
+                layers: 2,
+                ..MacroSpace::default()
+            }),
+            policy: HistoryPolicy::Best,
+            network: ChildNetwork {
+                config: NetworkConfig::default(),
+                input: Shape::new(16, 16, 3),
+                classes: 10,
+            },
+            children,
+            random,
+            selection: Vec::new(),
+            best: None,
+            trainings: Vec::new(),
+            facts: Vec::new(),
         }
     }
 

@@ -204,6 +204,7 @@ fn iterations(kinds: &[Kind<'_>]) -> Figure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::run::tests::{page, record};
     use super::*;
 
     #[test]
@@ -219,5 +220,83 @@ mod tests {
         assert!((points[0].2 - 0.2 / 2f64.sqrt()).abs() < 1e-12);
         assert!(band(&[stairs[0].clone(), Vec::new()]).is_empty());
         assert!(band(&[vec![(5.0, 0.1)], vec![(1.0, 0.1), (2.0, 0.1)]]).is_empty());
+    }
+
+    fn runs() -> Vec<RunPage> {
+        let child = |index: u64, iteration, estimate| {
+            let arch = if index % 2 == 0 {
+                "macro:c3.0/c3.1"
+            } else {
+                "macro:c5.0/c3.1"
+            };
+            record(index, iteration, 2, arch, Some(estimate))
+        };
+        let run = |name: &str, seed: &str, strategy: &str, estimates: [f64; 3]| {
+            let children = estimates.into_iter().zip(0..);
+            let children =
+                children.map(|(estimate, index)| child(index, index as usize / 2, estimate));
+            let mut page = page(children.collect(), Vec::new());
+            page.name = name.to_owned();
+            page.settings = [
+                ("seed", seed),
+                ("search.strategy", strategy),
+                ("space.layers", "2"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+            page
+        };
+        vec![
+            run("a", "0", "epnas", [0.1, 0.3, 0.2]),
+            run("b", "1", "epnas", [0.3, 0.2, 0.6]),
+            run("c", "0", "random", [0.5, 0.1, 0.1]),
+        ]
+    }
+
+    #[test]
+    fn seeds_are_repetitions_and_other_settings_are_not() {
+        let runs = runs();
+        let found = kinds(&runs);
+        let names: Vec<(&str, usize)> = found
+            .iter()
+            .map(|kind| (kind.name.as_str(), kind.runs.len()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("search.strategy = epnas", 2),
+                ("search.strategy = random", 1)
+            ]
+        );
+        assert_eq!(kinds(&runs[..2])[0].name, "search");
+    }
+
+    #[test]
+    fn iterations_have_the_mean_of_the_best_of_each_run() {
+        let runs = runs();
+        let figure = iterations(&kinds(&runs));
+        let layers: Vec<&Layer> = figure.charts[0].layers.iter().collect();
+        // Best of the first iteration: 0.3 and 0.3; of the second: 0.2 and 0.6.
+        let Marks::Line(line) = &layers[1].marks else {
+            panic!("{layers:?}")
+        };
+        for (found, expected) in line.iter().zip([(1.0, 0.3), (2.0, 0.4)]) {
+            assert!(
+                (found.0 - expected.0).abs() < 1e-12 && (found.1 - expected.1).abs() < 1e-12,
+                "{line:?}"
+            );
+        }
+        let Marks::Band(band) = &layers[0].marks else {
+            panic!("{layers:?}")
+        };
+        // 0.4 apart: a deviation of 0.4 / sqrt(2).
+        assert!(
+            (band[1].2 - 0.4 - 0.4 / 2f64.sqrt()).abs() < 1e-12,
+            "{band:?}"
+        );
+        let Marks::Dots(dots) = &layers[2].marks else {
+            panic!("{layers:?}")
+        };
+        assert_eq!(dots.len(), 4);
     }
 }

@@ -94,13 +94,15 @@ pub(crate) fn assignments(args: &SettingsArgs, global: &Global) -> anyhow::Resul
 /// The file called `name`, or else the preset of that name.
 pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Result<Config> {
     let path = Path::new(name);
-    if path.is_dir() {
+    let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
+    // A folder of that name, such as that of an earlier run, does not hide a preset.
+    if path.is_dir() && preset.is_none() {
         return Err(usage(format_args!(
             "{name} is a folder; --config takes a TOML file or a preset: {}",
             preset_names()
         )));
     }
-    if path.exists() {
+    if path.exists() && !path.is_dir() {
         return match Config::from_file(path, sets) {
             Err(ConfigFileError::Settings { source, .. })
                 if Config::from_file(path, &[]).is_ok() =>
@@ -110,7 +112,6 @@ pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Res
             result => result.or_usage(),
         };
     }
-    let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
     let Some((_, text)) = preset else {
         return Err(usage(format_args!(
             "no file or preset called `{name}`; the presets are {}",

@@ -4,6 +4,7 @@ usage: browser.py URL [--live CHILDREN] [--screenshot FILE] [--dark]
 """
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -97,7 +98,15 @@ def look(driver, url, arguments):
             .filter((value) => value && !value.startsWith('#') && value !== 'data:,')""")
     require(not seen["references"], f"leads out of the file: {seen['references']}")
     seen["requests"] = run("return performance.getEntriesByType('resource').map((e) => e.name)")
+    opened = driver.execute_script("""
+        dispatchEvent(new Event('beforeprint'));
+        const open = document.querySelectorAll('details:not([open])').length;
+        dispatchEvent(new Event('afterprint'));
+        return [open, document.querySelectorAll('details[open]').length]""")
+    require(opened == [0, 0], f"on paper: {opened}")
     if "--live" in arguments:
+        # Whoever appends may begin.
+        print("ready", flush=True)
         live(driver, seen, int(arguments[arguments.index("--live") + 1]))
     elif url.startswith("file:"):
         require(not seen["requests"], f"asked for {seen['requests']}")
@@ -111,7 +120,16 @@ def look(driver, url, arguments):
 def column(driver, key):
     return driver.execute_script("""
         const place = [...document.querySelectorAll('#table thead th')].findIndex((th) => th.dataset.key === arguments[0]);
-        return [...document.querySelectorAll('#table tbody tr')].map((row) => row.cells[place].textContent)""", key)
+        const text = (cell) => (cell.querySelector('code') || cell).textContent;
+        return [...document.querySelectorAll('#table tbody tr')].map((row) => text(row.cells[place]))""", key)
+
+
+def percent(value):
+    return f"{100 * value:.2f}%"
+
+
+def grouped(value):
+    return f"{value:,}"
 
 
 def number(text):
@@ -168,8 +186,41 @@ def table(driver, seen):
     require(measured == sorted(measured), "estimates do not ascend")
     click(driver, "#table th[data-key=arch] button")
     require(run("return document.querySelector('#table th[data-key=arch]').getAttribute('aria-sort')") == "ascending", "aria-sort of text")
+    names = column(driver, "arch")
+    collated = run("return [...arguments[0]].sort((a, b) => a.localeCompare(b))", names)
+    require(len(names) > 1 and names == collated, "networks do not ascend")
+    # What is missing comes last in either direction.
+    if any(row["predicted"] is None for row in rows) and total <= 500:
+        for _ in range(2):
+            click(driver, "#table th[data-key=predicted] button")
+            found = [bool(text) for text in column(driver, "predicted")]
+            require(found == sorted(found, reverse=True), "rows without a prediction are not last")
+    click(driver, "#table th[data-key=index] button")
+
+    # Every column says what the data do.
+    written = {"index": str, "iteration": str, "step": str, "origin": str, "arch": str,
+               "estimate": percent, "predicted": percent, "params": grouped, "macs": grouped,
+               "seconds": lambda value: f"{value:.1f}"}
+    byid = {row["id"]: row for row in rows}
+    ids = run("return [...document.querySelectorAll('#table tbody tr')].map((row) => row.dataset.child)")
+    for key, write in written.items():
+        for id, text in zip(ids, column(driver, key)):
+            value = byid[id][key] if id in byid else None
+            if id in byid and not (key == "estimate" and byid[id].get("failed")):
+                ours = "" if value is None else write(value)
+                close = key in ("estimate", "predicted", "seconds") and ours and abs(number(ours) - number(text)) < 0.11
+                require(text == ours or close, f"{key} of {id} is {text}, expected {ours}")
 
     # Filters, alone and together.
+    for key, selector in [("origin", "#filter-origin"), ("iteration", "#filter-iteration"), ("run", "#filter-run")]:
+        if run(f"return document.querySelector('{selector}') === null"):
+            continue
+        values = run(f"return [...document.querySelector('{selector}').options].map((option) => option.value)")
+        require(set(values[1:]) == {str(row[key]) for row in rows}, f"choices of {key}: {values}")
+        choose(driver, selector, values[-1])
+        expected = sum(1 for row in rows if str(row[key]) == values[-1])
+        require(shown(driver)[0] == expected, f"{shown(driver)} with {key} {values[-1]}, expected {expected}")
+        choose(driver, selector, "")
     part = rows[-1]["arch"].split(":")[1].split("/")[0]
     fill(driver, "#filter-arch", part)
     expected = [row for row in rows if part in row["arch"]]
@@ -197,12 +248,22 @@ def table(driver, seen):
     # Pages of the table reach every child.
     choose(driver, "#size", "25")
     names = set()
-    for _ in range(min(total // 25 + 1, 12)):
+    while True:
         names.update(run("return [...document.querySelectorAll('#table tbody tr')].map((row) => row.dataset.child)"))
         if not driver.find_element(By.ID, "next").is_enabled():
             break
         click(driver, "#next")
-    require(len(names) == min(total, 300), f"{len(names)} children on the pages")
+        if len(names) >= 300 and total > 300:
+            break
+    require(len(names) >= min(total, 300), f"{len(names)} children on the pages")
+    if total > 300:
+        choose(driver, "#size", "500")
+        for _ in range(total // 500 + 1):
+            if driver.find_element(By.ID, "next").is_enabled():
+                click(driver, "#next")
+        last = run("return document.getElementById('place').textContent")
+        require(last.replace(",", "").endswith(f"to {total} of {total}"), f"the last page is {last}")
+        choose(driver, "#size", "25")
 
 
 def keyboard(driver, seen):
@@ -241,23 +302,57 @@ def drawn_on_demand(driver, seen):
         text = run("return document.querySelector('#drawing-picture svg title').textContent")
         wanted = run(f"return document.querySelector('#table tbody tr:{place} code').textContent")
         require(boxes > 2 and text == wanted, f"drew {text} ({boxes} boxes), expected {wanted}")
+        place = run(f"return document.querySelector('#table tbody tr:{place}').dataset.child")
+        heading = run("return document.getElementById('drawing-title').textContent")
+        require(f"Child {re.sub('^[0-9]+[sr]', '', place)} " in heading, f"{heading} over the drawing of {place}")
         click(driver, "#drawing form button")
-    seen["strips"] = run("return document.querySelectorAll('#table svg.strip rect').length")
-    require(seen["strips"] > 0, "no strips")
+    # A strip has a square for each operation, and an arc for each source but the one before.
+    strips = run("""
+        return [...document.querySelectorAll('#table td.net')].map((cell) => ({
+            arch: cell.querySelector('code').textContent,
+            squares: [...cell.querySelectorAll('.strip text')].map((text) => text.textContent).join(' '),
+            arcs: cell.querySelectorAll('.strip path').length}))""")
+    for strip in strips:
+        kind, body = strip["arch"].split(":")
+        parts = [part for layer in body.split("/") for part in (layer.split("+") if kind == "micro" else [layer])]
+        require(strip["squares"] == " ".join(part.split(".")[0] for part in parts), f"strip {strip}")
+        arcs = 0 if kind == "micro" else sum(
+            int(source) != place for place, part in enumerate(parts) for source in part.split(".")[1].split("+"))
+        require(strip["arcs"] == arcs, f"{arcs} arcs in {strip}")
+    seen["strips"] = len(strips)
 
 
 def pointed_at(driver, seen):
-    """The pointer over a point tells of its child."""
-    told = driver.execute_script("""
+    """The pointer over a point tells of its child, and a click draws it."""
+    name, told = driver.execute_script("""
         const path = document.querySelector('.plot path[data-children]');
         const svg = path.closest('svg');
         svg.scrollIntoView({block: 'center'});
-        const [, x, y] = path.getAttribute('d').match(/M(-?\\d+) (-?\\d+)h0/).map(Number);
+        const points = [...path.getAttribute('d').matchAll(/M(-?\\d+) (-?\\d+)h0/g)].map((m) => [Number(m[1]), Number(m[2])]);
+        // The last point that no other hides.
+        const all = [...svg.querySelectorAll('path[data-children]')].flatMap((one) =>
+            [...one.getAttribute('d').matchAll(/M(-?\\d+) (-?\\d+)h0/g)].map((m) => [Number(m[1]), Number(m[2])]));
+        const alone = (p) => all.filter((q) => q[0] === p[0] && q[1] === p[1]).length === 1;
+        const place = points.findLastIndex(alone);
+        const [x, y] = points[place];
         const box = svg.getBoundingClientRect(), scale = box.width / svg.viewBox.baseVal.width;
         svg.dispatchEvent(new PointerEvent('pointermove',
             {bubbles: true, clientX: box.left + x * scale, clientY: box.top + y * scale}));
-        return document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent""")
-    require("estimate" in told and "macro:" in told or "micro:" in told, f"told: {told}")
+        const tip = document.getElementById('tip');
+        const told = tip.hidden ? '' : tip.textContent;
+        const isText = tip.children.length === 0;
+        svg.dispatchEvent(new MouseEvent('click',
+            {bubbles: true, clientX: box.left + x * scale, clientY: box.top + y * scale}));
+        return [path.dataset.children.split(' ')[place], isText ? told : 'markup']""")
+    rows = json.loads(driver.execute_script("return document.getElementById('rows').textContent"))
+    row = next((row for row in rows if row["id"] == name), None)
+    require(row and row["arch"] in told and f"step {row['step']}" in told and f"child {row['index']}," in told, f"told of {name}: {told}")
+    time.sleep(0.4)
+    drawn = driver.execute_script("""
+        const title = document.querySelector('#drawing-picture svg title');
+        document.getElementById('drawing').close();
+        return title ? title.textContent : ''""")
+    require(drawn == row["arch"], f"a click on {row['arch']} drew {drawn}")
     seen["told"] = told.split("\n")[0]
 
 
@@ -267,7 +362,7 @@ def live(driver, seen, expected):
     while time.time() < until and shown(driver)[1] < expected:
         time.sleep(0.2)
     require(shown(driver)[1] == expected, f"{shown(driver)} came, expected {expected}")
-    require("live" in driver.find_element(By.ID, "connection").text, "not live")
+    require(driver.find_element(By.ID, "connection").get_attribute("class") == "live", "not connected")
     until = time.time() + 15
     def told():
         caption = driver.execute_script("return document.querySelector('#figure-0-sampled figcaption').textContent")

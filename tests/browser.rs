@@ -1,6 +1,7 @@
 //! What Chromium makes of pages, by its driver: `cargo xtask test --pages` names a Python that has selenium in
 //! `EPNAS_BROWSER_PYTHON`. Without it these tests say that they were skipped.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -105,20 +106,24 @@ fn a_browser_follows_a_run() {
     made_up::append(&dir, 0..60);
     let server = Server::start(&dir);
     let url = format!("http://{}/", server.address);
-    let browser = command(&python, &url, &["--live", "160"])
+    let mut browser = command(&python, &url, &["--live", "160"])
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .expect("Python starts");
-    // Once it has looked at what there is.
-    thread::sleep(Duration::from_secs(25));
+    let mut out = BufReader::new(browser.stdout.take().expect("stdout"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line");
+    assert_eq!(line.trim(), "ready", "once it has looked at what there is");
     for index in 60..160 {
         made_up::append(&dir, [index]);
         thread::sleep(Duration::from_millis(100));
     }
-    let seen = Outcome::from(browser.wait_with_output().expect("it ends")).ok();
-    eprintln!("{}", seen.stdout.trim_end());
-    assert_eq!(seen.json()["followed"], 160);
+    let mut seen = String::new();
+    out.read_to_string(&mut seen).expect("what it saw");
+    assert!(browser.wait().expect("it ends").success());
+    eprintln!("{}", seen.trim_end());
+    let seen: Value = serde_json::from_str(&seen).expect("JSON");
+    assert_eq!(seen["followed"], 160);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""Compares what TensorBoard reads from the event files of a run with the run's own files: event_files.py LOGS RUN
+"""Compares what TensorBoard reads from the event files of a run with the run's own files: event_files.py LOGS RUN LEVELS
 
 Its reader of event files and its server have to return every number of every child and epoch, and nothing else.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-LOGS, RUN = Path(sys.argv[1]), Path(sys.argv[2])
+LOGS, RUN, LEVELS = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
 
 def lines(path):
@@ -28,7 +28,8 @@ def of_children(children):
         failed += child["status"] != "ok"
         values = {"search/failed": failed}
         if child["status"] == "ok":
-            best = child["estimate"] if best is None else max(best, child["estimate"])
+            if child["arch"].count("/") + 1 == LEVELS:
+                best = child["estimate"] if best is None else max(best, child["estimate"])
             values |= {f"search/{key}": child[key] for key in
                        ("estimate", "predicted", "probability", "temperature", "params", "macs", "seconds")}
             values["search/best"] = best

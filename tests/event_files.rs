@@ -36,7 +36,7 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 /// Lets TensorBoard compare, where it is at hand.
-fn compare(logs: &Path, run: &Path) {
+fn compare(logs: &Path, run: &Path, levels: usize) {
     let Some(python) = std::env::var_os("EPNAS_TENSORBOARD_PYTHON") else {
         eprintln!(
             "skipped: EPNAS_TENSORBOARD_PYTHON names no Python with tensorboard (cargo xtask test --pages)"
@@ -46,6 +46,7 @@ fn compare(logs: &Path, run: &Path) {
     let output = Command::new(python)
         .arg(repository().join("tests/event_files.py"))
         .args([logs, run])
+        .arg(levels.to_string())
         .output()
         .expect("Python starts");
     eprintln!("{}", Outcome::from(output).ok().stdout.trim_end());
@@ -68,12 +69,12 @@ fn tensorboard_returns_every_number_of_a_run() {
     let search = file(&folder.path("logs/tiny/search"));
     // A file's beginning, then up to eleven numbers a child, histograms and a picture.
     assert!(records(&search).len() > 60, "{:?}", records(&search));
-    compare(&folder.path("logs"), &folder.path("tiny"));
+    compare(&folder.path("logs"), &folder.path("tiny"), 3);
     // Once more: in place of those before.
     line(&format!("report {out} --tensorboard {logs}")).ok();
     let again = file(&folder.path("logs/tiny/search"));
     assert!(again != search && records(&again).len() > 60);
-    compare(&folder.path("logs"), &folder.path("tiny"));
+    compare(&folder.path("logs"), &folder.path("tiny"), 3);
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn tensorboard_follows_a_run() {
         assert!(Instant::now() < until, "{} records", records(&first).len());
         std::thread::sleep(Duration::from_millis(200));
     }
-    compare(&logs, &dir);
+    compare(&logs, &dir, made_up::LAYERS);
     // The run goes back to its checkpoint: a file of what there is now, and no other.
     let text = fs::read_to_string(dir.join("history.jsonl")).expect("a history");
     let kept: String = text.split_inclusive('\n').take(60).collect();
@@ -102,7 +103,7 @@ fn tensorboard_follows_a_run() {
         std::thread::sleep(Duration::from_millis(200));
     }
     std::thread::sleep(Duration::from_secs(2));
-    compare(&logs, &dir);
+    compare(&logs, &dir, made_up::LAYERS);
 }
 
 #[test]

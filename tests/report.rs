@@ -64,8 +64,24 @@ fn a_search_becomes_a_page_that_stands_alone() {
         for key in ["index", "arch", "params", "macs", "step"] {
             assert_eq!(row[key], child[key], "{key}");
         }
-        let (shown, known) = (row["estimate"].as_f64(), child["estimate"].as_f64());
-        assert!((shown.expect("shown") - known.expect("known")).abs() < 1e-5);
+        assert_eq!(
+            row["iteration"].as_u64(),
+            child["iteration"].as_u64().map(|from_0| from_0 + 1)
+        );
+        for key in [
+            "estimate",
+            "predicted",
+            "probability",
+            "temperature",
+            "seconds",
+        ] {
+            match (row[key].as_f64(), child[key].as_f64()) {
+                (Some(shown), Some(known)) => {
+                    assert!((shown - known).abs() < 1e-3, "{key}")
+                }
+                (shown, known) => assert_eq!(shown, known, "{key}"),
+            }
+        }
     }
     // What was tested after training, in percent.
     let summary = fs::read_to_string(folder.path("run/summary.json")).expect("a summary");
@@ -95,6 +111,13 @@ fn a_search_becomes_a_page_that_stands_alone() {
         let part = part.replace("synthetic.train", "train = 160");
         assert!(html.contains(&part), "{part}");
     }
+    // The network that is kept, not the smaller one of the search.
+    let size = &summary["size"]["params"];
+    assert!(
+        html.contains(&format!("<td class=\"number\">{size}</td>")) || size.as_u64() > Some(999),
+        "{size}"
+    );
+    assert!(html.contains("Trained networks") && html.contains("found, class by class"));
     // Once more, the same bytes.
     line(&format!("report {out} --out {}", folder.arg("again.html"))).ok();
     assert_eq!(page(&folder.path("again.html")), html);
@@ -128,8 +151,8 @@ fn runs_stand_side_by_side() {
     for part in [
         "Runs together",
         "Best of each iteration, run by run",
-        "search.children_per_step = 6: mean",
-        "search.children_per_step = 7: mean",
+        "search.children_per_step = 6: mean of 2",
+        "search.children_per_step = 7: mean of 1",
         "band",
     ] {
         assert!(html.contains(part), "{part}");
@@ -163,21 +186,89 @@ fn texts_from_outside_stay_texts() {
     history.push_str(&format!("{child}\n"));
     fs::write(dir.join("history.jsonl"), history).expect("written");
     let out = folder.path("page.html");
+    // Settings, notes and the names of several runs, too.
+    made_up::finish(&dir, hostile);
+    let config = fs::read_to_string(dir.join("config.toml")).expect("a configuration");
+    let config = format!("{config}\n# {hostile}\n");
+    fs::write(dir.join("config.toml"), config).expect("written");
+    let other = folder.path("<i>other</i>");
+    made_up::begin(&other);
+    made_up::append(&other, 0..20);
+    let (set, value) = ("children_per_step = 6", "children_per_step = 7");
+    let config = fs::read_to_string(other.join("config.toml")).expect("a configuration");
+    fs::write(other.join("config.toml"), config.replace(set, value)).expect("written");
     run(&[
         "report".as_ref(),
         dir.as_os_str(),
+        other.as_os_str(),
         "--out".as_ref(),
         out.as_os_str(),
     ])
     .ok();
     let html = page(&out);
     assert_alone(&html);
+    assert!(!html.contains("<i>") && html.contains("&lt;i&gt;other"));
     for raw in ["<img", "alert(2)</script>", "<svg onload"] {
         assert!(!html.contains(raw), "{raw}");
     }
     assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;"));
     assert_eq!(rows(&html)[20]["failed"], hostile);
     assert_eq!(rows(&html)[0]["run"], name);
+}
+
+/// A name that is not UTF-8 looks like another.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_look_the_same_are_told_apart() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let dirs = [b"run\xff", b"run\xfe"].map(|name| folder.path("").join(OsStr::from_bytes(name)));
+    for (dir, from) in dirs.iter().zip([0, 50]) {
+        made_up::begin(dir);
+        made_up::append(dir, from..from + 5);
+    }
+    let (out, logs) = (folder.path("page.html"), folder.path("logs"));
+    let arguments: [&OsStr; 8] = [
+        "report".as_ref(),
+        dirs[0].as_ref(),
+        dirs[1].as_ref(),
+        "--out".as_ref(),
+        out.as_ref(),
+        "--tensorboard".as_ref(),
+        logs.as_ref(),
+        "--json".as_ref(),
+    ];
+    let report = run(&arguments).ok().json();
+    let names: BTreeSet<&str> = rows(&page(&out))
+        .iter()
+        .map(|row| row["run"] == report["runs"][0])
+        .map(|first| if first { "a" } else { "b" })
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert_eq!(fs::read_dir(&logs).expect("logs").count(), 2);
+}
+
+/// What is no file is written to, and stays what it is.
+#[cfg(unix)]
+#[test]
+fn devices_and_links_stay_what_they_are() {
+    let folder = Folder::new();
+    made_up::begin(&folder.path("run"));
+    made_up::append(&folder.path("run"), 0..3);
+    let shown = run(&["report", &folder.arg("run"), "--out", "/dev/stdout"]).ok();
+    assert!(shown.stdout.starts_with("<!DOCTYPE html>"));
+    let (link, place) = (folder.path("link.html"), folder.path("place.html"));
+    fs::write(&place, "old").expect("written");
+    std::os::unix::fs::symlink(&place, &link).expect("a link");
+    run(&[
+        "report",
+        &folder.arg("run"),
+        "--out",
+        &folder.arg("link.html"),
+    ])
+    .ok();
+    assert!(link.is_symlink() && page(&place).starts_with("<!DOCTYPE html>"));
 }
 
 #[test]

@@ -60,11 +60,16 @@ impl EventFiles {
             .iter()
             .find_map(|path| path.metadata().ok()?.modified().ok());
         Self {
-            root: root.join(name.replace(['/', '\\'], "_")),
+            root: root.join(Self::folder(name)),
             began: seconds(begun.unwrap_or(UNIX_EPOCH)),
             searches: BTreeMap::new(),
             trainings: BTreeMap::new(),
         }
+    }
+
+    /// What the folder of a run of this name is called.
+    pub(crate) fn folder(name: &str) -> String {
+        name.replace(['/', '\\'], "_")
     }
 
     /// Writes what is new in the run since the last call.
@@ -73,6 +78,10 @@ impl EventFiles {
             if !records.is_empty() {
                 self.search(part, records, run)?;
             }
+        }
+        // Nothing more comes of the last step once there is a result.
+        if run.best.is_some() {
+            self.end_steps()?;
         }
         for training in &run.trainings {
             self.training(training)?;
@@ -93,13 +102,22 @@ impl EventFiles {
             .values()
             .map(|one| one.file.clone())
             .collect();
-        for (_, search) in std::mem::take(&mut self.searches) {
-            append(&search.file, &search.events.finish())?;
-            files.push(search.file);
-        }
+        self.end_steps()?;
+        files.extend(
+            std::mem::take(&mut self.searches)
+                .into_values()
+                .map(|search| search.file),
+        );
         self.trainings.clear();
         files.sort();
         Ok(files)
+    }
+
+    fn end_steps(&mut self) -> anyhow::Result<()> {
+        for search in self.searches.values_mut() {
+            append(&search.file, &search.events.finish())?;
+        }
+        Ok(())
     }
 
     fn search(
@@ -111,7 +129,7 @@ impl EventFiles {
         if !self.searches.contains_key(part) {
             let search = Search {
                 file: begin(&self.root.join(part))?,
-                events: SearchEvents::new(self.began),
+                events: SearchEvents::new(self.began).of_levels(run.space.levels()),
                 written: 0,
                 time: self.began,
                 drawn: String::new(),

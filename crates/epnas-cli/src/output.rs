@@ -76,7 +76,7 @@ pub(crate) fn write_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a file that the user named, and makes the folders above it.
+/// Writes a file that the user named, and makes the folders above it. A device or a pipe is written to; a link stays one.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let parent = path
         .parent()
@@ -85,7 +85,18 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    Ok(write_atomic(path, bytes)?)
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(bytes))
+            .with_context(|| format!("cannot write {}", path.display()));
+    }
+    let place = match path.is_symlink() {
+        true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        false => path.to_owned(),
+    };
+    Ok(write_atomic(&place, bytes)?)
 }
 
 /// Writes a line to standard error and ignores a reader that has gone (`eprintln!` would panic).

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use epnas_arch::Shape;
-use epnas_report::page::{ChildNetwork, Epoch, RunPage, Training};
+use epnas_report::page::{ChildNetwork, Epoch, RunPage, Tested, Trained, Training};
 use epnas_search::select::read_selection;
 use epnas_search::{
-    Best, Config, HistoryError, Record, RunFolder, TrainingFolders, Which, read_curve,
+    Best, Config, HistoryError, Record, RunFolder, TrainReport, TrainingFolders, Which, read_curve,
     read_history, read_training, run_images, settings,
 };
-use epnas_supernet::TrainerReport;
+use epnas_supernet::{ClassAccuracy, TrainerReport};
 
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
@@ -148,8 +148,22 @@ fn training(name: String, folders: &TrainingFolders) -> anyhow::Result<Training>
             .as_ref()
             .map(|result| result.architecture.to_string()),
         epochs: epochs.iter().map(epoch).collect(),
-        test_accuracy: result.and_then(|result| Some(result.test?.accuracy)),
+        result: result.map(trained),
     })
+}
+
+fn trained(report: TrainReport) -> Trained {
+    let class = |class: ClassAccuracy| (class.class, class.images, class.accuracy);
+    Trained {
+        params: report.params,
+        macs: report.macs,
+        validation_accuracy: report.validation_accuracy,
+        tested: report.test.map(|test| Tested {
+            images: test.images,
+            accuracy: test.accuracy,
+            classes: test.per_class.into_iter().map(class).collect(),
+        }),
+    }
 }
 
 /// What a page calls the runs in these folders: by their last part, or where two have the same, by all of it.
@@ -170,12 +184,18 @@ pub(crate) fn names(dirs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     };
     let shorts: Vec<String> = places.iter().map(short).collect();
     let is_unique = |name: &String| shorts.iter().filter(|other| *other == name).count() == 1;
-    Ok(shorts
-        .iter()
-        .zip(dirs)
-        .map(|(name, dir)| match is_unique(name) {
+    let mut names: Vec<String> = Vec::new();
+    for (name, dir) in shorts.iter().zip(dirs) {
+        let name = match is_unique(name) {
             true => name.clone(),
             false => dir.display().to_string(),
-        })
-        .collect())
+        };
+        // Names that are not UTF-8 may look the same.
+        let numbered = (2..).map(|number| format!("{name} ({number})"));
+        let free = std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|name| !names.contains(name));
+        names.extend(free);
+    }
+    Ok(names)
 }

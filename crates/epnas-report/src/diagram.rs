@@ -376,6 +376,29 @@ mod tests {
         assert!(svg.contains("6 normal cells and 2 reductions"), "{svg}");
     }
 
+    /// However many skips they have, networks of as many layers can be laid over each other.
+    #[test]
+    fn boxes_stand_where_those_of_other_networks_do() {
+        let places = |text: &str| -> Vec<String> {
+            let svg = drawn(text);
+            let boxes = svg.split("<g class=\"en-box").skip(1);
+            let rect = |part: &str| {
+                part.split("<rect ")
+                    .nth(1)
+                    .map(|rect| rect.split(" rx").next().unwrap_or("").to_owned())
+            };
+            boxes.filter_map(rect).collect()
+        };
+        let chain = places("macro:c3.0/c3.1/c3.2/c3.3/c3.4");
+        assert_eq!(chain.len(), 7);
+        assert_eq!(
+            chain,
+            places("macro:c3.0/c3.0+1/c3.0+1+2/c3.0+1+2+3/c3.0+1+2+3+4")
+        );
+        let cell = places("micro:c3.-2+mp.-1/d5.-1+id.-2");
+        assert_eq!(cell, places("micro:c3.-2+mp.-2/d5.0+id.0"));
+    }
+
     /// Lanes in one column never run beside each other.
     #[test]
     fn lanes_do_not_overlap() {

@@ -18,7 +18,7 @@ use epnas_search::Record;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-pub use run::{ChildNetwork, Epoch, Origin, RunPage, Training};
+pub use run::{ChildNetwork, Epoch, Origin, RunPage, Tested, Trained, Training};
 
 use crate::diagram;
 
@@ -129,4 +129,106 @@ pub fn drawing(run: &RunPage, arch: &Arch) -> Option<String> {
 pub fn picture(run: &RunPage, arch: &Arch) -> Option<String> {
     let network = run.network.of(arch, &run.space)?;
     Some(diagram::svg(arch, &network))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STYLE;
+
+    type Rgb = [f64; 3];
+
+    /// What people see who lack one kind of cones, in linear light: Machado, Oliveira and Fernandes, 2009, severity 1.
+    const EYES: [(&str, [Rgb; 3]); 4] = [
+        (
+            "all cones",
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        ),
+        (
+            "protanopia",
+            [
+                [0.152286, 1.052583, -0.204868],
+                [0.114503, 0.786281, 0.099216],
+                [-0.003882, -0.048116, 1.051998],
+            ],
+        ),
+        (
+            "deuteranopia",
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ],
+        ),
+        (
+            "tritanopia",
+            [
+                [1.255528, -0.076749, -0.178779],
+                [-0.078411, 0.930809, 0.147602],
+                [0.004733, 0.691367, 0.303900],
+            ],
+        ),
+    ];
+
+    fn times(matrix: &[Rgb; 3], v: Rgb) -> Rgb {
+        matrix.map(|row| row.iter().zip(v).map(|(a, b)| a * b).sum())
+    }
+
+    /// CIE 1976 L*, a*, b* of linear sRGB.
+    fn lab(rgb: Rgb) -> Rgb {
+        let xyz = times(
+            &[
+                [0.4124, 0.3576, 0.1805],
+                [0.2126, 0.7152, 0.0722],
+                [0.0193, 0.1192, 0.9505],
+            ],
+            rgb.map(|value| value.clamp(0.0, 1.0)),
+        );
+        let f = |t: f64| match t > 0.008856 {
+            true => t.cbrt(),
+            false => 7.787 * t + 16.0 / 116.0,
+        };
+        let [x, y, z] = [f(xyz[0] / 0.95047), f(xyz[1]), f(xyz[2] / 1.08883)];
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    /// The series colours of the light and the dark page, in linear light.
+    fn palettes() -> [Vec<Rgb>; 2] {
+        let colors = |theme: usize| {
+            let of = |number: usize| {
+                let name = format!("--c{number}:#");
+                let (place, _) = STYLE.match_indices(&name).nth(theme).expect("a colour");
+                let hex = &STYLE[place + name.len()..][..6];
+                [0, 2, 4].map(|at| {
+                    let value = u8::from_str_radix(&hex[at..at + 2], 16).expect("a colour");
+                    let value = f64::from(value) / 255.0;
+                    match value <= 0.04045 {
+                        true => value / 12.92,
+                        false => ((value + 0.055) / 1.055).powf(2.4),
+                    }
+                })
+            };
+            (0..super::chart::COLORS).map(of).collect()
+        };
+        [colors(0), colors(1)]
+    }
+
+    /// 2.3 is a difference that can just be seen side by side.
+    #[test]
+    fn series_are_told_apart_by_everybody() {
+        for palette in palettes() {
+            for (eyes, matrix) in &EYES {
+                for (index, a) in palette.iter().enumerate() {
+                    for (other, b) in palette[..index].iter().enumerate() {
+                        let (a, b) = (lab(times(matrix, *a)), lab(times(matrix, *b)));
+                        let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
+                        let apart = squares.sum::<f64>().sqrt();
+                        assert!(
+                            apart > 12.0,
+                            "{eyes}: colours {other} and {index} are {apart:.1} apart"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

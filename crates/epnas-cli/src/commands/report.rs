@@ -45,12 +45,12 @@ pub(crate) struct ReportArgs {
 /// What `epnas report --json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    report: PathBuf,
+    report: String,
     bytes: usize,
     runs: Vec<String>,
     children: usize,
     /// Event files for TensorBoard.
-    events: Vec<PathBuf>,
+    events: Vec<String>,
 }
 
 pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
     output::print_as(global.format(), &report, |report| {
         format!(
             "{}: {} children of {}, {} bytes\n{}",
-            report.report.display(),
+            report.report,
             grouped(report.children),
             report.runs.join(", "),
             grouped(report.bytes),
@@ -110,14 +110,23 @@ fn write(args: &ReportArgs, out: &Path) -> anyhow::Result<Report> {
     output::write_file(out, html.as_bytes())?;
     let mut events = Vec::new();
     if let Some(root) = &args.tensorboard {
+        // Two names may have the same letters that a folder can have.
+        let mut taken = Vec::new();
         for (run, dir) in runs.iter().zip(dirs) {
-            let mut files = EventFiles::new(root, &run.name, dir);
+            let name = EventFiles::folder(&run.name);
+            let numbered = (2..).map(|number| format!("{name}-{number}"));
+            let free = std::iter::once(name.clone())
+                .chain(numbered)
+                .find(|name| !taken.contains(name));
+            taken.extend(free.clone());
+            let mut files = EventFiles::new(root, &free.unwrap_or(name), dir);
             files.update(run)?;
-            events.extend(files.finish()?);
+            let written = files.finish()?;
+            events.extend(written.iter().map(|path| path.display().to_string()));
         }
     }
     Ok(Report {
-        report: out.to_owned(),
+        report: out.display().to_string(),
         bytes: html.len(),
         children: (runs.iter())
             .map(|run| run.children.len() + run.random.len())

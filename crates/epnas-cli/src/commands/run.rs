@@ -56,8 +56,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "RUN")]
     out: PathBuf,
 
-    /// Stop searching after this much time with the best so far: 90s, 45m, "2h 30m" [default:
-    /// `search.budget`, none].
+    /// Stop searching after this much time with the best so far: 90s, 45m, "2h 30m"; training comes after.
+    /// The same command with a longer one searches on [default: `search.budget`, none].
     #[arg(long, value_name = "TIME")]
     budget: Option<String>,
 
@@ -193,7 +193,10 @@ fn require_same(
     }
     let of_run = |error: RunError| failure::of_search(error.into());
     let run = Run::open(folder.dir()).map_err(of_run)?;
-    let same = run.require_settings(&config.to_toml().or_usage()?, &["data.dir", "train.seeds"]);
+    let same = run.require_settings(
+        &config.to_toml().or_usage()?,
+        &["data.dir", "train.seeds", "search.budget"],
+    );
     same.map_err(|error| {
         usage(format_args!(
             "{error}; --restart goes on with these and trains anew"
@@ -284,7 +287,7 @@ fn text(summary: &Summary, best: &Best, out: &Path) -> String {
         out.display()
     ));
     if let Some(table) = top::text(best) {
-        text.push_str(&format!("\n{table}"));
+        text.push_str(&format!("\nin the search, before training:\n{table}"));
     }
     text
 }

@@ -52,9 +52,9 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     dark: bool,
 
-    /// Pixels for each of the drawing's, for --format png.
-    #[arg(long, value_name = "FACTOR", default_value_t = 2.0)]
-    scale: f32,
+    /// Pixels for each of the drawing's, for --format png [default: 2].
+    #[arg(long, value_name = "FACTOR")]
+    scale: Option<f32>,
 
     /// Train the network on noise for a few seconds and print the plan of a training step: every operator with the
     /// bytes it moves, its multiply-accumulates, its time, and how near that is to what this machine can do.
@@ -144,8 +144,8 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
                 "a PNG is nothing for a terminal; write it to a file with `> best.png`",
             ));
         }
-    } else if args.dark {
-        return Err(usage("--dark is for --format png"));
+    } else if args.dark || args.scale.is_some() {
+        return Err(usage("--dark and --scale are for --format png"));
     }
     let print_source =
         |name: &str, text: &str| output::print_source(global.format(), "format", name, text);
@@ -176,7 +176,7 @@ pub(crate) fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
                 false => Theme::Light,
             };
             let svg = diagram::svg(&arch, &network);
-            output::write_bytes(&raster::png(&svg, theme, args.scale).or_usage()?)
+            output::write_bytes(&raster::png(&svg, theme, args.scale.unwrap_or(2.0)).or_usage()?)
         }
         ShowFormat::Dot => print_source("dot", &dot::architecture(&arch)),
         ShowFormat::DotNetwork => print_source("dot-network", &dot::network(&network)),

@@ -82,13 +82,22 @@ pub(crate) fn run(args: &WatchArgs, global: &Global) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot listen on {address} (--port takes another, 0 any)"))
             .or_usage()?;
+        // An address that stands for all of this machine's is none to ask for.
+        let mut local = listener.local_addr()?;
+        let others = match local.ip().is_unspecified() {
+            true => "; from other machines, ask for this one by its name or address",
+            false => "",
+        };
+        if local.ip().is_unspecified() {
+            local.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
         let listening = Listening {
-            url: format!("http://{}/", listener.local_addr()?),
+            url: format!("http://{local}/"),
             run: args.run.clone(),
         };
         output::print_as(global.format(), &listening, |listening| {
             format!(
-                "{} shows {}; Ctrl-C ends it\n",
+                "{} shows {}{others}; Ctrl-C ends it\n",
                 listening.url,
                 listening.run.display()
             )

@@ -49,17 +49,22 @@ impl Drawing {
 
     pub(super) fn svg(&self, name: &str, sums: &str, style: &str) -> String {
         let sides = [self.lanes(0), self.lanes(1)];
-        let room = |lanes: &[Lane]| {
-            let columns = lanes.iter().map(|lane| lane.column + 1).max();
-            LANE * columns.unwrap_or(0) + LANE
-        };
         let has_bands = self.rows.iter().any(|row| row.band.is_some());
         let has_pairs = self.rows.iter().any(|row| row.nodes.len() > 1);
+        // For as many lanes as there could be, so that networks of as many rows have one layout.
+        let room = |lanes: &[Lane], can_have_some: bool| {
+            let columns = lanes.iter().map(|lane| lane.column + 1).max();
+            let most = match can_have_some {
+                true => self.rows.len() as i32 - 2,
+                false => 0,
+            };
+            LANE * columns.unwrap_or(0).max(most) + LANE
+        };
         let bands = if has_bands { 70 } else { 0 };
         let middle = if has_pairs { 2 * HALF + 34 } else { WIDE };
-        let left = MARGIN + bands + room(&sides[0]);
+        let left = MARGIN + bands + room(&sides[0], has_bands || has_pairs);
         let right = left + middle;
-        let notes = right + room(&sides[1]) + 6;
+        let notes = right + room(&sides[1], has_pairs) + 6;
         let (width, height) = (
             (notes + NOTES).max(MARGIN + 9 * name.chars().count().min(70) as i32),
             HEADING + ROW * self.rows.len() as i32 + MARGIN,

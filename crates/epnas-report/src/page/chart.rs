@@ -96,7 +96,18 @@ impl Axis {
         }
     }
 
-    fn tick(&self, value: f64) -> String {
+    fn title(&self, is_log: bool) -> String {
+        match is_log {
+            true => format!("{} (logarithmic)", self.label),
+            false => self.label.clone(),
+        }
+    }
+
+    fn tick(&self, value: f64, is_log: bool) -> String {
+        // Between powers of ten, plotters has a line for each number of their digit: not all have room for a name.
+        if is_log && ![1.0, 2.0, 5.0].iter().any(|digit| is_power(value / digit)) {
+            return String::new();
+        }
         match self.unit {
             Unit::Number => number(value),
             Unit::Percent => format!("{}%", number(100.0 * value)),
@@ -105,6 +116,17 @@ impl Axis {
             Unit::Large => large(value),
         }
     }
+}
+
+/// How many ticks an axis is asked to have.
+fn labels(is_log: bool, usual: usize) -> usize {
+    if is_log { 24 } else { usual }
+}
+
+/// Whether it is a power of ten, but for rounding.
+fn is_power(value: f64) -> bool {
+    let exponent = value.log10();
+    (exponent - exponent.round()).abs() < 1e-6
 }
 
 /// `1200000` as `1.2M`.
@@ -269,16 +291,22 @@ impl Chart {
         }
         let (x, x_is_log) = self.x.range(points.iter().map(|point| point.0));
         let (y, y_is_log) = self.y.range(points.iter().map(|point| point.1));
-        match (x_is_log, y_is_log) {
-            (false, false) => self.drawn(RangedCoordf64::from(x), RangedCoordf64::from(y)),
-            (true, false) => self.drawn(x.log_scale(), RangedCoordf64::from(y)),
-            (false, true) => self.drawn(RangedCoordf64::from(x), y.log_scale()),
-            (true, true) => self.drawn(x.log_scale(), y.log_scale()),
+        let logs = (x_is_log, y_is_log);
+        match logs {
+            (false, false) => self.drawn(logs, RangedCoordf64::from(x), RangedCoordf64::from(y)),
+            (true, false) => self.drawn(logs, x.log_scale(), RangedCoordf64::from(y)),
+            (false, true) => self.drawn(logs, RangedCoordf64::from(x), y.log_scale()),
+            (true, true) => self.drawn(logs, x.log_scale(), y.log_scale()),
         }
         .ok()
     }
 
-    fn drawn<X, Y>(&self, x: X, y: Y) -> Result<String, crate::curves::DrawError>
+    fn drawn<X, Y>(
+        &self,
+        (x_is_log, y_is_log): (bool, bool),
+        x: X,
+        y: Y,
+    ) -> Result<String, crate::curves::DrawError>
     where
         X: AsRangedCoord<Value = f64>,
         Y: AsRangedCoord<Value = f64>,
@@ -301,12 +329,12 @@ impl Chart {
                 .bold_line_style(BLACK.mix(0.12))
                 .label_style(small())
                 .axis_desc_style(("sans-serif", 15))
-                .x_desc(&self.x.label)
-                .y_desc(&self.y.label)
-                .x_labels(8)
-                .y_labels(7)
-                .x_label_formatter(&|value| self.x.tick(*value))
-                .y_label_formatter(&|value| self.y.tick(*value))
+                .x_desc(self.x.title(x_is_log))
+                .y_desc(self.y.title(y_is_log))
+                .x_labels(labels(x_is_log, 8))
+                .y_labels(labels(y_is_log, 7))
+                .x_label_formatter(&|value| self.x.tick(*value, x_is_log))
+                .y_label_formatter(&|value| self.y.tick(*value, y_is_log))
                 .draw()
                 .map_err(backend)?;
             let at = |x: f64, y: f64| chart.backend_coord(&(x, y));

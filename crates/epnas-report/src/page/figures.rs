@@ -4,7 +4,7 @@ use epnas_search::diagnostics::Diagnostics;
 use epnas_search::{Record, pareto};
 
 use super::chart::{Axis, Chart, Dot, Layer, Marks, Unit};
-use super::run::{Cost, Origin, RunPage, Step, best_so_far, child_name, steps};
+use super::run::{Cost, Origin, RunPage, Step, best_so_far, child_name, longest, steps};
 
 /// Charts under one heading.
 #[derive(Debug, Clone)]
@@ -94,54 +94,71 @@ pub(super) fn cost_axis(cost: Cost, longest: f64) -> (Axis, f64) {
 }
 
 fn progress(page: &RunPage) -> Figure {
-    let length = page.length();
+    let title = "Best estimate so far";
+    let parts = [
+        ("random search", 1, &page.random),
+        ("search", 0, &page.children),
+    ];
+    let parts = parts.map(|(name, color, records)| (name, color, records, longest(records)));
+    let length = longest(&page.children);
+    if parts.iter().all(|part| part.3 == 0) {
+        let caption = "No network has an estimate yet.".to_owned();
+        return Figure::new("progress", title, caption, Vec::new());
+    }
     let charts = [Cost::Children, Cost::Seconds, Cost::Macs].map(|cost| {
-        let search = best_so_far(&page.children, length, cost);
-        let random = best_so_far(&page.random, length, cost);
-        let longest = search.iter().chain(&random).map(|corner| corner.0);
+        let stairs = parts.map(|(name, color, records, length)| {
+            (name, color, best_so_far(records, length, cost))
+        });
+        let longest = stairs
+            .iter()
+            .flat_map(|part| &part.2)
+            .map(|corner| corner.0);
         let (axis, factor) = cost_axis(cost, longest.fold(0.0, f64::max));
-        let line = |name: &str, color, corners: Vec<(f64, f64)>| {
+        let drawn = stairs.into_iter().filter(|part| !part.2.is_empty());
+        let layers = drawn.map(|(name, color, corners)| {
             let scaled = corners.into_iter().map(|(x, y)| (factor * x, y));
             Layer::new(name, color, Marks::Line(scaled.collect()))
-        };
-        let mut layers = Vec::new();
-        if !random.is_empty() {
-            layers.push(line("random search", 1, random));
-        }
-        layers.push(line("search", 0, search));
+        });
         Chart {
             x: axis,
             y: estimates(),
-            layers,
+            layers: layers.collect(),
         }
     });
-    let last = |records: &[Record]| {
-        let corners = best_so_far(records, length, Cost::Children);
-        corners.last().map(|corner| corner.1)
-    };
     let mut caption = format!(
         "Highest estimate so far of a network with {length} levels, against children trained, their wall time and their \
          training multiply-accumulates."
     );
-    if let Some(best) = last(&page.children) {
+    for (name, _, records, own) in parts.iter().rev() {
+        let corners = best_so_far(records, *own, Cost::Children);
+        let Some((_, best)) = corners.last() else {
+            continue;
+        };
+        let name = match *name {
+            "search" => "Search",
+            _ => "Random search",
+        };
+        let of_length = match *own == length {
+            true => String::new(),
+            false => format!(", with {own} levels"),
+        };
         caption.push_str(&format!(
-            " Search: {} after {} children.",
-            percent(best),
-            page.children.len()
+            " {name}: {} after {} children{of_length}.",
+            percent(*best),
+            records.len()
         ));
     }
-    if let Some(best) = last(&page.random) {
+    let full = page.space.levels();
+    if length < full {
         caption.push_str(&format!(
-            " Random search: {} after {} children.",
-            percent(best),
-            page.random.len()
+            " The search has no network of full length, {full}, so far."
         ));
     }
     caption.push_str(
         " An estimate ranks architectures while weights are shared; it is no accuracy of a trained network, and the more \
          the shared weights have been trained, the higher it is.",
     );
-    Figure::new("progress", "Best estimate so far", caption, charts.into())
+    Figure::new("progress", title, caption, charts.into())
 }
 
 /// Dots of some children, one layer an iteration.
@@ -169,8 +186,16 @@ fn by_iteration(
     layers
 }
 
+/// `1 step`, `2 steps`.
+fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
 fn order(record: &Record) -> f64 {
-    (record.index + 1) as f64
+    record.index as f64
 }
 
 fn sampled(run: usize, page: &RunPage) -> Figure {
@@ -187,7 +212,7 @@ fn sampled(run: usize, page: &RunPage) -> Figure {
     let means: Vec<_> = means.collect();
     layers.insert(0, Layer::new("mean of the step", 6, Marks::Pieces(means)));
     let mut charts = vec![Chart {
-        x: Axis::new("child, in order", Unit::Number),
+        x: Axis::new("child", Unit::Number),
         y: estimates(),
         layers,
     }];
@@ -204,22 +229,27 @@ fn sampled(run: usize, page: &RunPage) -> Figure {
         .collect();
     if !temperatures.is_empty() {
         charts.push(Chart {
-            x: Axis::new("child, in order", Unit::Number),
+            x: Axis::new("child", Unit::Number),
             y: Axis::new("temperature", Unit::Number).log(),
             layers: vec![Layer::new("temperature", 1, Marks::Pieces(temperatures))],
         });
     }
-    let failed = page
-        .children
-        .iter()
-        .filter(|r| r.estimate.is_none())
-        .count();
+    let failed = page.children.iter().filter(|r| r.estimate.is_none());
+    let failed = failed.count();
     let mut caption = format!(
-        "Every child in the order of training, {} in {} steps, and beside them the temperature they were drawn at. Networks grow \
-         within an iteration; later iterations improve on those before.",
+        "Every child in the order of training, {} in {}.",
         page.children.len(),
-        steps.len()
+        counted(steps.len(), "step")
     );
+    if charts.len() > 1 {
+        caption.push_str(" Beside them the temperature they were drawn at.");
+    }
+    let mut lengths = page.children.iter().map(|record| record.arch.len());
+    if (lengths.next()).is_some_and(|first| lengths.any(|length| length != first)) {
+        caption.push_str(
+            " Networks grow within an iteration; later iterations improve on those before.",
+        );
+    }
     if failed > 0 {
         caption.push_str(&format!(" {failed} failed and are only in the table."));
     }
@@ -297,9 +327,9 @@ fn agreement(page: &RunPage) -> Figure {
     let caption = match epnas_search::statistics::mean(&all) {
         None => "No step had predictions to compare.".to_owned(),
         Some(mean) => format!(
-            "Kendall's tau of predictions and estimates within each step, {mean:.2} on average over {} steps: at 1 the \
+            "Kendall's tau of predictions and estimates within each step, {mean:.2} on average over {}: at 1 the \
              surrogate ranks the children of a step as training does, at 0 it may as well guess.",
-            all.len()
+            counted(all.len(), "step")
         ),
     };
     let charts = match layers.is_empty() {
@@ -343,7 +373,10 @@ fn probabilities(run: usize, page: &RunPage) -> Figure {
         layers.push(Layer::new(name, step.iteration, Marks::Dots(dots)));
     }
     let (caption, charts) = match layers.is_empty() {
-        true => ("Nothing was drawn by probability.".to_owned(), Vec::new()),
+        true => (
+            "No child was drawn by a predicted probability.".to_owned(),
+            Vec::new(),
+        ),
         false => (
             "How probable each child was in a single draw among all candidates of its step, from the most probable child \
              to the least; one line a step. The cooler the temperature, the steeper the line."
@@ -366,8 +399,9 @@ fn tradeoff(
     axis: Axis,
     cost: fn(&Record) -> Option<u64>,
 ) -> Figure {
-    let length = page.length();
+    let length = longest(&page.children);
     let dots = |records: &[Record], origin| {
+        let length = longest(records);
         let long = records.iter().filter(|record| record.arch.len() == length);
         let dot = |record: &Record| {
             Some(Dot {
@@ -400,7 +434,7 @@ fn tradeoff(
         dots(&page.children, Origin::Search),
     ));
     let caption = format!(
-        "Children with {length} levels; the line goes through the {} of the search that no other beats at no higher cost.",
+        "Children with {length} levels, the longest there are; the line goes through the {} of the search that no other beats at no higher cost.",
         front.len()
     );
     let chart = Chart {
@@ -442,7 +476,7 @@ fn learning(page: &RunPage) -> Figure {
             accuracy.push(Layer::new(name, color, Marks::Line(validation)));
         }
         let tested = training
-            .test_accuracy
+            .test_accuracy()
             .map(|test| format!("{} on test images", percent(test)));
         ends.push(format!(
             "{name}: {}",
@@ -571,7 +605,7 @@ mod tests {
     fn children_are_in_order_with_means_and_temperatures_of_their_steps() {
         let figure = of("sampled");
         let second = layers(&figure.charts[0], "iteration 2");
-        assert_eq!(dots(second[0]), [(6.0, 0.6, "3s5"), (7.0, 0.5, "3s6")]);
+        assert_eq!(dots(second[0]), [(5.0, 0.6, "3s5"), (6.0, 0.5, "3s6")]);
         let means = layers(&figure.charts[0], "mean of the step");
         let Marks::Pieces(means) = means[0] else {
             panic!("{means:?}")
@@ -581,12 +615,12 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "{heights:?}");
         }
         // The failed child has a place among those of its step.
-        assert_eq!((means[1][0].0, means[1][1].0), (2.6, 5.4));
+        assert_eq!((means[1][0].0, means[1][1].0), (1.6, 4.4));
         let temperatures = layers(&figure.charts[1], "temperature");
         let expected = [
-            [(0.5, 0.5), (2.5, 0.5)],
-            [(2.5, 0.5), (5.5, 0.5)],
-            [(5.5, 0.1), (7.5, 0.1)],
+            [(-0.5, 0.5), (1.5, 0.5)],
+            [(1.5, 0.5), (4.5, 0.5)],
+            [(4.5, 0.1), (6.5, 0.1)],
         ];
         assert_eq!(temperatures, [&Marks::Pieces(expected.to_vec())]);
         assert!(figure.caption.contains("7 in 3 steps") && figure.caption.contains("1 failed"));

@@ -148,7 +148,7 @@ pub(super) fn figures(page: &RunPage) -> Vec<Figure> {
         format!(
             "Shares of the operations that the children of the search have at each {depth}.{over_time}"
         ),
-        charts(ops.chart(depth, "share of children")),
+        charts(ops.chart(depth, "share")),
     )];
     match page.space {
         Space::Macro(_) => figures.push(Figure::new(

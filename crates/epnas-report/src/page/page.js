@@ -141,6 +141,7 @@
   };
   const cell = (row, key) => {
     const td = document.createElement("td");
+    td.dataset.key = key;
     if (key === "arch") {
       td.className = "net";
       const button = document.createElement("button");
@@ -157,6 +158,13 @@
     if (headers[keys.indexOf(key)].hasAttribute("data-number")) td.className = "number";
     return td;
   };
+  const lineOf = (row) => {
+    const line = document.createElement("tr");
+    line.dataset.child = row.id;
+    if (row.failed) line.className = "failed";
+    line.append(...keys.map((key) => cell(row, key)));
+    return line;
+  };
   const fill = () => {
     const found = sorted(passing());
     const size = Number($("size").value);
@@ -164,19 +172,20 @@
     state.page = Math.min(state.page, last);
     const from = state.page * size;
     const shown = found.slice(from, from + size);
-    const focused = document.activeElement.closest("tr[data-child]");
-    table.tBodies[0].replaceChildren(...shown.map((row) => {
-      const line = document.createElement("tr");
-      line.dataset.child = row.id;
-      if (row.failed) line.className = "failed";
-      line.append(...keys.map((key) => cell(row, key)));
-      return line;
-    }));
-    // Where the page follows a run, the table is filled again and again under the reader's hands.
-    const same = focused && [...table.tBodies[0].rows].find((line) => line.dataset.child === focused.dataset.child);
-    if (same) same.querySelector("button").focus({ preventScroll: true });
-    $("shown").textContent = `${count(found.length)} of ${count(rows.length)} children`;
-    $("place").textContent = found.length ? `${from + 1} to ${from + shown.length} of ${count(found.length)}` : "none";
+    // Where the page follows a run, this happens again and again under the reader's hands: rows that stay are not touched.
+    const body = table.tBodies[0];
+    const known = new Map([...body.rows].map((line) => [line.dataset.child, line]));
+    const wanted = new Set(shown.map((row) => row.id));
+    for (const [id, line] of known) if (!wanted.has(id)) line.remove();
+    let next = body.firstElementChild;
+    for (const row of shown) {
+      const line = known.get(row.id) || lineOf(row);
+      if (line === next) next = next.nextElementSibling;
+      else body.insertBefore(line, next);
+    }
+    const place = found.length ? `${from + 1} to ${from + shown.length} of ${count(found.length)}` : "none";
+    $("shown").textContent = `${count(found.length)} of ${count(rows.length)} children; rows ${place}`;
+    $("place").textContent = place;
     $("previous").disabled = state.page === 0;
     $("next").disabled = state.page >= last;
     headers.forEach((header) => {
@@ -253,7 +262,12 @@
   });
 
   // All of it on paper.
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((one) => (one.open = true));
+  });
+  addEventListener("afterprint", () => opened.forEach((one) => (one.open = false)));
 
   // --- following a run
   if (!isLive) return;
@@ -285,11 +299,18 @@
     [wanted, isFetching] = [false, true];
     try {
       const answer = await fetch("sections");
-      if (answer.ok) {
-        const open = [...document.querySelectorAll("#sections details")].map((one) => one.open);
-        $("sections").innerHTML = await answer.text();
-        document.querySelectorAll("#sections details").forEach((one, index) => (one.open = open[index] || false));
-      }
+      if (!answer.ok) throw new Error(answer.statusText);
+      const html = await answer.text();
+      // As the reader left it: what is open, how far it is scrolled, where the focus is.
+      const parts = () => [...$("sections").querySelectorAll("details, summary, [tabindex]")];
+      const before = parts().map((one) => [one.open, one.scrollLeft, one.scrollTop, one === document.activeElement]);
+      $("sections").innerHTML = html;
+      parts().forEach((one, index) => {
+        const [open, left, top, isFocused] = before[index] || [];
+        if (one.localName === "details") one.open = Boolean(open);
+        one.scrollTo(left || 0, top || 0);
+        if (isFocused) one.focus({ preventScroll: true });
+      });
     } catch {
       wanted = true;
     }
@@ -298,11 +319,44 @@
       refresh();
     }, 2000);
   };
-  document.addEventListener("visibilitychange", refresh);
-  const events = new EventSource("events?state=" + encodeURIComponent(document.body.dataset.state));
-  events.addEventListener("open", () => say("live", "live"));
-  events.addEventListener("error", () => say("lost", "connection lost, trying again"));
-  events.addEventListener("children", (event) => {
+  // What was seen last: where a connection goes on. Browsers have six connections to a server; a tab that nobody looks at gives
+  // its own back.
+  let seen = document.body.dataset.state;
+  let events = null;
+  const listen = (name, take) => events.addEventListener(name, (event) => {
+    if (event.lastEventId) seen = event.lastEventId;
+    take(event);
+  });
+  const connect = () => {
+    events = new EventSource("events?state=" + encodeURIComponent(seen));
+    events.addEventListener("open", () => say("live", "connected"));
+    events.addEventListener("error", () => {
+      say("lost", "connection lost, trying again");
+      // One that was refused is not tried again by the browser.
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), 3000);
+    });
+    listen("children", take);
+    listen("changed", () => {
+      wanted = true;
+      refresh();
+    });
+    // The run began anew or was taken back to a checkpoint, or another one is served: what is here may never have been.
+    listen("reset", () => {
+      const chosen = [...document.querySelectorAll("#filters input, #filters select, #size")].map((one) => [one.id, one.value]);
+      sessionStorage.setItem("epnas", JSON.stringify({ title: document.title, state, chosen, at: scrollY }));
+      location.reload();
+    });
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      events.close();
+      say("paused", "paused while nobody looks");
+    } else {
+      connect();
+      refresh();
+    }
+  });
+  const take = (event) => {
     for (const row of JSON.parse(event.data)) {
       if (byId.has(row.id)) continue;
       rows.push(row);
@@ -310,11 +364,15 @@
     }
     lastChild = Date.now();
     fillSoon();
-  });
-  events.addEventListener("changed", () => {
-    wanted = true;
-    refresh();
-  });
-  // The run began anew or was taken back to a checkpoint: what is here may never have been.
-  events.addEventListener("reset", () => location.reload());
+  };
+  // What the reader had chosen before the page had to be loaded again.
+  const kept = JSON.parse(sessionStorage.getItem("epnas") || "null");
+  sessionStorage.removeItem("epnas");
+  if (kept && kept.title === document.title) {
+    Object.assign(state, kept.state);
+    for (const [id, value] of kept.chosen) if ($(id)) $(id).value = value;
+    fill();
+    scrollTo(0, kept.at);
+  }
+  connect();
 })();

@@ -65,8 +65,39 @@ pub struct Training {
     pub architecture: Option<String>,
     /// Epoch by epoch.
     pub epochs: Vec<Epoch>,
-    /// Share of test images recognized in the end, 0 to 1; `None` before that, or without test images.
-    pub test_accuracy: Option<f64>,
+    /// What came of it; `None` before that.
+    pub result: Option<Trained>,
+}
+
+impl Training {
+    /// Share of test images recognized, 0 to 1; `None` before the end, or without test images.
+    pub(super) fn test_accuracy(&self) -> Option<f64> {
+        Some(self.result.as_ref()?.tested.as_ref()?.accuracy)
+    }
+}
+
+/// A trained network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-accumulates of one image.
+    pub macs: u64,
+    /// 0 to 1, where there were images to validate on.
+    pub validation_accuracy: Option<f64>,
+    /// On the test images, where there are some.
+    pub tested: Option<Tested>,
+}
+
+/// What a network recognizes of images that it was not trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tested {
+    /// How many there are.
+    pub images: u64,
+    /// Share recognized, 0 to 1.
+    pub accuracy: f64,
+    /// Class by class: name, images, share recognized where there are images.
+    pub classes: Vec<(String, u64, Option<f64>)>,
 }
 
 /// One epoch of a training from scratch.
@@ -188,13 +219,6 @@ impl RunPage {
         History::from_records(self.space.clone(), self.policy, self.children.clone())
     }
 
-    /// Levels of the architectures that count as results: full length, or the deepest there are so far.
-    pub(super) fn length(&self) -> usize {
-        let all = self.children.iter().chain(&self.random);
-        let measured = all.filter(|record| record.estimate.is_some());
-        measured.map(|record| record.arch.len()).max().unwrap_or(0)
-    }
-
     /// The best few: of the result or, before there is one, of the children so far.
     pub(super) fn top(&self, n: usize) -> Vec<RankedCandidate> {
         if let Some(best) = &self.best {
@@ -217,17 +241,26 @@ impl RunPage {
 
     /// Settings that tell runs apart which are not repetitions of each other.
     pub(super) fn kind(&self) -> BTreeMap<&str, &str> {
-        const INCIDENTAL: [&str; 4] = ["seed", "data.dir", "search.budget", "train.seeds"];
+        const INCIDENTAL: [&str; 3] = ["seed", "data.dir", "search.budget"];
+        // What happens beside a search and after it.
+        const AFTER: [&str; 3] = ["baseline.", "select.", "train."];
         let settings = self.settings.iter();
         settings
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .filter(|(key, _)| !INCIDENTAL.contains(key))
+            .filter(|(key, _)| !AFTER.iter().any(|section| key.starts_with(section)))
             .collect()
     }
 
     pub(super) fn seed(&self) -> &str {
         self.settings.get("seed").map_or("", String::as_str)
     }
+}
+
+/// Levels of the architectures that count as results: full length, or the longest there are so far; 0 without any.
+pub(super) fn longest(records: &[Record]) -> usize {
+    let measured = records.iter().filter(|record| record.estimate.is_some());
+    measured.map(|record| record.arch.len()).max().unwrap_or(0)
 }
 
 /// The best estimate so far of networks with `length` levels against what was spent, as the corners of a staircase; it

@@ -20,6 +20,7 @@ pub(super) fn all(runs: &[RunPage]) -> Markup {
     let is_alone = runs.len() == 1;
     html! {
         (overview(runs))
+        (trained(runs))
         section aria-labelledby="best-networks" {
             h2 #best-networks { "Best networks" }
             @for run in runs {
@@ -30,11 +31,79 @@ pub(super) fn all(runs: &[RunPage]) -> Markup {
         @if !is_alone {
             section aria-labelledby="together" {
                 h2 #together { "Runs together" }
+                @if runs.iter().any(|run| (&run.space, run.network.input) != (&runs[0].space, runs[0].network.input)) {
+                    p.note { "These runs searched different spaces, or on images of different sizes: their estimates do not compare." }
+                }
                 div.figures { @for one in together::figures(runs) { (figure("all", &one)) } }
             }
         }
         @for (number, run) in runs.iter().enumerate() {
             (of_run(number, run, is_alone))
+        }
+    }
+}
+
+/// The networks that were trained from scratch: what a user keeps.
+fn trained(runs: &[RunPage]) -> Markup {
+    let trained = runs
+        .iter()
+        .flat_map(|run| run.trainings.iter().map(move |training| (run, training)));
+    let trained: Vec<_> = trained
+        .filter_map(|(run, training)| Some((run, training, training.result.as_ref()?)))
+        .collect();
+    html! {
+        @if !trained.is_empty() {
+            section aria-labelledby="trained" {
+                h2 #trained { "Trained networks" }
+                div.scroll tabindex="0" {
+                    table {
+                        thead {
+                            tr {
+                                @for title in ["run", "network", "epochs", "parameters", "MACs", "validation", "test", "test images"] {
+                                    th scope="col" { (title) }
+                                }
+                            }
+                        }
+                        tbody {
+                            @for (run, training, result) in &trained {
+                                tr {
+                                    th scope="row" { (run.name) ": " (training.name) }
+                                    td { code { (training.architecture.as_deref().unwrap_or("-")) } }
+                                    td.number { (training.epochs.len()) }
+                                    td.number { (grouped(result.params)) }
+                                    td.number { (grouped(result.macs)) }
+                                    td.number { (percent(result.validation_accuracy)) }
+                                    td.number { (percent(training.test_accuracy())) }
+                                    td.number { (count(result.tested.as_ref().map(|tested| tested.images))) }
+                                }
+                            }
+                        }
+                    }
+                }
+                p.note {
+                    "From scratch, with as many channels as final training asks for: they are larger than the networks of the same \
+                     architecture in the search."
+                }
+                @for (run, training, result) in &trained {
+                    @if let Some(tested) = &result.tested {
+                        details {
+                            summary { (run.name) ": " (training.name) ", class by class" }
+                            table {
+                                thead { tr { th scope="col" { "class" } th scope="col" { "test images" } th scope="col" { "recognized" } } }
+                                tbody {
+                                    @for (class, images, accuracy) in &tested.classes {
+                                        tr {
+                                            th scope="row" { (class) }
+                                            td.number { (grouped(*images)) }
+                                            td.number { (percent(*accuracy)) }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -78,6 +147,19 @@ fn overview(runs: &[RunPage]) -> Markup {
         let text = run.settings.get(key).map_or("", String::as_str);
         text.trim_matches('"').to_owned()
     };
+    let has_random = runs.iter().any(|run| !run.random.is_empty());
+    let mut titles = vec![
+        "run",
+        "strategy",
+        "seed",
+        "children",
+        "estimate of the chosen",
+        "retrained briefly",
+        "tested after training",
+    ];
+    if has_random {
+        titles.extend(["random: estimate of the chosen", "random: retrained"]);
+    }
     html! {
         section aria-labelledby="overview" {
             h2 #overview { "Result" }
@@ -85,10 +167,7 @@ fn overview(runs: &[RunPage]) -> Markup {
                 table {
                     thead {
                         tr {
-                            @for title in ["run", "strategy", "seed", "children", "estimate", "retrained briefly",
-                                "tested after training", "random: estimate", "random: retrained"] {
-                                th scope="col" { (title) }
-                            }
+                            @for title in titles { th scope="col" { (title) } }
                         }
                     }
                     tbody {
@@ -103,11 +182,19 @@ fn overview(runs: &[RunPage]) -> Markup {
                                 td.number { (percent(top.first().map(|found| found.estimate))) }
                                 td.number { (percent(top.first().and_then(|found| found.retrained_accuracy))) }
                                 td.number { (tests(run)) }
-                                td.number { (percent(random.map(|random| random.estimate))) }
-                                td.number { (percent(random.and_then(|random| random.retrained_accuracy))) }
+                                @if has_random {
+                                    td.number { (percent(random.map(|random| random.estimate))) }
+                                    td.number { (percent(random.and_then(|random| random.retrained_accuracy))) }
+                                }
                             }
                         }
                     }
+                }
+            }
+            @if runs.iter().any(|run| !run.selection.is_empty()) {
+                p.note {
+                    "The network chosen is the one that did best when the best few were retrained briefly: its estimate need not be \
+                     the highest."
                 }
             }
             @for run in runs {
@@ -125,7 +212,7 @@ fn overview(runs: &[RunPage]) -> Markup {
 /// The test accuracies of the trained networks.
 fn tests(run: &RunPage) -> String {
     let tested = run.trainings.iter().filter_map(|training| {
-        let accuracy = training.test_accuracy?;
+        let accuracy = training.test_accuracy()?;
         Some(match training.name.as_str() {
             "found" => percent(Some(accuracy)),
             name => format!("{} ({name})", percent(Some(accuracy))),
@@ -268,13 +355,15 @@ fn spent(run: &RunPage) -> Vec<Spent> {
         });
     }
     for training in &run.trainings {
+        let images = training.epochs.iter().map(|epoch| epoch.images).sum();
         rows.push(Spent {
             what: format!("final training: {}", training.name),
             cost: TotalCost {
                 children: 1,
-                images: training.epochs.iter().map(|epoch| epoch.images).sum(),
+                images,
+                macs: (training.result.as_ref())
+                    .map_or(0, |result| result.macs.saturating_mul(images)),
                 seconds: training.epochs.iter().map(|epoch| epoch.seconds).sum(),
-                ..none
             },
         });
     }
@@ -396,6 +485,10 @@ pub(super) fn table(runs: &[RunPage]) -> Markup {
                 } }
                 label { "Estimate at least " input #filter-least type="number" min="0" max="100" step="any"; " %" }
                 button type="reset" { "Clear" }
+            }
+            p.note {
+                "In a strip, c3 and c5 are convolutions, d3, d5 and d7 depthwise ones, mp and ap pools, id the identity; arcs are what a \
+                 layer reads beside the one before (0 is the stem). A click draws the whole network; titles of columns sort."
             }
             p #shown role="status" aria-live="polite" {}
             div.scroll tabindex="0" {

@@ -72,15 +72,17 @@ pub(super) fn figures(pages: &[RunPage]) -> Vec<Figure> {
 /// Staircases as one mean with the standard deviation beside it, from where all of them have begun; one that has ended stays
 /// at its height.
 fn band(stairs: &[Vec<(f64, f64)>]) -> Means {
+    match stairs {
+        [] => return Vec::new(),
+        [alone] => return alone.iter().map(|&(x, height)| (x, height, 0.0)).collect(),
+        _ => {}
+    }
     let begins = stairs.iter().filter_map(|one| one.first()).map(|at| at.0);
     let ends = stairs.iter().filter_map(|one| one.last()).map(|at| at.0);
     let (from, to) = (
         begins.fold(f64::NEG_INFINITY, f64::max),
         ends.fold(f64::NEG_INFINITY, f64::max),
     );
-    if stairs.iter().any(Vec::is_empty) || stairs.is_empty() {
-        return Vec::new();
-    }
     (0..=POINTS)
         .filter_map(|point| {
             let x = from + (to - from) * point as f64 / POINTS as f64;
@@ -93,11 +95,14 @@ fn band(stairs: &[Vec<(f64, f64)>]) -> Means {
 fn progress(kinds: &[Kind<'_>]) -> Figure {
     let charts = [Cost::Children, Cost::Seconds, Cost::Macs].map(|cost| {
         let of = |kind: &Kind<'_>, records: fn(&RunPage) -> &[Record]| {
-            let runs = kind.runs.iter().filter(|run| !records(run).is_empty());
-            let stairs: Vec<_> = runs
-                .map(|run| best_so_far(records(run), run.length(), cost))
-                .collect();
-            band(&stairs)
+            let stairs = kind.runs.iter();
+            let stairs = stairs.map(|run| best_so_far(records(run), run.space.levels(), cost));
+            // A run without such a network yet is left out.
+            band(
+                &stairs
+                    .filter(|stairs| !stairs.is_empty())
+                    .collect::<Vec<_>>(),
+            )
         };
         let mut series: Vec<(String, Means)> = Vec::new();
         for kind in kinds {
@@ -111,10 +116,16 @@ fn progress(kinds: &[Kind<'_>]) -> Figure {
         let longest = series.iter().flat_map(|one| &one.1).map(|point| point.0);
         let (axis, factor) = cost_axis(cost, longest.fold(0.0, f64::max));
         let mut layers = Vec::new();
-        for (color, (name, points)) in series.into_iter().enumerate() {
+        for (place, (name, points)) in series.into_iter().enumerate() {
             if points.is_empty() {
                 continue;
             }
+            // A kind has one colour in all figures, and so has its random search, in a thinner line.
+            let is_random = place % 2 == 1;
+            let color = match (kinds.len(), is_random) {
+                (1, _) => place,
+                _ => place / 2,
+            };
             let edges = points
                 .iter()
                 .map(|&(x, mid, off)| (factor * x, mid - off, mid + off));
@@ -123,7 +134,11 @@ fn progress(kinds: &[Kind<'_>]) -> Figure {
                 .iter()
                 .map(|&(x, mid, _)| (factor * x, mid))
                 .collect();
-            layers.push(Layer::new(name, color, Marks::Line(line)));
+            let marks = match is_random && kinds.len() > 1 {
+                true => Marks::Thin(line),
+                false => Marks::Line(line),
+            };
+            layers.push(Layer::new(name, color, marks));
         }
         Chart {
             x: axis,
@@ -132,16 +147,26 @@ fn progress(kinds: &[Kind<'_>]) -> Figure {
         }
     });
     let runs: usize = kinds.iter().map(|kind| kind.runs.len()).sum();
-    let caption = format!(
+    let mut caption = format!(
         "Highest estimate so far of a full-length network, over {runs} runs: their mean, and one standard deviation to both \
          sides. A line begins where every run of its kind has such a network; a run that has ended counts with its best."
     );
+    let begun = kinds.iter().flat_map(|kind| &kind.runs).filter(|run| {
+        let full = run.space.levels();
+        !best_so_far(&run.children, full, Cost::Children).is_empty()
+    });
+    let without = runs - begun.count();
+    if without > 0 {
+        caption.push_str(&format!(
+            " {without} of the runs had no full-length network and are left out."
+        ));
+    }
     Figure::new("progress", "Best estimate so far", caption, charts.into())
 }
 
 /// The best estimate of a full-length network in each iteration.
 fn by_iteration(run: &RunPage) -> BTreeMap<usize, f64> {
-    let length = run.length();
+    let length = run.space.levels();
     let mut best: BTreeMap<usize, f64> = BTreeMap::new();
     for record in run
         .children
@@ -176,7 +201,7 @@ fn iterations(kinds: &[Kind<'_>]) -> Figure {
         layers.push(Layer::new("", color, Marks::Band(edges.collect())));
         let line = means.iter().map(|&(x, mid, _)| (x, mid)).collect();
         layers.push(Layer::new(
-            format!("{}: mean", kind.name),
+            format!("{}: mean of {}", kind.name, kind.runs.len()),
             color,
             Marks::Line(line),
         ));
@@ -224,7 +249,8 @@ mod tests {
         assert!((points[0].1 - 0.3).abs() < 1e-12 && (points[POINTS].1 - 0.5).abs() < 1e-12);
         // Two values 0.2 apart: a deviation of 0.2 / sqrt(2).
         assert!((points[0].2 - 0.2 / 2f64.sqrt()).abs() < 1e-12);
-        assert!(band(&[stairs[0].clone(), Vec::new()]).is_empty());
+        assert!(band(&[]).is_empty());
+        assert_eq!(band(&stairs[1..]), [(2.0, 0.4, 0.0), (8.0, 0.4, 0.0)]);
         let late = band(&[vec![(5.0, 0.1)], vec![(1.0, 0.1), (2.0, 0.3)]]);
         assert_eq!(late[0].0, 5.0);
         assert!((late[0].1 - 0.2).abs() < 1e-12);
@@ -232,7 +258,7 @@ mod tests {
 
     fn runs() -> Vec<RunPage> {
         let child = |index: u64, iteration, estimate| {
-            let arch = if index % 2 == 0 {
+            let arch = if index.is_multiple_of(2) {
                 "macro:c3.0/c3.1"
             } else {
                 "macro:c5.0/c3.1"

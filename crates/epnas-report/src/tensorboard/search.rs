@@ -13,7 +13,7 @@ use super::{Events, plottable};
 /// | tag | what |
 /// |---|---|
 /// | `search/estimate` | validation accuracy with shared weights, or the value of a table |
-/// | `search/best` | the best estimate so far, of architectures of any length |
+/// | `search/best` | the best estimate so far, of architectures of any length or, after [`of_levels`](Self::of_levels), of that one |
 /// | `search/predicted` | what the surrogate predicted |
 /// | `search/probability` | probability in a single draw |
 /// | `search/temperature` | temperature of the draw |
@@ -43,6 +43,8 @@ pub struct SearchEvents {
     best: Option<Record>,
     failed: u64,
     step: Option<Step>,
+    /// What the best must have; any number when it is not said.
+    levels: Option<usize>,
 }
 
 /// The step of the search whose children are still coming.
@@ -64,6 +66,7 @@ impl SearchEvents {
             best: None,
             failed: 0,
             step: None,
+            levels: None,
         }
     }
 
@@ -108,9 +111,16 @@ impl SearchEvents {
 
     /// The search has ended, or stops for now: the bytes to append.
     #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
+    pub fn finish(&mut self) -> Vec<u8> {
         self.end_step();
         self.events.take()
+    }
+
+    /// The same, but only architectures of so many levels can be the best.
+    #[must_use]
+    pub fn of_levels(mut self, levels: usize) -> Self {
+        self.levels = Some(levels);
+        self
     }
 
     fn add(&mut self, record: &Record, wall_time: f64) {
@@ -165,6 +175,12 @@ impl SearchEvents {
         }
         step.predictions.extend(record.predicted);
         step.estimates.extend(record.estimate);
+        if self
+            .levels
+            .is_some_and(|levels| levels != record.arch.len())
+        {
+            return;
+        }
         let Some(estimate) = record.estimate.filter(|value| plottable(*value).is_some()) else {
             return;
         };

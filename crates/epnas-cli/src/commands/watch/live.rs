@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
 
 use epnas_report::page::{self, Mode, Origin, RunPage};
 use epnas_search::{CURVE_FILE, HistoryTail, News, RESULT_FILE, RunFolder};
+use tokio::sync::Mutex;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::event_files::EventFiles;
@@ -17,7 +20,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// A page younger than this is given again rather than made anew.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How far a run is known.
+/// How far a run is known. What a server calls its first beginning is a number of its own, so that a page which another served
+/// is told from its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct State {
     /// How often the run began anew.
@@ -38,7 +42,7 @@ struct Known {
 }
 
 /// A text made for a state, and when.
-type Made = Option<(State, Instant, Arc<str>)>;
+type Made = Option<(State, Instant, Bytes)>;
 
 /// The run, followed.
 #[derive(Debug)]
@@ -53,14 +57,21 @@ impl Live {
     /// Reads the run in `dir` and follows it on a thread of its own.
     pub(super) fn open(dir: &Path) -> anyhow::Result<Arc<Self>> {
         let (follower, page) = Follower::begin(dir)?;
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let state = State {
+            beginnings: since_1970.as_nanos() as u64 >> 10,
+            ..State::default()
+        };
         let known = Known {
             page,
             rows: Vec::new(),
-            state: State::default(),
+            state,
         };
         let live = Arc::new(Self {
             known: RwLock::new(known),
-            state: channel(State::default()).0,
+            state: channel(state).0,
             whole: Mutex::default(),
             sections: Mutex::default(),
         });
@@ -85,7 +96,7 @@ impl Live {
         let live = Arc::clone(self);
         let name = self.known().page.name.clone();
         let mut files = EventFiles::new(root, &name, dir);
-        let mut written = self.write_events(&mut files, State::default())?;
+        let mut written = self.write_events(&mut files, self.known().state)?;
         std::thread::spawn(move || {
             loop {
                 std::thread::sleep(FRESH);
@@ -131,35 +142,46 @@ impl Live {
     }
 
     /// The page.
-    pub(super) fn whole(&self) -> Arc<str> {
+    pub(super) async fn whole(self: &Arc<Self>) -> Option<Bytes> {
         self.made(&self.whole, |known| {
             let state = &known.state;
-            let title = known.page.name.clone();
             let mode = Mode::Live(format!("{}.{}", state.beginnings, state.rows));
-            page::html(&title, std::slice::from_ref(&known.page), &mode)
+            page::html(&known.page.name, std::slice::from_ref(&known.page), &mode)
         })
+        .await
     }
 
     /// What stands above its table.
-    pub(super) fn sections(&self) -> Arc<str> {
-        self.made(&self.sections, |known| {
-            page::sections(std::slice::from_ref(&known.page))
-        })
+    pub(super) async fn sections(self: &Arc<Self>) -> Option<Bytes> {
+        let make = |known: &Known| page::sections(std::slice::from_ref(&known.page));
+        self.made(&self.sections, make).await
     }
 
-    /// A text as it is now, or was a moment ago: however many ask, it is not made more often.
-    fn made(&self, kept: &Mutex<Made>, make: impl FnOnce(&Known) -> String) -> Arc<str> {
-        let mut kept: MutexGuard<'_, Made> = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.known();
-        if let Some((state, since, text)) = &*kept
-            && (*state == known.state
-                || (since.elapsed() < FRESH && state.beginnings == known.state.beginnings))
-        {
-            return Arc::clone(text);
+    /// A text of what is known now. However many ask, it is made once a second at most: who comes too early waits, and who
+    /// waited takes what was made meanwhile. `None` when it could not be made.
+    async fn made(
+        self: &Arc<Self>,
+        kept: &Mutex<Made>,
+        make: impl FnOnce(&Known) -> String + Send + 'static,
+    ) -> Option<Bytes> {
+        let asked = Instant::now();
+        let mut kept = kept.lock().await;
+        if let Some((state, since, text)) = &*kept {
+            if *since >= asked || *state == self.known().state {
+                return Some(text.clone());
+            }
+            tokio::time::sleep(FRESH.saturating_sub(since.elapsed())).await;
         }
-        let text: Arc<str> = make(&known).into();
-        *kept = Some((known.state, Instant::now(), Arc::clone(&text)));
-        text
+        let since = Instant::now();
+        let live = Arc::clone(self);
+        // It takes a while: beside the threads that answer.
+        let made = tokio::task::spawn_blocking(move || {
+            let known = live.known();
+            (known.state, Bytes::from(make(&known)))
+        });
+        let (state, text) = made.await.ok()?;
+        *kept = Some((state, since, text.clone()));
+        Some(text)
     }
 
     /// The drawing of a child, called as the page calls it; `None` when there is no such child, or nothing to draw.

@@ -1,12 +1,14 @@
 //! The addresses of the live page. All of them only read.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{Query, Request, State as Of};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -43,13 +45,9 @@ pub(super) async fn serve(
 
 /// Refuses what a browser asks for under another name than this machine's: a page elsewhere could have its name lead here.
 async fn require_local(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    if matches!(name, "localhost" | "[::1]") || name.starts_with("127.") {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    if hosts.next().is_none() && host.is_some_and(is_local) {
         return next.run(request).await;
     }
     (
@@ -59,26 +57,36 @@ async fn require_local(request: Request, next: Next) -> Response {
         .into_response()
 }
 
-/// What takes long is made beside the threads that answer.
-async fn aside<T: Send + 'static>(
-    live: Arc<Live>,
-    make: impl FnOnce(&Live) -> T + Send + 'static,
-) -> Result<T, StatusCode> {
-    let made = tokio::task::spawn_blocking(move || make(&live)).await;
-    made.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+/// Whether a host, with or without a port, is this machine by a name that cannot be led elsewhere.
+fn is_local(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Always asked for anew.
 const NOT_KEPT: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 async fn whole(Of(live): Of<Arc<Live>>) -> Result<impl IntoResponse, StatusCode> {
-    let page = aside(live, Live::whole).await?;
-    Ok((NOT_KEPT, Html(page.to_string())))
+    let page = live
+        .whole()
+        .await
+        .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok((NOT_KEPT, Html(page)))
 }
 
 async fn sections(Of(live): Of<Arc<Live>>) -> Result<impl IntoResponse, StatusCode> {
-    let html = aside(live, Live::sections).await?;
-    Ok((NOT_KEPT, Html(html.to_string())))
+    let html = live
+        .sections()
+        .await
+        .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok((NOT_KEPT, Html(html)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,11 +98,13 @@ async fn drawing(
     Of(live): Of<Arc<Live>>,
     Query(Child { child }): Query<Child>,
 ) -> Result<Response, StatusCode> {
-    let drawing = aside(live, move |live| live.drawing(&child)).await?;
-    Ok(match drawing {
-        Some(svg) => ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
-        None => (StatusCode::NOT_FOUND, "there is nothing to draw").into_response(),
-    })
+    let drawing = tokio::task::spawn_blocking(move || live.drawing(&child)).await;
+    Ok(
+        match drawing.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)? {
+            Some(svg) => ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
+            None => (StatusCode::NOT_FOUND, "there is nothing to draw").into_response(),
+        },
+    )
 }
 
 /// Where a client is: what it was sent up to.
@@ -195,6 +205,33 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_that_stay_here_are_local() {
+        for host in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:8642",
+            "127.1.2.3",
+            "[::1]:8642",
+            "[::1]",
+        ] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "127.evil.example",
+            "127.0.0.1.evil.example:80",
+            "127.",
+            "10.0.0.1",
+            "localhost.evil",
+            "[::2]:1",
+            "a b",
+        ] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
 
     #[test]
     fn cursors_are_two_numbers() {

@@ -57,7 +57,8 @@ pub(crate) struct RunArgs {
     out: PathBuf,
 
     /// Stop searching after this much time with the best so far: 90s, 45m, "2h 30m"; training comes after.
-    /// The same command with a longer one searches on [default: `search.budget`, none].
+    /// The same command with a longer one searches on, and with --restart trains what it finds then
+    /// [default: `search.budget`, none].
     #[arg(long, value_name = "TIME")]
     budget: Option<String>,
 

@@ -190,17 +190,19 @@ def table(driver, seen):
     collated = run("return [...arguments[0]].sort((a, b) => a.localeCompare(b))", names)
     require(len(names) > 1 and names == collated, "networks do not ascend")
     # What is missing comes last in either direction.
-    if any(row["predicted"] is None for row in rows) and total <= 500:
+    if any(row["predicted"] is None for row in rows):
         for _ in range(2):
             click(driver, "#table th[data-key=predicted] button")
             found = [bool(text) for text in column(driver, "predicted")]
             require(found == sorted(found, reverse=True), "rows without a prediction are not last")
     click(driver, "#table th[data-key=index] button")
+    require(run("return document.querySelector('#table th[data-key=index]').getAttribute('aria-sort')") == "ascending", "children in order first")
+    require(len(column(driver, "index")) == min(total, 500), "as many rows as were asked for")
 
     # Every column says what the data do.
     written = {"index": str, "iteration": str, "step": str, "origin": str, "arch": str,
                "estimate": percent, "predicted": percent, "params": grouped, "macs": grouped,
-               "seconds": lambda value: f"{value:.1f}"}
+               "seconds": lambda value: f"{value:.1f}", "probability": lambda value: f"{value:.3g}"}
     byid = {row["id"]: row for row in rows}
     ids = run("return [...document.querySelectorAll('#table tbody tr')].map((row) => row.dataset.child)")
     for key, write in written.items():
@@ -208,7 +210,8 @@ def table(driver, seen):
             value = byid[id][key] if id in byid else None
             if id in byid and not (key == "estimate" and byid[id].get("failed")):
                 ours = "" if value is None else write(value)
-                close = key in ("estimate", "predicted", "seconds") and ours and abs(number(ours) - number(text)) < 0.11
+                close = key in ("estimate", "predicted", "seconds", "probability") and ours and text and (
+                    abs(number(ours) - number(text)) < (1e-2 * number(ours) if key == "probability" else 0.11))
                 require(text == ours or close, f"{key} of {id} is {text}, expected {ours}")
 
     # Filters, alone and together.

@@ -385,6 +385,7 @@ fn everything_that_a_page_shows_is_followed() {
     let rows = events.next_of("children");
     assert_eq!(rows[0]["origin"], "random");
     has("Random search:");
+    has("random search has trained 3 children beside the search");
     // The final training begins.
     fs::create_dir(dir.join("train")).expect("a folder");
     let epoch = serde_json::json!({
@@ -398,6 +399,7 @@ fn everything_that_a_page_shows_is_followed() {
     made_up::finish(&dir, "a note of the result");
     events.next_of("changed");
     has("a note of the result");
+    has("final training (found) has come to the end of epoch 1.");
     // Drawings of both searches' children.
     made_up::append(&dir.join("random"), 50..51);
     events.next_of("children");

@@ -30,9 +30,15 @@ const SCRIPT: &str = include_str!("page/page.js");
 pub enum Mode {
     /// A file: every drawing is in it.
     File,
-    /// Served while the run goes on: new children come as events from `events?state=..`, which is asked with this text,
-    /// everything above the table from `sections`, drawings from `drawing?child=..`.
-    Live(String),
+    /// Served while the run goes on: new children come as events from `events?state=..`, everything above the table from
+    /// `sections`, drawings from `drawing?child=..`.
+    Live {
+        /// What the events are asked with.
+        state: String,
+        /// How long ago the run last wrote something, in seconds; a page tells its reader, who can tell a run that goes on from
+        /// one that does not.
+        quiet: u64,
+    },
 }
 
 /// The page as HTML. Runs must have different names.
@@ -47,12 +53,16 @@ pub fn html(title: &str, runs: &[RunPage], mode: &Mode) -> String {
     let hash = STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()));
     let connect = match mode {
         Mode::File => "",
-        Mode::Live(_) => "; connect-src 'self'",
+        Mode::Live { .. } => "; connect-src 'self'",
     };
     let policy = format!(
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
          form-action 'none'{connect}"
     );
+    let (state, quiet) = match mode {
+        Mode::File => (None, None),
+        Mode::Live { state, quiet } => (Some(state), Some(quiet)),
+    };
     let rows = children::safe_json(&children::rows(runs));
     let page: Markup = html! {
         (DOCTYPE)
@@ -69,7 +79,7 @@ pub fn html(title: &str, runs: &[RunPage], mode: &Mode) -> String {
                 style { (PreEscaped(STYLE)) }
                 (PreEscaped(diagram::STYLE))
             }
-            body data-state=[match mode { Mode::File => None, Mode::Live(state) => Some(state) }] {
+            body data-state=[state] data-quiet=[quiet] {
                 a.skip href="#children" { "To the table of children" }
                 header {
                     h1 { (title) }

@@ -278,10 +278,12 @@
     connection.className = state;
     connection.textContent = text;
   };
-  let lastChild = null;
-  setInterval(() => {
-    if (lastChild != null) $("since").textContent = `last new child ${Math.round((Date.now() - lastChild) / 1000)} s ago`;
-  }, 1000);
+  let lastChange = Date.now() - 1000 * Number(document.body.dataset.quiet);
+  const ago = (seconds) =>
+    seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+  const since = () => ($("since").textContent = `The run last wrote something ${ago(Math.round((Date.now() - lastChange) / 1000))} ago.`);
+  setInterval(since, 1000);
+  since();
   let isFilling = false;
   const fillSoon = () => {
     if (isFilling) return;
@@ -336,7 +338,11 @@
       if (events.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), 3000);
     });
     listen("children", take);
+    let isFirst = true;
     listen("changed", () => {
+      // The first only says that this page may be older than what there is.
+      if (!isFirst) lastChange = Date.now();
+      isFirst = false;
       wanted = true;
       refresh();
     });
@@ -347,22 +353,23 @@
       location.reload();
     });
   };
-  document.addEventListener("visibilitychange", () => {
+  const watch = () => {
+    if (events) events.close();
     if (document.hidden) {
-      events.close();
       say("paused", "paused while nobody looks");
     } else {
       connect();
       refresh();
     }
-  });
+  };
+  document.addEventListener("visibilitychange", watch);
   const take = (event) => {
     for (const row of JSON.parse(event.data)) {
       if (byId.has(row.id)) continue;
       rows.push(row);
       byId.set(row.id, row);
     }
-    lastChild = Date.now();
+    lastChange = Date.now();
     fillSoon();
   };
   // What the reader had chosen before the page had to be loaded again.
@@ -374,5 +381,5 @@
     fill();
     scrollTo(0, kept.at);
   }
-  connect();
+  watch();
 })();

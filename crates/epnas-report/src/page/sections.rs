@@ -201,11 +201,38 @@ fn overview(runs: &[RunPage]) -> Markup {
                 @for note in run.best.iter().flat_map(|best| &best.notes) {
                     p.note { (run.name) ": " (note) }
                 }
-                @if run.best.is_none() {
-                    p.note { (run.name) ": no result yet; the search has trained " (run.children.len()) " children." }
-                }
+                @if let Some(doing) = doing(run) { p.note { (run.name) ": " (doing) } }
             }
         }
+    }
+}
+
+/// What a run without all its results has come to; nothing is said of one that is finished.
+fn doing(run: &RunPage) -> Option<String> {
+    let training = run
+        .trainings
+        .iter()
+        .find(|training| training.result.is_none());
+    match (&run.best, training) {
+        (Some(_), None) => None,
+        (Some(_), Some(training)) => Some(format!(
+            "final training ({}) has come to the end of epoch {}.",
+            training.name,
+            training.epochs.len()
+        )),
+        (None, _) if !run.selection.is_empty() => Some(format!(
+            "no result yet; of the best few, {} have been retrained.",
+            run.selection.len()
+        )),
+        (None, _) if !run.random.is_empty() => Some(format!(
+            "no result yet; random search has trained {} children beside the search's {}.",
+            run.random.len(),
+            run.children.len()
+        )),
+        (None, _) => Some(format!(
+            "no result yet; the search has trained {} children.",
+            run.children.len()
+        )),
     }
 }
 

@@ -39,6 +39,8 @@ struct Known {
     /// The children as the page's script takes them, in the order in which they came.
     rows: Vec<Arc<str>>,
     state: State,
+    /// When the run last wrote something.
+    written: SystemTime,
 }
 
 /// A text made for a state, and when.
@@ -68,6 +70,7 @@ impl Live {
             page,
             rows: Vec::new(),
             state,
+            written: last_written(dir),
         };
         let live = Arc::new(Self {
             known: RwLock::new(known),
@@ -145,7 +148,10 @@ impl Live {
     pub(super) async fn whole(self: &Arc<Self>) -> Option<Bytes> {
         self.made(&self.whole, |known| {
             let state = &known.state;
-            let mode = Mode::Live(format!("{}.{}", state.beginnings, state.rows));
+            let mode = Mode::Live {
+                state: format!("{}.{}", state.beginnings, state.rows),
+                quiet: known.written.elapsed().unwrap_or_default().as_secs(),
+            };
             page::html(&known.page.name, std::slice::from_ref(&known.page), &mode)
         })
         .await
@@ -262,6 +268,7 @@ impl Follower {
         }
         let mut known = live.known.write().unwrap_or_else(PoisonError::into_inner);
         known.take(new_page, news);
+        known.written = last_written(&self.dir);
         let state = known.state;
         drop(known);
         live.state.send_replace(state);
@@ -311,6 +318,17 @@ impl Known {
         self.state.rows = self.rows.len();
         self.state.changes += 1;
     }
+}
+
+/// The time of the youngest file that a page is made of.
+fn last_written(dir: &Path) -> SystemTime {
+    let folder = RunFolder::new(dir);
+    let histories = [folder.history(), run_page::random_history(&folder)];
+    let times = histories
+        .iter()
+        .filter_map(|path| path.metadata().ok()?.modified().ok());
+    let others = stamps(dir).into_values().map(|(_, time)| time);
+    times.chain(others).max().unwrap_or(UNIX_EPOCH)
 }
 
 /// Length and time of what a page is made of, beside the children.

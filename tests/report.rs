@@ -132,6 +132,10 @@ fn runs_stand_side_by_side() {
         let first = 1_000 * number as u64;
         made_up::append(Path::new(dir), first..first + 20);
     }
+    // Child 0 won in both of the first two, with the same accuracies.
+    for dir in &dirs[..2] {
+        made_up::finish(Path::new(dir), "");
+    }
     // The third is no repetition of the others.
     let config = folder.path("c/config.toml");
     let text = fs::read_to_string(&config).expect("a configuration");
@@ -151,6 +155,8 @@ fn runs_stand_side_by_side() {
     for part in [
         "Runs together",
         "Best of each iteration, run by run",
+        "50.00 ± 0.00% (2)",
+        "40.00 ± 0.00% (2)",
         "search.children_per_step = 6: mean of 2",
         "search.children_per_step = 7: mean of 1",
         "band",

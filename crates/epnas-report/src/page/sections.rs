@@ -1,13 +1,14 @@
 //! The parts of a page: runs, best networks, figures, cost, environment, and the frame of the table.
 
 use epnas_search::select::SelectionRecord;
+use epnas_search::statistics::{deviation, mean};
 use epnas_search::{RankedCandidate, Record, TotalCost};
 use maud::{Markup, PreEscaped, html};
 
 use super::chart::{Chart, large};
 use super::drawing;
 use super::figures::{self, Figure};
-use super::run::RunPage;
+use super::run::{RunPage, Training};
 use super::together;
 use crate::text::grouped;
 
@@ -34,6 +35,7 @@ pub(super) fn all(runs: &[RunPage]) -> Markup {
                 @if runs.iter().any(|run| (&run.space, run.network.input) != (&runs[0].space, runs[0].network.input)) {
                     p.note { "These runs searched different spaces, or on images of different sizes: their estimates do not compare." }
                 }
+                (summary(runs))
                 div.figures { @for one in together::figures(runs) { (figure("all", &one)) } }
             }
         }
@@ -105,6 +107,50 @@ fn trained(runs: &[RunPage]) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What repetitions came to: mean and spread over seeds.
+fn summary(runs: &[RunPage]) -> Markup {
+    let kinds = together::kinds(runs);
+    let spread = |values: Vec<f64>| match (mean(&values), deviation(&values)) {
+        (None, _) => "-".to_owned(),
+        (Some(mean), None) => percent(Some(mean)),
+        (Some(mean), Some(off)) => format!(
+            "{:.2} ± {:.2}% ({})",
+            100.0 * mean,
+            100.0 * off,
+            values.len()
+        ),
+    };
+    let found = |run: &&RunPage| run.trainings.iter().find_map(Training::test_accuracy);
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead {
+                    tr {
+                        @for title in ["searches", "runs", "estimate of the chosen", "retrained briefly", "tested after training",
+                            "random: retrained"] {
+                            th scope="col" { (title) }
+                        }
+                    }
+                }
+                tbody {
+                    @for kind in &kinds {
+                        @let best = || kind.runs.iter().filter_map(|run| run.best.as_ref());
+                        tr {
+                            th scope="row" { (kind.name) }
+                            td.number { (kind.runs.len()) }
+                            td.number { (spread(best().map(|best| best.estimate).collect())) }
+                            td.number { (spread(best().filter_map(|best| best.retrained_accuracy).collect())) }
+                            td.number { (spread(kind.runs.iter().filter_map(found).collect())) }
+                            td.number { (spread(best().filter_map(|best| best.random.as_ref()?.retrained_accuracy).collect())) }
+                        }
+                    }
+                }
+            }
+        }
+        p.note { "Means over runs of the same settings, with the standard deviation between runs and how many they are." }
     }
 }
 

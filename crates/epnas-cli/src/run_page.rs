@@ -191,11 +191,16 @@ pub(crate) fn names(dirs: &[PathBuf]) -> anyhow::Result<Vec<String>> {
             false => dir.display().to_string(),
         };
         // Names that are not UTF-8 may look the same.
-        let numbered = (2..).map(|number| format!("{name} ({number})"));
-        let free = std::iter::once(name.clone())
-            .chain(numbered)
-            .find(|name| !names.contains(name));
-        names.extend(free);
+        names.push(unused(name, &names));
     }
     Ok(names)
+}
+
+/// The name, with a number where it is taken.
+pub(crate) fn unused(name: String, taken: &[String]) -> String {
+    let numbered = (2..).map(|number| format!("{name} ({number})"));
+    let free = numbered
+        .take_while(|_| taken.contains(&name))
+        .find(|name| !taken.contains(name));
+    free.unwrap_or(name)
 }

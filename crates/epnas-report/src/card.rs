@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::text::grouped;
+use crate::text::{grouped, percent};
 
 /// What a card tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -425,10 +425,6 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}%", 100.0 * share)
 }
 
 fn time(seconds: f64) -> String {

@@ -113,6 +113,11 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
+/// `0.7123` as `71.2%`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}
+
 /// A number with its thousands apart: `1,572,010`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -113,13 +113,9 @@ fn write(args: &ReportArgs, out: &Path) -> anyhow::Result<Report> {
         // Two names may have the same letters that a folder can have.
         let mut taken = Vec::new();
         for (run, dir) in runs.iter().zip(dirs) {
-            let name = EventFiles::folder(&run.name);
-            let numbered = (2..).map(|number| format!("{name}-{number}"));
-            let free = std::iter::once(name.clone())
-                .chain(numbered)
-                .find(|name| !taken.contains(name));
-            taken.extend(free.clone());
-            let mut files = EventFiles::new(root, &free.unwrap_or(name), dir);
+            let name = run_page::unused(EventFiles::folder(&run.name), &taken);
+            let mut files = EventFiles::new(root, &name, dir);
+            taken.push(name);
             files.update(run)?;
             let written = files.finish()?;
             events.extend(written.iter().map(|path| path.display().to_string()));

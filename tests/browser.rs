@@ -138,7 +138,7 @@ fn texts_from_outside_do_nothing_in_a_browser() {
         "classes": [hostile, "<svg onload='window.hostile=3'>"],
         "height": 32, "width": 32, "channels": 3, "parts": {},
     });
-    std::fs::write(dir.join("data.json"), images.to_string()).expect("written");
+    crate::command::write_json(&dir.join("data.json"), &images);
     let out = folder.path("page.html");
     run(&[
         "report".as_ref(),

@@ -184,10 +184,24 @@ impl Folder {
     }
 }
 
-/// The JSON document in `path`.
+/// The JSON document in `path`, less its checksum.
 #[track_caller]
 pub(crate) fn read_json(path: &Path) -> Value {
-    serde_json::from_str(&read(path)).expect("a JSON document")
+    without_checksum(&read(path))
+}
+
+/// Writes a JSON document with its checksum.
+#[track_caller]
+pub(crate) fn write_json(path: &Path, value: &Value) {
+    epnas_disk::write_json(path, value).expect("written");
+}
+
+fn without_checksum(text: &str) -> Value {
+    let mut value: Value = serde_json::from_str(text).expect("a JSON document");
+    if let Some(object) = value.as_object_mut() {
+        object.remove("crc32");
+    }
+    value
 }
 
 /// The text of `path`.
@@ -196,13 +210,10 @@ pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// One JSON document per line.
+/// One JSON document per line, less their checksums.
 #[track_caller]
 pub(crate) fn read_lines(path: &Path) -> Vec<Value> {
-    read(path)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON line"))
-        .collect()
+    read(path).lines().map(without_checksum).collect()
 }
 
 /// The top of the repository.

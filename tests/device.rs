@@ -126,7 +126,8 @@ fn a_run_knows_its_device_and_its_result_names_it() {
     let record = folder.path("run").join("precision.json");
     assert_eq!(read_json(&record)["device"], "cpu");
     // A run of a GPU goes on there, or says what it needs.
-    std::fs::write(&record, r#"{"children": "f32", "device": "cuda"}"#).expect("a record");
+    let gpu = serde_json::json!({"children": "f32", "device": "cuda"});
+    crate::command::write_json(&record, &gpu);
     let resume = ["search", "--out", &dir, "--resume"];
     let on_cpu = [&resume[..], &["--device", "cpu"]].concat();
     run(&on_cpu).fails(2, &["f32 on cuda", "f32 on cpu"]);

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use epnas_disk::seal;
 use serde_json::{Value, json};
 
-use crate::command::run;
+use crate::command::{run, write_json};
 
 /// Layers of the networks.
 pub(crate) const LAYERS: usize = 12;
@@ -16,7 +17,19 @@ pub(crate) fn begin(dir: &Path) {
     fs::create_dir_all(dir).expect("a folder");
     let layers = format!("space.layers={LAYERS}");
     let config = run(&["config", "--config", "demo", "--set", &layers]).ok();
-    fs::write(dir.join("config.toml"), config.stdout).expect("a configuration");
+    write_config(dir, &config.stdout);
+}
+
+/// Writes the configuration of the run in `dir`.
+pub(crate) fn write_config(dir: &Path, text: &str) {
+    fs::write(dir.join("config.toml"), seal::text(text)).expect("a configuration");
+}
+
+/// The configuration of the run in `dir`.
+pub(crate) fn read_config(dir: &Path) -> String {
+    let bytes = fs::read(dir.join("config.toml")).expect("a configuration");
+    let text = seal::open_text(&bytes).expect("its checksum");
+    String::from_utf8(text.to_owned()).expect("UTF-8")
 }
 
 /// Child number `index` of a made-up search: of full length and different from the others; each tenth failed.
@@ -61,16 +74,21 @@ pub(crate) fn child(index: u64) -> Value {
     })
 }
 
-/// Appends children to the history of the run in `dir`, in one write.
+/// Appends children to the history of the run in `dir`, in one write. They are numbered on from those that are there.
 pub(crate) fn append(dir: &Path, children: impl IntoIterator<Item = u64>) {
-    let lines: String = children
-        .into_iter()
-        .map(|index| format!("{}\n", child(index)))
-        .collect();
-    let history = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("history.jsonl"));
+    append_values(dir, children.into_iter().map(child));
+}
+
+/// As [`append`], of any children.
+pub(crate) fn append_values(dir: &Path, children: impl IntoIterator<Item = Value>) {
+    let path = dir.join("history.jsonl");
+    let before = fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+    let line = |(index, mut child): (usize, Value)| {
+        child["index"] = index.into();
+        seal::json_line(&child).expect("JSON").content + "\n"
+    };
+    let lines: String = (before..).zip(children).map(line).collect();
+    let history = fs::OpenOptions::new().create(true).append(true).open(path);
     let mut history = history.expect("a history");
     history.write_all(lines.as_bytes()).expect("written");
 }
@@ -88,5 +106,5 @@ pub(crate) fn finish(dir: &Path, note: &str) {
         "machine": {"cpu": "made up", "cores": 2, "os": "linux"}, "versions": {"epnas": "0.1.0", "format": 1},
         "top": [found],
     });
-    fs::write(dir.join("best.json"), best.to_string()).expect("a result");
+    write_json(&dir.join("best.json"), &best);
 }

@@ -12,6 +12,7 @@
 //! - [`testing`]: which images a network is tested on;
 //! - [`restart`]: what `train --restart` throws away;
 //! - [`resume`]: runs killed at random moments, numbers of threads;
+//! - [`faults`]: kills at every write, full and read-only disks, flipped bits;
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
 //! - [`precision`]: training in bfloat16, and on a CPU that cannot;
@@ -34,6 +35,7 @@ mod data;
 mod device;
 mod event_files;
 mod export;
+mod faults;
 mod golden;
 #[cfg(unix)]
 mod interrupt;

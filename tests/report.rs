@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::{Folder, TINY_CHILDREN, line, run};
+use crate::command::{Folder, TINY_CHILDREN, line, run, write_json};
 use crate::made_up;
 
 /// The text of the page at `path`.
@@ -137,10 +137,10 @@ fn runs_stand_side_by_side() {
         made_up::finish(Path::new(dir), "");
     }
     // The third is no repetition of the others.
-    let config = folder.path("c/config.toml");
-    let text = fs::read_to_string(&config).expect("a configuration");
+    let other = folder.path("c");
+    let text = made_up::read_config(&other);
     let text = text.replace("children_per_step = 6", "children_per_step = 7");
-    fs::write(&config, text).expect("written");
+    made_up::write_config(&other, &text);
     let out = folder.arg("all.html");
     let report = line(&format!("report {} --out {out} --json", dirs.join(" "))).ok();
     assert_eq!(report.json()["runs"], serde_json::json!(["a", "b", "c"]));
@@ -183,20 +183,17 @@ fn texts_from_outside_stay_texts() {
         "classes": [hostile, "<svg onload=alert(3)>"],
         "height": 32, "width": 32, "channels": 3, "parts": {},
     });
-    fs::write(dir.join("data.json"), images.to_string()).expect("written");
+    write_json(&dir.join("data.json"), &images);
     let mut child = made_up::child(20);
     child["status"] = "failed".into();
     child["estimate"] = Value::Null;
     child["reason"] = hostile.into();
-    let mut history = fs::read_to_string(dir.join("history.jsonl")).expect("a history");
-    history.push_str(&format!("{child}\n"));
-    fs::write(dir.join("history.jsonl"), history).expect("written");
+    made_up::append_values(&dir, [child]);
     let out = folder.path("page.html");
     // Settings, notes and the names of several runs, too.
     made_up::finish(&dir, hostile);
-    let config = fs::read_to_string(dir.join("config.toml")).expect("a configuration");
-    let config = format!("{config}\n# {hostile}\n");
-    fs::write(dir.join("config.toml"), config).expect("written");
+    let config = format!("{}\n# {hostile}\n", made_up::read_config(&dir));
+    made_up::write_config(&dir, &config);
     let other = folder.path("<i>other</i>");
     made_up::begin(&other);
     made_up::append(&other, 0..20);

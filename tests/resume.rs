@@ -13,7 +13,12 @@ const LONGER: [&str; 4] = ["--set", "network.channels=8", "--set", "training.epo
 
 /// A history without the fields that measure time.
 pub(crate) fn timeless(run: &Path) -> Vec<Value> {
-    let mut lines = read_lines(&run.join("history.jsonl"));
+    timeless_lines(&run.join("history.jsonl"))
+}
+
+/// Lines of a file without the fields that measure time.
+pub(crate) fn timeless_lines(path: &Path) -> Vec<Value> {
+    let mut lines = read_lines(path);
     for line in &mut lines {
         line["seconds"] = Value::Null;
         for epoch in line["epochs"].as_array_mut().into_iter().flatten() {
@@ -23,39 +28,22 @@ pub(crate) fn timeless(run: &Path) -> Vec<Value> {
     lines
 }
 
-/// Names and bytes of the stored weights and surrogates of a run, its baseline included.
+/// Names and bytes of the weights and surrogates in the latest checkpoint of a run and of its baseline.
 fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
-    for dir in [
-        run.join("checkpoint"),
-        run.join("random").join("checkpoint"),
-    ] {
-        for entry in
-            std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
-        {
-            let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|extension| extension == "bin") {
-                files.push((
-                    path.display().to_string(),
-                    std::fs::read(&path).expect("weights"),
-                ));
-            }
+    for part in ["checkpoint", "random/checkpoint"] {
+        let dir = run.join(part);
+        let state = read_json(&dir.join("state.json"));
+        for blob in [&state["weights"], &state["surrogate"]] {
+            let Some(name) = blob["file"].as_str() else {
+                continue;
+            };
+            let bytes = std::fs::read(dir.join(name));
+            files.push((format!("{part}/{name}"), bytes.expect("weights")));
         }
     }
-    for file in &mut files {
-        let name = file.0.rsplit('/').next().unwrap_or_default().to_owned();
-        let part = if file.0.contains("random") {
-            "random/"
-        } else {
-            ""
-        };
-        file.0 = format!("{part}{name}");
-    }
-    files.sort();
     assert!(
-        files
-            .iter()
-            .any(|(name, bytes)| name.starts_with("weights") && !bytes.is_empty()),
+        files.len() >= 3 && files.iter().all(|(_, bytes)| !bytes.is_empty()),
         "no weights"
     );
     files
@@ -96,23 +84,21 @@ pub(crate) fn assert_same(expected: &Path, found: &Path) {
     assert_eq!(result(expected), result(found));
 }
 
-/// The seed of the moments of death: from `EPNAS_KILL_SEED`, or else from the clock; printed, so that it can be repeated.
-fn kill_seed(whole: Duration) -> u64 {
-    let given = std::env::var("EPNAS_KILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+/// A seed from the environment variable `name`, or else from the clock; printed, so that a test can be repeated.
+pub(crate) fn seed(name: &str) -> u64 {
+    let given = std::env::var(name).ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.map_or(0, |time| time.as_nanos() as u64)
     });
-    println!("EPNAS_KILL_SEED={seed} repeats this test; the whole run took {whole:?}");
+    println!("{name}={seed} repeats this test");
     seed
 }
 
 /// Starts `epnas` with `arguments` again and again and kills it (SIGKILL) after a random time of up to two fifths of
 /// `whole`, at most `most` times, until it ends by itself. Returns how often it was killed.
 fn kill_and_repeat(arguments: &[&str], whole: Duration, most: usize) -> usize {
-    let mut state = kill_seed(whole);
+    let mut state = seed("EPNAS_KILL_SEED");
     let mut kills = 0;
     loop {
         let mut command = epnas();
@@ -190,7 +176,7 @@ fn killed_trainings_resume_to_the_same_weights() {
 }
 
 /// SplitMix64.
-fn next(state: &mut u64) -> u64 {
+pub(crate) fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

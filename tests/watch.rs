@@ -392,7 +392,8 @@ fn everything_that_a_page_shows_is_followed() {
         "epoch": 1, "loss": 2.0, "training_accuracy": 0.3, "validation_accuracy": 0.4,
         "validation_loss": 1.9, "learning_rate": 0.1, "seconds": 3.0, "images": 100,
     });
-    fs::write(dir.join("train/curve.jsonl"), format!("{epoch}\n")).expect("written");
+    let line = epnas_disk::seal::json_line(&epoch).expect("JSON");
+    fs::write(dir.join("train/curve.jsonl"), line.content + "\n").expect("written");
     events.next_of("changed");
     has("found: validation");
     // There is a result.

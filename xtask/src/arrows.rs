@@ -37,6 +37,12 @@ const RULES: &[Rule] = &[
         "what an architecture is needs no tensors",
     ),
     transitive(
+        "epnas-disk",
+        ALWAYS,
+        &["candle-*", "epnas-*", "clap"],
+        "files know nothing of searches",
+    ),
+    transitive(
         "epnas-sampler",
         ALWAYS,
         &["candle-*", "clap"],
@@ -97,6 +103,7 @@ const RULES: &[Rule] = &[
     ),
     typed_errors("epnas-arch"),
     typed_errors("epnas-data"),
+    typed_errors("epnas-disk"),
     typed_errors("epnas-ops"),
     typed_errors("epnas-report"),
     typed_errors("epnas-sampler"),

@@ -173,6 +173,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         space,
         policy: HistoryPolicy::Best,
         seed: 1,
+        settings: String::new(),
         budget: Budget::default(),
         stop: None,
     };

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SearchError;
 use crate::limits::{Limits, Quantity, Shortfall};
-use crate::lines::Lines;
 use crate::strategy::StrategyError;
+use epnas_disk::Lines;
 
 /// Draws in a row that may be refused before a strategy gives up.
 const DRAWS: u64 = 10_000;

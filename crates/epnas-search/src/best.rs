@@ -6,11 +6,11 @@ use epnas_arch::{Arch, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostics::Diagnostics;
-use crate::disk;
 use crate::error::SearchError;
 use crate::history::{History, Record, Status};
 use crate::pareto::pareto;
 use crate::select::{Candidate, SelectionRecord, Shortlist};
+use epnas_disk as disk;
 
 /// What an estimate is, for whoever reads the number out of its context.
 pub const ESTIMATE_NOTE: &str = "estimate is a validation accuracy measured with weights shared among all children \
@@ -241,12 +241,8 @@ impl Best {
     /// # Errors
     /// [`SearchError`] when there is none or it is not understood.
     pub fn read(path: &Path) -> Result<Self, SearchError> {
-        let bytes = disk::read_if_present(path)?.ok_or_else(|| SearchError::NoResult {
+        disk::read_json(path)?.ok_or_else(|| SearchError::NoResult {
             path: path.to_owned(),
-        })?;
-        serde_json::from_slice(&bytes).map_err(|error| SearchError::Result {
-            path: path.to_owned(),
-            message: format!("damaged, or of another version: {error}"),
         })
     }
 
@@ -255,12 +251,7 @@ impl Best {
     /// # Errors
     /// [`SearchError`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), SearchError> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| SearchError::Result {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
-        bytes.push(b'\n');
-        Ok(disk::write_atomic(path, &bytes)?)
+        Ok(disk::write_json(path, self)?)
     }
 }
 

@@ -1,41 +1,45 @@
 //! Checkpoints: everything a search needs to go on, committed by one atomic rename.
 //!
-//! A checkpoint folder holds `state.json` and the files it names: `weights-N.bin` (the evaluator's state after N
-//! children) and `surrogate-M.bin` (the surrogate after M fits). A new generation is written beside the old one; the
-//! rename of `state.json` makes it count; only then are files that nothing names any more removed. A kill at any moment
-//! leaves the old generation or the new one, whole.
+//! A checkpoint folder holds two generations: `state.json` and, of the one before, `previous.json`, with the files they
+//! name: `weights-N.bin` (the evaluator's state after N children) and `surrogate-M.bin` (the surrogate after M fits). A new
+//! generation is written beside the old ones; the rename of `state.json` makes it count; only then are files that nothing
+//! names any more removed. A kill at any moment leaves the old generation or the new one, whole, and when one is damaged the
+//! search steps back to the other.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{self, DiskError};
+use epnas_disk::{self as disk, DiskError, FileError, seal};
 
 /// Version of the layout, raised when an older reader could not read it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const STATE: &str = "state.json";
+const PREVIOUS: &str = "previous.json";
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// A file cannot be read or written.
+    /// A file cannot be read or written, or is not what this version writes.
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// `state.json` is not what this version writes.
-    #[error("{} is damaged: {message}", path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
+    File(#[from] FileError),
     /// The checkpoint is of another version.
     #[error("{} has version {found}, expected {VERSION}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// Its version.
-        found: u32,
+        found: u64,
+    },
+    /// The checkpoint is of a search with other settings.
+    #[error("{} is of a search with other settings ({found:?}, expected {expected:?})", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Those of its search.
+        found: String,
+        /// Those of this one.
+        expected: String,
     },
     /// A file does not hold the bytes that were written.
     #[error("{} is damaged: {found}, expected {expected}", path.display())]
@@ -62,6 +66,23 @@ impl Blob {
         format!("{} bytes with CRC-32 {:08x}", self.bytes, self.crc32)
     }
 
+    fn read(&self, dir: &Path) -> Result<Vec<u8>, CheckpointError> {
+        let path = dir.join(&self.file);
+        let bytes = disk::read_if_present(&path).map_err(FileError::from)?;
+        let found = bytes.as_ref().map_or_else(
+            || "missing".into(),
+            |bytes| Self::of(self.file.clone(), bytes).describe(),
+        );
+        match bytes {
+            Some(bytes) if found == self.describe() => Ok(bytes),
+            _ => Err(CheckpointError::Damaged {
+                path,
+                found,
+                expected: self.describe(),
+            }),
+        }
+    }
+
     fn of(file: String, bytes: &[u8]) -> Self {
         Self {
             file,
@@ -75,8 +96,12 @@ impl Blob {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     version: u32,
+    /// What decided the children, as the driver was told.
+    settings: String,
     /// Children in the history.
     children: usize,
+    /// The checksum of the last one's line.
+    last: Option<String>,
     /// Wall time so far, over all resumed parts.
     seconds: f64,
     strategy: serde_json::Value,
@@ -86,19 +111,88 @@ struct State {
     fits: u64,
 }
 
+/// Which of the two that a checkpoint folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generation {
+    Latest,
+    Previous,
+}
+
+impl Generation {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Latest => STATE,
+            Self::Previous => PREVIOUS,
+        }
+    }
+}
+
 /// A checkpoint as it was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) children: usize,
-    pub(crate) seconds: f64,
-    pub(crate) strategy: serde_json::Value,
+    path: PathBuf,
+    generation: Generation,
+    state: State,
     pub(crate) weights: Vec<u8>,
     pub(crate) surrogate: Option<Vec<u8>>,
+}
+
+impl Loaded {
+    /// Reads a generation; `None` when the folder has none such.
+    pub(crate) fn read(
+        dir: &Path,
+        generation: Generation,
+    ) -> Result<Option<Self>, CheckpointError> {
+        let path = dir.join(generation.file());
+        let Some(state) = State::read(&path)? else {
+            return Ok(None);
+        };
+        let weights = state.weights.read(dir)?;
+        let surrogate = state.surrogate.as_ref().map(|blob| blob.read(dir));
+        Ok(Some(Self {
+            path,
+            generation,
+            weights,
+            surrogate: surrogate.transpose()?,
+            state,
+        }))
+    }
+
+    /// Fails when it is of a search with other settings.
+    pub(crate) fn require_settings(&self, settings: &str) -> Result<(), CheckpointError> {
+        if self.state.settings == settings {
+            return Ok(());
+        }
+        Err(CheckpointError::Settings {
+            path: self.path.clone(),
+            found: self.state.settings.clone(),
+            expected: settings.to_owned(),
+        })
+    }
+
+    pub(crate) fn children(&self) -> usize {
+        self.state.children
+    }
+
+    /// The checksum of the last child's line.
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.state.last.as_deref()
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.state.seconds
+    }
+
+    pub(crate) fn strategy(&self) -> &serde_json::Value {
+        &self.state.strategy
+    }
 }
 
 /// What changed since the last commit.
 pub(crate) struct Commit<'a> {
     pub(crate) children: usize,
+    /// The checksum of the last one's line.
+    pub(crate) last: Option<String>,
     pub(crate) seconds: f64,
     pub(crate) strategy: serde_json::Value,
     /// The evaluator's state; `None` when no child was evaluated since.
@@ -107,59 +201,40 @@ pub(crate) struct Commit<'a> {
     pub(crate) surrogate: Option<(&'a [u8], u64)>,
 }
 
-/// A checkpoint folder.
+/// A checkpoint folder, to commit to.
 #[derive(Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
+    settings: String,
     state: Option<State>,
+    /// The generation before, which is there to step back to.
+    previous: Option<State>,
 }
 
 impl Store {
-    /// Opens a folder, reading what was committed last. Files of a generation that was never committed are removed.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>), CheckpointError> {
-        disk::make_dir(dir)?;
-        let mut store = Self {
+    /// Goes on from what was loaded, or from nothing. What was committed later, or never, is removed.
+    pub(crate) fn open(
+        dir: &Path,
+        settings: &str,
+        from: Option<&Loaded>,
+    ) -> Result<Self, CheckpointError> {
+        disk::make_dir(dir).map_err(FileError::from)?;
+        let previous = match from.map(|loaded| loaded.generation) {
+            Some(Generation::Latest) => State::read(&dir.join(PREVIOUS)).ok().flatten(),
+            Some(Generation::Previous) => {
+                disk::remove(&dir.join(STATE)).map_err(FileError::from)?;
+                None
+            }
+            None => None,
+        };
+        let store = Self {
             dir: dir.to_owned(),
-            state: None,
+            settings: settings.to_owned(),
+            state: from.map(|loaded| loaded.state.clone()),
+            previous,
         };
-        let path = dir.join(STATE);
-        let Some(bytes) = disk::read_if_present(&path)? else {
-            store.sweep()?;
-            return Ok((store, None));
-        };
-        let damaged = |message: String| CheckpointError::State {
-            path: path.clone(),
-            message,
-        };
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let version = value
-            .get("version")
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or(0) as u32;
-        if version != VERSION {
-            return Err(CheckpointError::Version {
-                path,
-                found: version,
-            });
-        }
-        let state: State = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
-        let weights = store.read(&state.weights)?;
-        let surrogate = state
-            .surrogate
-            .as_ref()
-            .map(|blob| store.read(blob))
-            .transpose()?;
-        let loaded = Loaded {
-            children: state.children,
-            seconds: state.seconds,
-            strategy: state.strategy.clone(),
-            weights,
-            surrogate,
-        };
-        store.state = Some(state);
         store.sweep()?;
-        Ok((store, Some(loaded)))
+        Ok(store)
     }
 
     /// Number of fits behind the stored surrogate.
@@ -171,7 +246,7 @@ impl Store {
     pub(crate) fn weights(&self) -> Result<Vec<u8>, CheckpointError> {
         self.state
             .as_ref()
-            .map_or_else(|| Ok(Vec::new()), |state| self.read(&state.weights))
+            .map_or_else(|| Ok(Vec::new()), |state| state.weights.read(&self.dir))
     }
 
     /// Makes `commit` the state to resume from.
@@ -191,7 +266,9 @@ impl Store {
         };
         let state = State {
             version: VERSION,
+            settings: self.settings.clone(),
             children: commit.children,
+            last: commit.last,
             seconds: commit.seconds,
             strategy: commit.strategy,
             weights,
@@ -199,59 +276,35 @@ impl Store {
             fits,
         };
         let path = self.dir.join(STATE);
-        let text = serde_json::to_vec_pretty(&state).map_err(|e| CheckpointError::State {
-            path: path.clone(),
-            message: e.to_string(),
-        })?;
-        disk::write_atomic(&path, &text)?;
-        self.state = Some(state);
+        let text = seal::json_pretty(&state)
+            .map_err(|error| FileError::damaged(&path, error.to_string()))?;
+        disk::write_keeping(&path, &self.dir.join(PREVIOUS), text.content.as_bytes())
+            .map_err(FileError::from)?;
+        self.previous = self.state.replace(state);
         self.sweep()
     }
 
     fn write(&self, file: String, bytes: &[u8]) -> Result<Blob, CheckpointError> {
-        disk::write_new(&self.dir.join(&file), bytes)?;
+        disk::write_new(&self.dir.join(&file), bytes).map_err(FileError::from)?;
         Ok(Blob::of(file, bytes))
     }
 
-    fn read(&self, blob: &Blob) -> Result<Vec<u8>, CheckpointError> {
-        let path = self.dir.join(&blob.file);
-        let Some(bytes) = disk::read_if_present(&path)? else {
-            return Err(CheckpointError::Damaged {
-                path,
-                found: "missing".into(),
-                expected: blob.describe(),
-            });
-        };
-        let found = Blob::of(blob.file.clone(), &bytes);
-        if found != *blob {
-            return Err(CheckpointError::Damaged {
-                path,
-                found: found.describe(),
-                expected: blob.describe(),
-            });
-        }
-        Ok(bytes)
-    }
-
-    /// Removes files that `state.json` does not name.
+    /// Removes files that neither generation names.
     fn sweep(&self) -> Result<(), CheckpointError> {
-        let named: Vec<&str> = self
-            .state
-            .iter()
+        let generations = [&self.state, &self.previous];
+        let named: Vec<&str> = (generations.into_iter().flatten())
             .flat_map(State::files)
-            .chain([STATE])
             .collect();
-        let entries = std::fs::read_dir(&self.dir)
-            .map_err(|source| DiskError::new("read", &self.dir, source))?;
-        for entry in entries {
-            let entry = entry.map_err(|source| DiskError::new("read", &self.dir, source))?;
+        let failed = |source| FileError::from(DiskError::new("read", &self.dir, source));
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let ours = name.starts_with("weights-")
                 || name.starts_with("surrogate-")
                 || name.ends_with(".tmp");
             if ours && !named.contains(&name.as_ref()) {
-                disk::remove(&entry.path())?;
+                disk::remove(&entry.path()).map_err(FileError::from)?;
             }
         }
         Ok(())
@@ -259,6 +312,18 @@ impl Store {
 }
 
 impl State {
+    fn read(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let read = disk::read_json::<Self>(path);
+        let is_ours = |state: &Option<Self>| state.as_ref().is_none_or(|s| s.version == VERSION);
+        if !read.as_ref().is_ok_and(is_ours)
+            && let Some(found) = other_version(path)
+        {
+            let path = path.to_owned();
+            return Err(CheckpointError::Version { path, found });
+        }
+        Ok(read?)
+    }
+
     fn files(&self) -> Vec<&str> {
         let surrogate = self.surrogate.iter().map(|blob| blob.file.as_str());
         std::iter::once(self.weights.file.as_str())
@@ -267,15 +332,26 @@ impl State {
     }
 }
 
+/// The version of a file that another version wrote: the first had no checksums.
+fn other_version(path: &Path) -> Option<u64> {
+    let bytes = disk::read_if_present(path).ok()??;
+    let object = match seal::open_json(&bytes) {
+        Ok(sealed) => sealed.content,
+        Err(_) => bytes,
+    };
+    let value: serde_json::Value = serde_json::from_slice(&object).ok()?;
+    let version = value.get("version")?.as_u64()?;
+    (value.get("crc32").is_none() && version != u64::from(VERSION)).then_some(version)
+}
+
 /// The wall time in a checkpoint, without reading the rest.
 pub(crate) fn peek_seconds(dir: &Path) -> Result<Option<f64>, CheckpointError> {
-    let path = dir.join(STATE);
-    let Some(bytes) = disk::read_if_present(&path)? else {
-        return Ok(None);
-    };
-    let state: State = serde_json::from_slice(&bytes).map_err(|error| CheckpointError::State {
-        path,
-        message: error.to_string(),
-    })?;
-    Ok(Some(state.seconds))
+    let latest = State::read(&dir.join(STATE));
+    match latest {
+        Ok(Some(state)) => Ok(Some(state.seconds)),
+        latest => match State::read(&dir.join(PREVIOUS)) {
+            Ok(Some(previous)) => Ok(Some(previous.seconds)),
+            _ => latest.map(|_| None),
+        },
+    }
 }

@@ -59,6 +59,8 @@ pub struct Driver<'a> {
     pub policy: HistoryPolicy,
     /// The run's root seed.
     pub seed: u64,
+    /// What else decides the children, in any form; a checkpoint of other settings is refused.
+    pub settings: String,
     /// What the search may spend; it ends there, also within a batch.
     pub budget: Budget,
     /// When to stop early; `None` for never.
@@ -82,7 +84,7 @@ impl Driver<'_> {
         S: Strategy + ?Sized,
     {
         let (keep, left) = match &self.folder {
-            Some(folder) => Keep::open(folder)?,
+            Some(folder) => Keep::open(folder, &self.settings)?,
             None => (Keep::Memory { weights: vec![] }, None),
         };
         let (loaded, records) = left.unzip();

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use epnas_arch::{EvaluateError, SpaceError};
 
 use crate::checkpoint::CheckpointError;
-use crate::disk::DiskError;
 use crate::history::HistoryError;
 use crate::run::RunError;
 use crate::settings::SettingsError;
 use crate::strategy::StrategyError;
+use epnas_disk::{DiskError, FileError};
 
 /// A configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,9 @@ pub enum SearchError {
     /// A file.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A file that holds something else than was written.
+    #[error(transparent)]
+    File(FileError),
     /// The history file.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -175,6 +178,15 @@ pub enum SearchError {
     #[cfg(feature = "supernet")]
     #[error(transparent)]
     Surrogate(#[from] epnas_arch::SurrogateError),
+}
+
+impl From<FileError> for SearchError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Disk(error) => Self::Disk(error),
+            error => Self::File(error),
+        }
+    }
 }
 
 impl SearchError {

@@ -3,14 +3,13 @@
 mod tail;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use epnas_arch::{Arch, EpochReport, Measurement, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::config::HistoryPolicy;
-use crate::disk::{self, DiskError};
+use epnas_disk::{self as disk, DiskError, FileError, Line};
 
 pub use tail::{HistoryTail, News};
 
@@ -91,28 +90,28 @@ impl Record {
 /// Why a history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file cannot be read or written.
+    /// The file cannot be read or written, or a complete line is no record or was changed.
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// A complete line is not a record.
-    #[error("{}, line {line}: {message}", path.display())]
-    Line {
+    File(#[from] FileError),
+    /// A line stands where another child belongs.
+    #[error("{}, line {line}: child {found}, expected child {}", path.display(), line - 1)]
+    Order {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What is wrong with it.
-        message: String,
+        /// The position that the child in it says it has, from 0.
+        found: u64,
     },
-    /// The file holds fewer children than its checkpoint.
-    #[error("{} holds {found} children, expected at least the {expected} of its checkpoint", path.display())]
-    Short {
+    /// The file does not hold the children of its checkpoint.
+    #[error("{} {found}, expected {expected}", path.display())]
+    Other {
         /// The file.
         path: PathBuf,
-        /// Children in the file.
-        found: usize,
-        /// Children in the checkpoint.
-        expected: usize,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
     },
 }
 
@@ -265,91 +264,82 @@ impl History {
 /// Reads `history.jsonl`. A last line without its line feed is a write that was cut off and is left out.
 ///
 /// # Errors
-/// [`HistoryError::Disk`] when the file cannot be read, [`HistoryError::Line`] for a complete line that is no record.
+/// [`HistoryError`] when the file cannot be read, or a complete line is no record, was changed or is out of order.
 pub fn read_history(path: &Path) -> Result<Vec<Record>, HistoryError> {
-    let text = std::fs::read(path).map_err(|source| DiskError::new("read", path, source))?;
-    Ok(parse(path, &text)?
-        .into_iter()
-        .map(|(record, _)| record)
-        .collect())
+    let bytes = std::fs::read(path)
+        .map_err(|source| FileError::from(DiskError::new("read", path, source)))?;
+    let lines = parse(path, &bytes, 0)?;
+    Ok(lines.into_iter().map(|line| line.value).collect())
 }
 
-/// Records with the offset of the end of their line.
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(Record, u64)>, HistoryError> {
-    let mut records = Vec::new();
-    let mut end = 0;
-    for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        end += line.len() as u64;
-        let Some(line) = line.strip_suffix(b"\n") else {
-            break;
-        };
-        let record = serde_json::from_slice(line).map_err(|error| HistoryError::Line {
+/// The complete lines in `bytes`, which stand after `before` others in the file at `path`.
+fn parse(path: &Path, bytes: &[u8], before: usize) -> Result<Vec<Line<Record>>, HistoryError> {
+    let lines = epnas_disk::parse_lines::<Record>(path, bytes).map_err(|error| match error {
+        FileError::Damaged {
+            path,
+            line,
+            message,
+        } => FileError::Damaged {
+            path,
+            line: line.map(|line| before + line),
+            message,
+        },
+        error => error,
+    })?;
+    let misplaced = (before..)
+        .zip(&lines)
+        .find(|(position, line)| line.value.index != *position as u64);
+    match misplaced {
+        None => Ok(lines),
+        Some((position, line)) => Err(HistoryError::Order {
             path: path.to_owned(),
-            line: number + 1,
-            message: format!(
-                "column {}: not a child's record: {}",
-                error.column(),
-                without_place(&error)
-            ),
-        })?;
-        records.push((record, end));
+            line: position + 1,
+            found: line.value.index,
+        }),
     }
-    Ok(records)
 }
 
-/// What serde_json says, less the place: it counts lines from the start of what it was given.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
-}
-
-/// The file that a running search appends to.
+/// The children behind a checkpoint.
 #[derive(Debug)]
-pub(crate) struct HistoryFile {
-    path: PathBuf,
-    file: File,
+pub(crate) struct Kept {
+    pub(crate) records: Vec<Record>,
+    /// Where their lines end in bytes.
+    pub(crate) length: u64,
 }
 
-impl HistoryFile {
-    /// Opens the file with its first `count` children, dropping what lies beyond them.
-    pub(crate) fn open(path: &Path, count: usize) -> Result<(Self, Vec<Record>), HistoryError> {
-        let mut records = Vec::new();
-        let mut length = 0;
-        if count > 0 {
-            let bytes = disk::read_if_present(path)?.unwrap_or_default();
-            // Lines beyond the checkpoint need not even be whole.
-            let kept: usize = bytes
-                .split_inclusive(|&byte| byte == b'\n')
-                .take(count)
-                .map(<[u8]>::len)
-                .sum();
-            let parsed = parse(path, &bytes[..kept])?;
-            if parsed.len() < count {
-                return Err(HistoryError::Short {
-                    path: path.to_owned(),
-                    found: parsed.len(),
-                    expected: count,
-                });
-            }
-            length = parsed.last().map_or(0, |(_, end)| *end);
-            records = parsed.into_iter().map(|(record, _)| record).collect();
-        }
-        let file = disk::open_truncated(path, length)?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                file,
-            },
-            records,
-        ))
+/// The first `count` children of a history, which may hold more. `last` is the checksum of the last of them.
+pub(crate) fn kept(path: &Path, count: usize, last: Option<&str>) -> Result<Kept, HistoryError> {
+    let bytes = disk::read_if_present(path).map_err(FileError::from)?;
+    let bytes = bytes.unwrap_or_default();
+    // Lines beyond the checkpoint need not even be whole.
+    let length: usize = bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(count)
+        .map(<[u8]>::len)
+        .sum();
+    let lines = parse(path, &bytes[..length], 0)?;
+    let other = |found: String, expected: String| HistoryError::Other {
+        path: path.to_owned(),
+        found,
+        expected,
+    };
+    if lines.len() < count {
+        let found = format!("holds {} children", lines.len());
+        let expected = format!("at least the {count} of its checkpoint");
+        return Err(other(found, expected));
     }
-
-    /// Appends a child; it is on disk when this returns.
-    pub(crate) fn append(&mut self, record: &Record) -> Result<(), HistoryError> {
-        let line = serde_json::to_string(record).map_err(|error| {
-            DiskError::new("append to", &self.path, std::io::Error::other(error))
-        })?;
-        Ok(disk::append(&mut self.file, &self.path, &line)?)
+    if let (Some(line), Some(last)) = (lines.last(), last)
+        && line.crc32 != last
+    {
+        let found = format!(
+            "is of another search: the CRC-32 of line {count} is {}",
+            line.crc32
+        );
+        return Err(other(found, format!("{last}, that of its checkpoint")));
     }
+    let records = lines.into_iter().map(|line| line.value).collect();
+    Ok(Kept {
+        records,
+        length: length as u64,
+    })
 }

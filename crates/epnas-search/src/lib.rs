@@ -19,12 +19,10 @@ mod checkpoint;
 pub mod compare;
 pub mod config;
 pub mod diagnostics;
-mod disk;
 pub mod driver;
 mod error;
 pub mod history;
 pub mod limits;
-mod lines;
 pub mod observer;
 pub mod pareto;
 pub mod rank;
@@ -43,7 +41,7 @@ pub mod compose;
 #[cfg(test)]
 #[path = "../tests/fakes/mod.rs"]
 mod fakes;
-#[cfg(test)]
+#[cfg(all(test, debug_assertions))]
 mod resume_tests;
 
 pub use admission::{Admission, LatencyRecord, Meter};
@@ -56,9 +54,9 @@ pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{
     CURVE_FILE, DryRun, ForecastBytes, ForecastSeconds, MODEL_IMAGES_FILE, ModelImages,
-    NetworkComparison, NetworkComparisonResult, RESULT_FILE, RankOptions, Ranked, Session,
-    TRAINING_FILE, TrainReport, TrainingFolders, TrialProgress, Which, compare_on_table,
-    data_split, read_curve, read_training, run_device, run_images,
+    NetworkComparison, NetworkComparisonResult, PREVIOUS_TRAINING_FILE, RESULT_FILE, RankOptions,
+    Ranked, Session, TRAINING_FILE, TrainReport, TrainingFolders, TrialProgress, Which,
+    compare_on_table, data_split, read_curve, read_training, run_device, run_images,
 };
 pub use config::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
@@ -67,8 +65,8 @@ pub use config::{
 #[cfg(feature = "supernet")]
 pub use config::{Config, FinalConfig, FinalNetwork, FinalPreset, Preset, TrainOn, TrainingConfig};
 pub use diagnostics::Diagnostics;
-pub use disk::{DiskError, write_atomic};
 pub use driver::{Driver, Ended, Outcome, StopRule};
+pub use epnas_disk::{DiskError, FileError, write_atomic};
 pub use error::{ConfigFileError, SearchError};
 pub use history::{History, HistoryError, HistoryTail, News, Record, Status, read_history};
 pub use limits::{LimitedNetwork, Limits, LimitsConfig};

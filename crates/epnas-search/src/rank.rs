@@ -23,11 +23,11 @@ pub use report::{PredictorScores, RankReport, RetrainedSummary, Score};
 use crate::admission::Admission;
 use crate::error::SearchError;
 use crate::history::{History, Record};
-use crate::lines::{self, Lines};
 use crate::observer::{Event, Observer};
 use crate::select::{Retraining, SelectionRecord};
 use crate::strategy::StrategyError;
 use crate::strategy::random::random_architecture;
+use epnas_disk::{Lines, read_lines};
 
 /// Draws from the space that may hit known architectures in a row before the space counts as used up.
 const ATTEMPTS: usize = 1000;
@@ -181,7 +181,7 @@ pub struct RankRecord {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or a complete line is no record.
 pub fn read_rank(path: &Path) -> Result<Vec<RankRecord>, SearchError> {
-    lines::read(path)
+    Ok(read_lines(path)?)
 }
 
 /// Asks the predictors about an architecture.

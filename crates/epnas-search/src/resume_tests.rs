@@ -8,12 +8,12 @@ use epnas_arch::seed::split;
 use epnas_arch::{Arch, Cost, EvaluateError, MacroSpace, Space};
 
 use crate::config::{Continuation, HistoryPolicy, SearchConfig};
-use crate::disk::{die_at, points_passed};
 use crate::fakes::{Landscape, Linear, Trouble};
 use crate::{
     Admission, Budget, Driver, Enas, EnasConfig, Evolution, EvolutionConfig, Limits, LocalSearch,
     Meter, Outcome, Progressive, RandomSearch, Record, SearchError, Silent, Strategy,
 };
+use epnas_disk::fault::{die_at, points_passed};
 
 fn space() -> Space {
     Space::Macro(MacroSpace {
@@ -52,6 +52,7 @@ fn attempt<S: Strategy>(
         space: space(),
         policy: HistoryPolicy::Best,
         seed: 5,
+        settings: String::new(),
         budget,
         stop: None,
     };
@@ -62,8 +63,8 @@ fn progressive(continuation: Continuation) -> Progressive<Linear> {
     Progressive::new(space(), config(continuation), Linear::new(&space()), 5)
 }
 
-/// What a run leaves: its history without times, and the bytes of every checkpoint file but `state.json`, which holds
-/// times.
+/// What a run leaves: its history without times, and the bytes of every checkpoint file but `state.json` and
+/// `previous.json`, which hold times.
 type Left = (Vec<Record>, BTreeMap<String, Vec<u8>>);
 
 fn result(folder: &Path) -> Left {
@@ -77,7 +78,7 @@ fn result(folder: &Path) -> Left {
                 entry.path(),
             )
         })
-        .filter(|(name, _)| name != "state.json")
+        .filter(|(name, _)| !name.ends_with(".json"))
         .map(|(name, path)| (name, std::fs::read(path).expect("a file")))
         .collect();
     (records.iter().map(Record::timeless).collect(), blobs)
@@ -97,7 +98,7 @@ fn aborted_at_every_child() {
     assert_eq!(expected.0.len(), 21);
     assert_eq!(
         expected.1.keys().collect::<Vec<_>>(),
-        ["surrogate-6.bin", "weights-21.bin"]
+        ["surrogate-5.bin", "surrogate-6.bin", "weights-21.bin"]
     );
     for child in 0..expected.0.len() {
         let folder = crate::fakes::folder();
@@ -259,7 +260,7 @@ fn enas_killed_at_every_write_point() {
     let (expected, _) = uninterrupted(budget, enas());
     assert_eq!(
         expected.1.keys().collect::<Vec<_>>(),
-        ["surrogate-2.bin", "weights-8.bin"]
+        ["surrogate-2.bin", "weights-7.bin", "weights-8.bin"]
     );
     killed_at_every_write(budget, enas);
 }
@@ -287,55 +288,161 @@ fn killed_again_and_again() {
     assert_eq!(result(folder.path()), expected);
 }
 
-#[test]
-fn damaged_files_are_named() {
+/// A folder with a run that was aborted after 8 children, and what its uninterrupted one leaves.
+fn aborted() -> (tempfile::TempDir, Left) {
+    let (expected, _) = uninterrupted(NO_LIMIT, progressive(Continuation::Restart));
     let folder = crate::fakes::folder();
-    die_at(None);
-    let died = attempt(
-        folder.path(),
-        NO_LIMIT,
-        progressive(Continuation::Restart),
-        Trouble::FatalAt(8),
-    );
-    assert!(died.is_err());
-    let weights = folder.path().join("checkpoint/weights-8.bin");
-    let mut bytes = std::fs::read(&weights).expect("weights");
-    bytes[3] ^= 1;
-    std::fs::write(&weights, bytes).expect("written");
-    let error = attempt(
-        folder.path(),
-        NO_LIMIT,
-        progressive(Continuation::Restart),
-        Trouble::None,
-    )
-    .expect_err("a damaged checkpoint")
-    .to_string();
+    let strategy = progressive(Continuation::Restart);
+    attempt(folder.path(), NO_LIMIT, strategy, Trouble::FatalAt(8)).expect_err("aborted");
+    (folder, expected)
+}
+
+fn go_on(folder: &Path) -> Result<Outcome, SearchError> {
+    let strategy = progressive(Continuation::Restart);
+    attempt(folder, NO_LIMIT, strategy, Trouble::None)
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Each file of the latest generation, and the last child's line.
+#[test]
+fn a_damaged_checkpoint_is_gone_back_from() {
+    for name in [
+        "checkpoint/state.json",
+        "checkpoint/weights-8.bin",
+        "history.jsonl",
+    ] {
+        let (folder, expected) = aborted();
+        let path = folder.path().join(name);
+        match name {
+            "history.jsonl" => {
+                let text = std::fs::read_to_string(&path).expect("text");
+                let last = text.lines().last().expect("a line");
+                let changed = last.replace("\"index\":7", "\"index\":9");
+                std::fs::write(&path, text.replace(last, &changed)).expect("written");
+            }
+            _ => flip(&path),
+        }
+        go_on(folder.path()).expect("the checkpoint before");
+        assert_eq!(result(folder.path()), expected, "{name}");
+    }
+}
+
+#[test]
+fn damaged_files_are_named_when_none_before_them_is_whole() {
+    let (folder, expected) = aborted();
+    let file = |name: &str| folder.path().join("checkpoint").join(name);
+    flip(&file("weights-8.bin"));
+    flip(&file("previous.json"));
+    let error = go_on(folder.path())
+        .expect_err("a damaged checkpoint")
+        .to_string();
     assert!(
         error.contains("weights-8.bin is damaged") && error.contains("CRC-32"),
+        "{error}"
+    );
+    // Nothing was thrown away: mended from a copy, it goes on.
+    flip(&file("weights-8.bin"));
+    go_on(folder.path()).expect("mended");
+    assert_eq!(result(folder.path()), expected);
+
+    let (folder, _) = aborted();
+    let path = folder.path().join("history.jsonl");
+    let text = std::fs::read_to_string(&path).expect("text");
+    std::fs::write(&path, text.replacen("0.", "1.", 1)).expect("written");
+    let error = go_on(folder.path())
+        .expect_err("a changed child")
+        .to_string();
+    assert!(
+        error.contains("history.jsonl, line 1: its content has changed"),
+        "{error}"
+    );
+    // Without a line in the middle.
+    let rest: String = text.split_inclusive('\n').skip(1).collect();
+    std::fs::write(&path, rest).expect("written");
+    let error = go_on(folder.path())
+        .expect_err("a missing child")
+        .to_string();
+    assert!(
+        error.contains("history.jsonl, line 1: child 1, expected child 0"),
         "{error}"
     );
 }
 
 #[test]
-fn a_history_shorter_than_its_checkpoint_is_refused() {
-    let folder = crate::fakes::folder();
-    die_at(None);
-    let died = attempt(
-        folder.path(),
-        NO_LIMIT,
-        progressive(Continuation::Restart),
-        Trouble::FatalAt(8),
-    );
-    assert!(died.is_err());
-    std::fs::write(folder.path().join("history.jsonl"), "").expect("emptied");
-    let error = attempt(
-        folder.path(),
-        NO_LIMIT,
-        progressive(Continuation::Restart),
-        Trouble::None,
+fn a_checkpoint_of_another_search_is_refused() {
+    let (folder, _) = aborted();
+    let (other, _) = aborted();
+    let path = |folder: &tempfile::TempDir, name: &str| folder.path().join(name);
+    // Its history alone: the same children took other times.
+    std::fs::copy(
+        path(&other, "history.jsonl"),
+        path(&folder, "history.jsonl"),
     )
-    .expect_err("a short history")
-    .to_string();
+    .expect("copied");
+    let error = go_on(folder.path())
+        .expect_err("another history")
+        .to_string();
+    assert!(
+        error.contains("history.jsonl is of another search: the CRC-32 of line 8 is"),
+        "{error}"
+    );
+
+    let mut evaluator = Landscape::new(&space());
+    let mut strategy = progressive(Continuation::Restart);
+    let driver = Driver {
+        folder: Some(other.path().to_owned()),
+        space: space(),
+        policy: HistoryPolicy::Best,
+        seed: 5,
+        settings: "learning rate 0.1".into(),
+        budget: NO_LIMIT,
+        stop: None,
+    };
+    let error = driver.run(&mut evaluator, &mut strategy, &mut Silent);
+    let error = error.expect_err("other settings").to_string();
+    assert!(
+        error.ends_with(
+            r#"state.json is of a search with other settings ("", expected "learning rate 0.1")"#
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_checkpoint_of_another_version_is_refused() {
+    for (number, sealed) in [(1, false), (3, true)] {
+        let (folder, _) = aborted();
+        let path = folder.path().join("checkpoint/state.json");
+        let value: Option<serde_json::Value> = epnas_disk::read_json(&path).expect("a state");
+        let mut value = value.expect("a state");
+        value["version"] = number.into();
+        match sealed {
+            true => epnas_disk::write_json(&path, &value).expect("written"),
+            false => std::fs::write(&path, value.to_string()).expect("written"),
+        }
+        let error = go_on(folder.path())
+            .expect_err("another version")
+            .to_string();
+        assert!(
+            error.ends_with(&format!("state.json has version {number}, expected 2")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_history_shorter_than_its_checkpoint_is_refused() {
+    let (folder, _) = aborted();
+    std::fs::write(folder.path().join("history.jsonl"), "").expect("emptied");
+    let error = go_on(folder.path())
+        .expect_err("a short history")
+        .to_string();
     assert!(
         error.contains("holds 0 children, expected at least the 8"),
         "{error}"

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use crate::disk::{self, DiskError};
 use crate::settings::{self, SettingsError};
+use epnas_disk::{self as disk, DiskError, FileError, seal};
 
 /// Whether a run begins or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub enum RunError {
     /// A file operation failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A file holds something else than was written.
+    #[error(transparent)]
+    File(FileError),
     /// The stored configuration cannot be read.
     #[error("{}: {source}", path.display())]
     Config {
@@ -239,18 +242,18 @@ impl RunFolder {
     /// [`RunError::Missing`] when the folder holds no run.
     pub fn config_text(&self) -> Result<String, RunError> {
         let path = self.config();
-        match disk::read_if_present(&path)? {
-            Some(bytes) => String::from_utf8(bytes).map_err(|_| RunError::Config {
-                path,
-                source: Box::new(SettingsError::Syntax {
-                    line: None,
-                    message: "not UTF-8".into(),
-                }),
-            }),
-            None => Err(RunError::Missing {
+        let Some(bytes) = disk::read_if_present(&path)? else {
+            return Err(RunError::Missing {
                 dir: self.dir.clone(),
-            }),
-        }
+            });
+        };
+        let damaged = |message: String| RunError::File(FileError::damaged(&path, message));
+        let text = seal::open_text(&bytes).map_err(|message| {
+            damaged(format!(
+                "{message}; settings are changed with --set, or with --config and a file elsewhere"
+            ))
+        })?;
+        String::from_utf8(text.to_owned()).map_err(|_| damaged("not UTF-8".into()))
     }
 }
 
@@ -310,7 +313,7 @@ impl Run {
     pub fn store_config(&self, config: &str) -> Result<(), RunError> {
         Ok(disk::write_atomic(
             &self.folder.config(),
-            config.as_bytes(),
+            &seal::text(config),
         )?)
     }
 
@@ -395,15 +398,10 @@ impl Run {
 /// Keys whose values differ between two configurations, as `key (stored, given)`.
 fn differences(stored: &Table, given: &Table, may_differ: &[&str]) -> Vec<String> {
     let (stored, given) = (settings::leaves(stored), settings::leaves(given));
-    let excused = |key: &str| {
-        may_differ
-            .iter()
-            .any(|allowed| key == *allowed || (allowed.ends_with('.') && key.starts_with(allowed)))
-    };
     let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
     let unset = String::from("unset");
     keys.into_iter()
-        .filter(|key| stored.get(*key) != given.get(*key) && !excused(key))
+        .filter(|key| stored.get(*key) != given.get(*key) && !settings::is_among(key, may_differ))
         .map(|key| {
             let value = |side: &std::collections::BTreeMap<String, String>| {
                 side.get(key).unwrap_or(&unset).clone()

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SearchError;
 use crate::history::{History, Record, Status};
-use crate::lines::{self, Lines};
 use crate::observer::{Event, Observer};
+use epnas_disk::{Lines, read_lines};
 
 /// An architecture that may win.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +103,7 @@ pub struct SelectionRecord {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or a complete line is no record.
 pub fn read_selection(path: &Path) -> Result<Vec<SelectionRecord>, SearchError> {
-    lines::read(path)
+    Ok(read_lines(path)?)
 }
 
 /// Retrains candidates from scratch.

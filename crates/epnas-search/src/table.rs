@@ -14,7 +14,7 @@ use epnas_arch::{
 };
 
 use crate::admission::Meter;
-use crate::disk::{self, DiskError};
+use epnas_disk::{self as disk, DiskError};
 
 /// What is known of one architecture.
 #[derive(Debug, Clone, PartialEq)]

@@ -30,6 +30,7 @@ fn search(space: &Space, config: &SearchConfig) -> (Outcome, Vec<(usize, usize, 
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 1,
+        settings: String::new(),
         budget: Budget::default(),
         stop: None,
     };

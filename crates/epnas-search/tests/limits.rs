@@ -98,6 +98,7 @@ fn driver(space: &Space, seed: u64, children: u64) -> Driver<'static> {
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed,
+        settings: String::new(),
         budget: Budget::children(children),
         stop: None,
     }

@@ -26,6 +26,7 @@ fn history() -> (String, Vec<Record>) {
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 1,
+        settings: String::new(),
         budget: Budget::default(),
         stop: None,
     };

@@ -35,6 +35,7 @@ fn history(layers: usize, children: usize) -> History {
     };
     let driver = Driver {
         folder: Some(folder.path().to_owned()),
+        settings: String::new(),
         budget: Budget::default(),
         space: space.clone(),
         policy: HistoryPolicy::Best,

@@ -32,6 +32,7 @@ fn history() -> History {
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 3,
+        settings: String::new(),
         budget: Budget::default(),
         stop: None,
     };

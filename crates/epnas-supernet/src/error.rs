@@ -12,6 +12,9 @@ pub enum SupernetError {
     /// A network cannot be built from an architecture.
     #[error(transparent)]
     Network(#[from] epnas_arch::NetworkError),
+    /// A file that cannot be read or written, or that holds something else than was written.
+    #[error(transparent)]
+    Disk(#[from] epnas_disk::FileError),
     /// An operator refused its tensors.
     #[error(transparent)]
     Op(#[from] epnas_ops::Error),

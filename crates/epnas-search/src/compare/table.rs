@@ -173,6 +173,7 @@ impl Comparison {
             space: table.space().clone(),
             policy: HistoryPolicy::Best,
             seed,
+            settings: String::new(),
             budget: Budget::children(self.longest()),
             stop: None,
         };

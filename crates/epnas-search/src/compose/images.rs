@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use epnas_data::{DataConfig, Dataset, Source};
 use epnas_supernet::{DataFingerprint, Difference};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use crate::disk;
 use crate::error::SearchError;
 use crate::run::RunFolder;
+use epnas_disk::{self as disk, read_json, write_json};
 
 /// What to do where a run folder has no fingerprint yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +33,7 @@ impl Session {
             Fingerprint::Store => None,
         };
         let Some(stored) = stored else {
-            return write_json(&folder.data(), &given);
+            return Ok(write_json(&folder.data(), &given)?);
         };
         match stored.differences(&given) {
             none if none.is_empty() => Ok(()),
@@ -51,30 +50,7 @@ impl Session {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or is damaged.
 pub fn run_images(folder: &RunFolder) -> Result<Option<DataFingerprint>, SearchError> {
-    read_json(&folder.data())
-}
-
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SearchError> {
-    let bytes = disk::read_if_present(path)?;
-    let value = bytes
-        .map(|bytes| serde_json::from_slice(&bytes))
-        .transpose();
-    value.map_err(|error| SearchError::Result {
-        path: path.to_owned(),
-        message: format!("damaged, or of another version: {error}"),
-    })
-}
-
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SearchError> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(|error| damaged(path, &error))?;
-    Ok(disk::write_atomic(path, &bytes)?)
-}
-
-fn damaged(path: &Path, error: &serde_json::Error) -> SearchError {
-    SearchError::Result {
-        path: path.to_owned(),
-        message: error.to_string(),
-    }
+    Ok(read_json(&folder.data())?)
 }
 
 fn fingerprint_of(dataset: &Dataset) -> DataFingerprint {
@@ -114,12 +90,12 @@ impl ModelImages {
     /// # Errors
     /// [`SearchError`] when the file cannot be read or is damaged.
     pub fn read(model: &Path) -> Result<Option<Self>, SearchError> {
-        read_json(&model.join(MODEL_IMAGES_FILE))
+        Ok(read_json(&model.join(MODEL_IMAGES_FILE))?)
     }
 
     pub(super) fn write(&self, model: &Path) -> Result<(), SearchError> {
         disk::make_dir(model)?;
-        write_json(&model.join(MODEL_IMAGES_FILE), self)
+        Ok(write_json(&model.join(MODEL_IMAGES_FILE), self)?)
     }
 
     /// Whether `config` reads the images from the same place.

@@ -31,8 +31,8 @@ pub use images::{MODEL_IMAGES_FILE, ModelImages, run_images};
 pub use precision::run_device;
 pub use rank::{RankOptions, Ranked};
 pub use train::{
-    CURVE_FILE, RESULT_FILE, TRAINING_FILE, TrainReport, TrainingFolders, Which, read_curve,
-    read_training,
+    CURVE_FILE, PREVIOUS_TRAINING_FILE, RESULT_FILE, TRAINING_FILE, TrainReport, TrainingFolders,
+    Which, read_curve, read_training,
 };
 
 use crate::best::Best;
@@ -275,15 +275,16 @@ impl Session {
         Ok((images / batch * batch * recipe.epochs) as u64)
     }
 
-    fn driver(&self, folder: &Path) -> Driver<'_> {
-        Driver {
+    fn driver(&self, folder: &Path) -> Result<Driver<'_>, SearchError> {
+        Ok(Driver {
             folder: Some(folder.to_owned()),
             space: self.config.space.clone(),
             policy: self.config.search.history,
             seed: self.config.seed,
+            settings: self.config.digest()?,
             budget: Budget::default(),
             stop: None,
-        }
+        })
     }
 
     fn run_search(
@@ -316,7 +317,7 @@ impl Session {
         let driver = Driver {
             budget,
             stop: Some(&mut stop),
-            ..self.driver(folder.dir())
+            ..self.driver(folder.dir())?
         };
         let admission = self.admission(Some(folder))?;
         let surrogate = || self.surrogate();
@@ -358,7 +359,7 @@ impl Session {
         let driver = Driver {
             budget: equal,
             stop: Some(&mut stop),
-            ..self.driver(&folder.random())
+            ..self.driver(&folder.random())?
         };
         Ok(driver.run(&mut evaluator, &mut strategy, observer)?.into())
     }

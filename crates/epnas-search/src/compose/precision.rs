@@ -6,10 +6,11 @@ use epnas_supernet::{DeviceKind, PrecisionKind};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use super::images::{Fingerprint, read_json, write_json};
+use super::images::Fingerprint;
 use crate::best::Precisions;
 use crate::error::SearchError;
 use crate::run::RunFolder;
+use epnas_disk::{read_json, write_json};
 
 /// `precision.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ impl Session {
             device,
         };
         if matches!(fingerprint, Fingerprint::Store) {
-            return write_json(&folder.precision(), &given);
+            return Ok(write_json(&folder.precision(), &given)?);
         }
         let stored = recorded(folder)?;
         if stored == given {

@@ -13,7 +13,7 @@ use epnas_surrogate::Lstm;
 use joined::Joined;
 
 use super::{Fingerprint, Session};
-use crate::checkpoint::{Loaded, Store};
+use crate::checkpoint::{Generation, Loaded};
 use crate::config::WeightSharing;
 use crate::driver::finite;
 use crate::error::SearchError;
@@ -148,7 +148,7 @@ impl Session {
         };
         let dir = folder.dir().join("checkpoint");
         let loaded = match dir.is_dir() {
-            true => Store::open(&dir)?.1,
+            true => Loaded::read(&dir, Generation::Latest)?,
             false => None,
         };
         let loaded = loaded.ok_or_else(|| {
@@ -193,7 +193,7 @@ impl Session {
         let training = &self.config.training.recipe;
         let precision = training.precision.available_on(self.compute.kind());
         let weights = crc32fast::hash(&loaded.weights);
-        let (children, retraining) = (loaded.children, self.selection_key(folder)?);
+        let (children, retraining) = (loaded.children(), self.selection_key(folder)?);
         Ok(format!(
             r#"{{"seed":{seed},"children":{children},"weights":"{weights:08x}","precision":"{precision}","retraining":{retraining}}}"#
         ))

@@ -13,14 +13,13 @@ use epnas_supernet::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::images::{read_json, write_json};
 use super::{Fingerprint, ModelImages, Session};
 use crate::best::Best;
 use crate::config::TrainOn;
-use crate::disk;
 use crate::error::SearchError;
 use crate::observer::{Event, Observer, Phase, Total};
 use crate::run::{Run, RunError, Start};
+use epnas_disk::{self as disk, FileError, read_json, read_lines, seal, write_json};
 
 /// Whose architecture is trained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,6 +95,12 @@ impl TrainingFolders {
         self.work.join(TRAINING_FILE)
     }
 
+    /// Its state one checkpoint before.
+    #[must_use]
+    pub fn previous_checkpoint(&self) -> PathBuf {
+        self.work.join(PREVIOUS_TRAINING_FILE)
+    }
+
     /// Weights and description of the best epoch so far.
     #[must_use]
     pub fn best(&self) -> PathBuf {
@@ -111,6 +116,8 @@ impl TrainingFolders {
 
 /// The state of a training, in its folder.
 pub const TRAINING_FILE: &str = "checkpoint.bin";
+/// Its state one checkpoint before, to step back to.
+pub const PREVIOUS_TRAINING_FILE: &str = "previous.bin";
 /// The learning curve, a JSON line for every epoch.
 pub const CURVE_FILE: &str = "curve.jsonl";
 /// The name of the file with the [`TrainReport`], in a training's folder.
@@ -243,13 +250,12 @@ impl Session {
             phase: Phase::Training,
             total: Total::Pieces(epochs as u64),
         });
-        let mut trainer = match disk::read_if_present(&checkpoint)? {
-            Some(bytes) => {
-                let trainer = Trainer::resume_on(compute, config, data, seed, &bytes);
-                let trainer = trainer.map_err(|source| SearchError::TrainingCheckpoint {
-                    path: checkpoint.clone(),
-                    source: Box::new(in_settings(source)),
-                })?;
+        let begun = last_checkpoint(&folders, |bytes| {
+            let (compute, config) = (compute.clone(), config.clone());
+            Trainer::resume_on(compute, config, Arc::clone(&data), seed, bytes)
+        })?;
+        let mut trainer = match begun {
+            Some(trainer) => {
                 let reports = trainer.reports();
                 let accuracies: Vec<_> = reports.iter().map(|r| r.validation_accuracy).collect();
                 observer.event(Event::Resumed {
@@ -296,7 +302,8 @@ impl Session {
                 self.save_epoch(&mut trainer, &folders)?;
                 write_curve(work, trainer.reports())?;
             }
-            disk::write_atomic(&checkpoint, &trainer.checkpoint()?)?;
+            let bytes = seal::text(trainer.checkpoint()?);
+            disk::write_keeping(&checkpoint, &folders.previous_checkpoint(), &bytes)?;
             saved = Instant::now();
             if let Some(report) = report {
                 observer.event(Event::Epoch {
@@ -394,6 +401,43 @@ impl Session {
     }
 }
 
+/// What `resume` makes of the latest checkpoint that is whole; `None` when there is none.
+fn last_checkpoint(
+    folders: &TrainingFolders,
+    resume: impl Fn(&[u8]) -> Result<Trainer, SupernetError>,
+) -> Result<Option<Trainer>, SearchError> {
+    let mut damage = None;
+    for path in [folders.checkpoint(), folders.previous_checkpoint()] {
+        let Some(bytes) = disk::read_if_present(&path)? else {
+            continue;
+        };
+        match seal::open_text(&bytes) {
+            Ok(content) => {
+                let trainer =
+                    resume(content).map_err(|source| SearchError::TrainingCheckpoint {
+                        path,
+                        source: Box::new(in_settings(source)),
+                    })?;
+                if let Some(damage) = damage {
+                    let epochs = trainer.epoch();
+                    tracing::warn!(
+                        "{damage}; going back to the checkpoint before, of {epochs} epochs"
+                    );
+                }
+                return Ok(Some(trainer));
+            }
+            Err(message) => {
+                let message = format!("damaged: {message}; --restart replaces it");
+                damage = damage.or(Some(FileError::damaged(&path, message)));
+            }
+        }
+    }
+    match damage {
+        Some(damage) => Err(damage.into()),
+        None => Ok(None),
+    }
+}
+
 /// A checkpoint's differences under the keys of the configuration.
 fn in_settings(error: SupernetError) -> SupernetError {
     let SupernetError::OtherTraining(mut differences) = error else {
@@ -434,18 +478,7 @@ fn seconds(reports: &[TrainerReport]) -> f64 {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or is damaged.
 pub fn read_curve(work: &Path) -> Result<Vec<TrainerReport>, SearchError> {
-    let path = work.join(CURVE_FILE);
-    let bytes = disk::read_if_present(&path)?.unwrap_or_default();
-    let lines = bytes.split(|byte| *byte == b'\n');
-    lines
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            serde_json::from_slice(line).map_err(|error| SearchError::Result {
-                path: path.clone(),
-                message: format!("damaged, or of another version: {error}"),
-            })
-        })
-        .collect()
+    Ok(read_lines(&work.join(CURVE_FILE))?)
 }
 
 /// What the training that works in `work` gave; `None` while it is not finished.
@@ -453,18 +486,16 @@ pub fn read_curve(work: &Path) -> Result<Vec<TrainerReport>, SearchError> {
 /// # Errors
 /// [`SearchError`] when the file cannot be read or is damaged.
 pub fn read_training(work: &Path) -> Result<Option<TrainReport>, SearchError> {
-    read_json(&work.join(RESULT_FILE))
+    Ok(read_json(&work.join(RESULT_FILE))?)
 }
 
 fn write_curve(work: &Path, reports: &[TrainerReport]) -> Result<(), SearchError> {
     let path = work.join(CURVE_FILE);
     let mut text = String::new();
     for report in reports {
-        let line = serde_json::to_string(report).map_err(|error| SearchError::Result {
-            path: path.clone(),
-            message: error.to_string(),
-        })?;
-        text.push_str(&line);
+        let line = seal::json_line(report)
+            .map_err(|error| FileError::damaged(&path, format!("cannot be written: {error}")))?;
+        text.push_str(&line.content);
         text.push('\n');
     }
     Ok(disk::write_atomic(&path, text.as_bytes())?)

@@ -68,6 +68,21 @@ impl Config {
         Ok(config)
     }
 
+    /// A checksum of everything that decides the children of a search: all keys but those that [`MAY_DIFFER`].
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn digest(&self) -> Result<String, SettingsError> {
+        let leaves = settings::leaves(&settings::parse_table(&self.to_toml()?)?);
+        let mut hasher = crc32fast::Hasher::new();
+        for (key, value) in leaves {
+            if !settings::is_among(&key, &MAY_DIFFER) {
+                hasher.update(format!("{key} = {value}\n").as_bytes());
+            }
+        }
+        Ok(format!("{:08x}", hasher.finalize()))
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -50,8 +50,10 @@ impl Journal {
         S: Strategy + ?Sized,
     {
         let position: Position =
-            serde_json::from_value(loaded.strategy).map_err(|error| StrategyError::State {
-                reason: error.to_string(),
+            serde_json::from_value(loaded.strategy().clone()).map_err(|error| {
+                StrategyError::State {
+                    reason: error.to_string(),
+                }
             })?;
         evaluator
             .restore(&loaded.weights)
@@ -59,11 +61,11 @@ impl Journal {
         strategy.restore(&position.strategy, loaded.surrogate.as_deref())?;
         self.batch = position.batch;
         self.done = position.done;
-        self.before = loaded.seconds;
+        self.before = loaded.seconds();
         observer.event(Event::Resumed {
-            done: loaded.children as u64,
+            done: loaded.children() as u64,
             training_macs: self.history.training_macs(),
-            seconds: loaded.seconds,
+            seconds: loaded.seconds(),
             records: self.history.records(),
             accuracies: &[],
         });
@@ -160,8 +162,8 @@ impl Journal {
         weights: Option<&[u8]>,
     ) -> Result<(), SearchError> {
         let seconds = self.seconds();
-        let store = match &mut self.keep {
-            Keep::Folder { store, .. } => store,
+        let (store, last) = match &mut self.keep {
+            Keep::Folder { store, last, .. } => (store, last.clone()),
             Keep::Memory { weights: kept } => {
                 if let Some(weights) = weights {
                     kept.clear();
@@ -186,6 +188,7 @@ impl Journal {
         })?;
         store.commit(Commit {
             children: self.history.len(),
+            last,
             seconds,
             strategy,
             weights,

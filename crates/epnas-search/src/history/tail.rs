@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{HistoryError, Record, parse};
-use crate::disk::DiskError;
+use epnas_disk::{DiskError, FileError};
 
 /// What has come since a history was last looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,9 @@ impl HistoryTail {
     /// # Errors
     /// [`HistoryError`] when the file cannot be read or a line is no record; the next call tries again.
     pub fn poll(&mut self) -> Result<News, HistoryError> {
-        let failed = |path: &Path, source| HistoryError::from(DiskError::new("read", path, source));
+        let failed = |path: &Path, source| {
+            HistoryError::from(FileError::from(DiskError::new("read", path, source)))
+        };
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -121,19 +123,8 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
 
 /// The records of lines that stand after `before` others.
 fn records(path: &Path, lines: &[u8], before: usize) -> Result<Vec<Record>, HistoryError> {
-    let parsed = parse(path, lines).map_err(|error| match error {
-        HistoryError::Line {
-            path,
-            line,
-            message,
-        } => HistoryError::Line {
-            path,
-            line: before + line,
-            message,
-        },
-        error => error,
-    })?;
-    Ok(parsed.into_iter().map(|(record, _)| record).collect())
+    let lines = parse(path, lines, before)?;
+    Ok(lines.into_iter().map(|line| line.value).collect())
 }
 
 #[cfg(test)]
@@ -165,7 +156,8 @@ mod tests {
     }
 
     fn line(record: &Record) -> String {
-        serde_json::to_string(record).expect("JSON") + "\n"
+        let line = epnas_disk::seal::json_line(record).expect("JSON");
+        line.content + "\n"
     }
 
     fn append(path: &Path, text: &str) {

@@ -6,10 +6,10 @@ use epnas_arch::seed::split;
 use serde::{Deserialize, Serialize};
 
 use super::{Origin, Predictor, RankRecord};
-use crate::disk::{self, DiskError};
 use crate::error::SearchError;
 use crate::history::Status;
 use crate::statistics::{bootstrap, kendall_tau, mean, precision_at, spearman};
+use epnas_disk as disk;
 
 /// A statistic with its 95% bootstrap interval over architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -112,9 +112,7 @@ impl RankReport {
     /// # Errors
     /// [`SearchError::Disk`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), SearchError> {
-        let bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| DiskError::new("write", path, error.into()))?;
-        Ok(disk::write_atomic(path, &bytes)?)
+        Ok(disk::write_json(path, self)?)
     }
 }
 

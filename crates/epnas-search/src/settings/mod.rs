@@ -110,6 +110,12 @@ pub fn split_assignment(argument: &str) -> Result<(String, String), SettingsErro
     }
 }
 
+/// Whether a dotted key is one of `keys`, or lies in one of the sections among them, which end with a dot.
+pub(crate) fn is_among(key: &str, keys: &[&str]) -> bool {
+    keys.iter()
+        .any(|one| key == *one || (one.ends_with('.') && key.starts_with(one)))
+}
+
 /// A table as dotted leaf keys and their values in TOML notation.
 #[must_use]
 pub fn leaves(table: &Table) -> BTreeMap<String, String> {

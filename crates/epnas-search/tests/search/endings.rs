@@ -20,6 +20,7 @@ fn a_stopped_search_goes_on_where_it_stopped() {
             space: space.clone(),
             policy: HistoryPolicy::Best,
             seed: 4,
+            settings: String::new(),
             budget: Budget::default(),
             stop: Some(&mut stop),
         };
@@ -55,6 +56,7 @@ fn one_child_is_trained_however_short_the_time() {
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 4,
+        settings: String::new(),
         budget: Budget::default(),
         stop: Some(&mut stop),
     };

@@ -58,6 +58,7 @@ fn run_within<E: Evaluator, S: Strategy>(
         space: space.clone(),
         policy,
         seed,
+        settings: String::new(),
         budget,
         stop: None,
     };

@@ -97,6 +97,7 @@ fn progress_is_told_in_order() {
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed: 4,
+        settings: String::new(),
         budget: Budget::default(),
         stop: None,
     };

@@ -1,15 +1,12 @@
 //! A model's folder: `model.json` and `weights.safetensors`.
 //!
 //! Both files are written under other names first and then renamed, weights before description. The description holds
-//! a digest of the weights, so that files of two models never pass as one.
+//! a digest of the weights, so that files of two models never pass as one, and a checksum of itself.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use candle_core::Device;
+use epnas_disk::FileError;
 use serde::{Deserialize, Serialize};
 
 use super::{Model, ModelInfo};
@@ -32,20 +29,16 @@ impl Model {
     /// writing is interrupted, what was there can still be loaded or is recognized as incomplete.
     ///
     /// # Errors
-    /// [`SupernetError::File`] when a file cannot be written.
+    /// [`SupernetError::Disk`] when a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), SupernetError> {
         let weights = self.weights.to_bytes()?;
         let description = Description {
             info: self.info.clone(),
             weights_digest: digest(&weights),
         };
-        let path = dir.join(MODEL_FILE);
-        let mut json =
-            serde_json::to_vec_pretty(&description).map_err(|error| file_error(&path, error))?;
-        json.push(b'\n');
-        fs::create_dir_all(dir).map_err(|error| file_error(dir, error))?;
-        replace(&dir.join(WEIGHTS_FILE), &weights)?;
-        replace(&path, &json)?;
+        epnas_disk::make_dir(dir).map_err(FileError::from)?;
+        epnas_disk::write_atomic(&dir.join(WEIGHTS_FILE), &weights).map_err(FileError::from)?;
+        epnas_disk::write_json(&dir.join(MODEL_FILE), &description)?;
         tracing::debug!(dir = %dir.display(), bytes = weights.len(), "model saved");
         Ok(())
     }
@@ -53,12 +46,11 @@ impl Model {
     /// Reads a model from a folder.
     ///
     /// # Errors
-    /// [`SupernetError::File`] naming the file, and the tensor where one is missing or of another shape.
+    /// [`SupernetError::File`] or [`SupernetError::Disk`] naming the file, and the tensor where one is missing or of another shape.
     pub fn load(dir: &Path) -> Result<Model, SupernetError> {
         let (path, weights_path) = (dir.join(MODEL_FILE), dir.join(WEIGHTS_FILE));
-        let json = fs::read(&path).map_err(|error| file_error(&path, error))?;
-        let mut json: serde_json::Value =
-            serde_json::from_slice(&json).map_err(|error| file_error(&path, error))?;
+        let json = epnas_disk::read_json::<serde_json::Value>(&path)?;
+        let mut json = json.ok_or_else(|| file_error(&path, "there is no such file"))?;
         // Taken out before the rest is read, which rejects unknown keys.
         let expected = json
             .as_object_mut()
@@ -99,20 +91,6 @@ fn file_error(path: &Path, reason: impl ToString) -> SupernetError {
         path: path.to_owned(),
         reason: reason.to_string(),
     }
-}
-
-/// Writes a file under another name, brings it to disk and gives it its name.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), SupernetError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| file_error(path, error))
 }
 
 /// 64-bit FNV-1a over the bytes, in hexadecimal: it tells files apart, it does not protect against forgery.

@@ -16,23 +16,43 @@ use crate::{
     weights::WeightStore,
 };
 
+/// Version of the layout, raised when an older reader could not read it.
+const VERSION: u32 = 2;
+
 /// What the safetensors note of a checkpoint says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
+    /// Version of the layout: [`VERSION`].
+    version: u32,
     config: TrainerConfig,
     seed: u64,
-    /// What it runs on; in checkpoints of earlier versions, always the CPU.
-    #[serde(default)]
+    /// What it runs on.
     device: DeviceKind,
-    /// The images; unknown in checkpoints of earlier versions.
-    #[serde(default)]
-    data: Option<DataFingerprint>,
+    /// The images.
+    data: DataFingerprint,
     updates: u64,
-    #[serde(default)]
     unfinished: Unfinished,
     reports: Vec<TrainerReport>,
     best: Option<(usize, f64)>,
+}
+
+impl Note {
+    fn read(text: &str) -> Result<Self, SupernetError> {
+        let unreadable = |error: serde_json::Error| {
+            SupernetError::Checkpoint(format!("its description cannot be read: {error}"))
+        };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(unreadable)?;
+        match value["version"].as_u64() {
+            Some(version) if version == u64::from(VERSION) => {}
+            found => {
+                let found = found.map_or_else(|| "none".into(), |version| version.to_string());
+                let message = format!("its version is {found}, expected {VERSION}");
+                return Err(SupernetError::Checkpoint(message));
+            }
+        }
+        serde_json::from_value(value).map_err(unreadable)
+    }
 }
 
 impl Trainer {
@@ -42,10 +62,11 @@ impl Trainer {
     /// When a tensor cannot be read.
     pub fn checkpoint(&self) -> Result<Vec<u8>, SupernetError> {
         let note = Note {
+            version: VERSION,
             config: self.config.clone(),
             seed: self.seed,
             device: self.source.compute.kind(),
-            data: Some(self.fingerprint.clone()),
+            data: self.fingerprint.clone(),
             updates: self.session.optimizer.updates(),
             unfinished: self.unfinished,
             reports: self.reports.clone(),
@@ -103,17 +124,13 @@ impl Trainer {
         // What was trained in bfloat16 does not go on in single precision.
         config.training = config.training.on(compute.kind());
         let (saved, note) = WeightStore::read_bytes(checkpoint, &Device::Cpu)?;
-        let note: Note = serde_json::from_str(&note).map_err(|error| {
-            SupernetError::Checkpoint(format!("its description cannot be read: {error}"))
-        })?;
+        let note = Note::read(&note)?;
         let differing = settings_differences(&note, &config, seed, compute.kind())?;
         if !differing.is_empty() {
             return Err(SupernetError::OtherTraining(differing));
         }
         let mut trainer = Trainer::on(compute, config, data, seed)?;
-        let differing = note
-            .data
-            .map_or_else(Vec::new, |stored| stored.differences(&trainer.fingerprint));
+        let differing = note.data.differences(&trainer.fingerprint);
         if !differing.is_empty() {
             return Err(SupernetError::OtherTraining(differing));
         }

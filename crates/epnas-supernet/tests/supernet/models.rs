@@ -169,7 +169,14 @@ fn damaged_folders_are_named() {
         ("weights_digest", "digest", "digest"),
     ] {
         assert!(text.contains(from), "{from} in {text}");
-        fs::write(&json, text.replacen(from, to, 1)).unwrap();
+        let changed = text.replacen(from, to, 1);
+        fs::write(&json, &changed).unwrap();
+        let message = "model.json: damaged: its content has changed since it was written";
+        assert!(reload().contains(message), "{from}: {}", reload());
+        // As another program would write it, with its checksum.
+        let mut value: serde_json::Value = serde_json::from_str(&changed).unwrap();
+        value.as_object_mut().unwrap().remove("crc32");
+        epnas_disk::write_json(&json, &value).unwrap();
         assert!(reload().contains(expected), "{from}: {}", reload());
     }
     fs::write(&json, &text[..text.len() / 2]).unwrap();

@@ -7,7 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use epnas_search::{CURVE_FILE, MODEL_IMAGES_FILE, RESULT_FILE, TRAINING_FILE, TrainingFolders};
+use epnas_search::{
+    CURVE_FILE, MODEL_IMAGES_FILE, PREVIOUS_TRAINING_FILE, RESULT_FILE, TRAINING_FILE,
+    TrainingFolders,
+};
 use epnas_supernet::{MODEL_FILE, WEIGHTS_FILE};
 use serde_json::Value;
 
@@ -19,6 +22,7 @@ type Known = (&'static str, fn(&Path) -> io::Result<bool>);
 /// What a training works with.
 const WORK: &[Known] = &[
     (TRAINING_FILE, is_weights),
+    (PREVIOUS_TRAINING_FILE, is_weights),
     (CURVE_FILE, is_curve),
     (CURVE_DRAWING, is_drawing),
     (RESULT_FILE, is_result),

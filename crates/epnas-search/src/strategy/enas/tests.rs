@@ -66,6 +66,7 @@ fn search(
         space: space.clone(),
         policy: HistoryPolicy::Best,
         seed,
+        settings: String::new(),
         budget: Budget::children(budget),
         stop: None,
     };

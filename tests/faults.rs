@@ -201,6 +201,47 @@ fn a_full_disk_and_a_read_only_one_are_named_and_lose_nothing() {
     run(&["report", dir]).fails(1, &["report.html", "Read-only file system"]);
 }
 
+/// In a process that may not have more, a child that does not fit is recorded and left; the search goes on without it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_that_does_not_fit_in_memory_is_left_out() {
+    let folder = Folder::new();
+    let out = folder.arg("run");
+    // A 5x5 convolution of 1,024 channels has 105 MB of weights, of which a training needs a dozen copies at most.
+    let line = format!(
+        "-v {LIMIT}; exec {} search --config {} --out {out} --threads 1 --json --set network.channels=1024 \
+         --set data.image_size=4 --set data.synthetic.train=40 --set data.validation=10 --set training.batch=8 \
+         --set space.layers=1 --set baseline.kind=none --set select.top=0",
+        env!("CARGO_BIN_EXE_epnas"),
+        folder.arg("tiny.toml"),
+    );
+    let mut shell = Command::new("sh");
+    // One heap for all threads, so that what is set aside does not depend on their number.
+    shell
+        .env("MALLOC_ARENA_MAX", "1")
+        .args(["-c", &format!("ulimit {line}")]);
+    let outcome = Outcome::from(shell.output().expect("a shell")).ok();
+    let best = outcome.json();
+    assert_ne!(best["architecture"], "macro:c5.0", "{best:#}");
+    let children = crate::command::read_lines(&folder.path("run/history.jsonl"));
+    let failed: Vec<_> = children
+        .iter()
+        .filter(|child| child["status"] == "failed")
+        .collect();
+    assert_eq!((children.len(), failed.len()), (6, 1), "{failed:?}");
+    assert_eq!(failed[0]["arch"], "macro:c5.0");
+    let reason = failed[0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("not enough memory on Cpu: 1310736864")
+            && reason.contains("fewer channels take less"),
+        "{reason}"
+    );
+}
+
+/// KiB that a process with a limit may have: what the others take, and less than a 5x5 convolution does.
+#[cfg(target_os = "linux")]
+const LIMIT: u64 = 800_000;
+
 /// Every file of a run but its lock, by its path in it.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

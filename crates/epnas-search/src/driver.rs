@@ -4,6 +4,7 @@
 //! evaluated, its record appended and synchronized, then the checkpoint committed. A child whose record lies beyond the
 //! checkpoint is evaluated again after a crash, with the same seed from the same weights, so it ends the same.
 
+mod attempt;
 mod journal;
 mod keep;
 
@@ -20,8 +21,8 @@ use crate::history::History;
 use crate::observer::{Event, Observer};
 use crate::strategy::{Strategy, StrategyError};
 
+pub(crate) use attempt::attempt;
 use journal::Journal;
-pub(crate) use journal::finite;
 use keep::Keep;
 
 /// Decides before each child but the first whether to stop: told the history and the wall time of this part of the run

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use epnas_arch::seed::split;
-use epnas_arch::{Arch, EpochReport, EvaluateError, Evaluator, Job, Space};
+use epnas_arch::{Arch, EpochReport, EvaluateError, Evaluator, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SearchError;
@@ -210,14 +210,7 @@ impl Retraining<'_> {
             .map_err(failed)?;
         let seed = split(self.seed, &format!("select/{key}"));
         let clock = Instant::now();
-        let mut progress = |progress| observer.event(Event::ChildProgress(progress));
-        let result = evaluator
-            .evaluate(Job {
-                arch,
-                seed,
-                progress: &mut progress,
-            })
-            .and_then(crate::driver::finite);
+        let result = crate::driver::attempt(evaluator, arch, seed, observer);
         let mut record = SelectionRecord {
             arch: arch.clone(),
             retrained_accuracy: None,

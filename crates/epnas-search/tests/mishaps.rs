@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use epnas_arch::{Arch, Cost, EvaluateError, Evaluator, Job, Measurement, Progress};
 use epnas_search::{
-    Best, Config, Event, Record, SearchError, Session, Silent, Start, TrainReport, TrainingFolders,
-    Which, read_history,
+    Best, Budget, Config, Driver, Event, Progressive, Record, SearchError, Session, Silent, Start,
+    TrainReport, TrainingFolders, Which, read_history,
 };
+use epnas_supernet::{Supernet, SupernetConfig, TrainingData};
 
 const CONFIG: &str = "
 seed = 3
@@ -70,6 +72,111 @@ fn stopped(dir: &Path, start: Start, at: impl Fn(&Event<'_>) -> bool) -> Best {
         .with_stop(Arc::clone(&flag))
         .search(dir, start, &mut observer)
         .expect("a result")
+}
+
+/// A supernet in which the training of one architecture goes wrong in the middle of an epoch.
+struct Fragile {
+    supernet: Supernet,
+    bad: Arch,
+    /// Or it is refused before anything is trained.
+    refused: bool,
+}
+
+impl Evaluator for Fragile {
+    fn evaluate(&mut self, job: Job<'_>) -> Result<Measurement, EvaluateError> {
+        if *job.arch != self.bad {
+            return self.supernet.evaluate(job);
+        }
+        if self.refused {
+            return Err(EvaluateError::child("refused"));
+        }
+        let mut steps = 0;
+        let mut progress = |_: Progress| {
+            steps += 1;
+            assert!(steps < 2, "an operator is wrong in step {steps}");
+        };
+        self.supernet.evaluate(Job {
+            progress: &mut progress,
+            ..job
+        })
+    }
+
+    fn cost(&self, arch: &Arch) -> Option<Cost> {
+        self.supernet.cost(arch)
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, EvaluateError> {
+        self.supernet.snapshot()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), EvaluateError> {
+        self.supernet.restore(bytes)
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<(), EvaluateError> {
+        self.supernet.reset(seed)
+    }
+}
+
+/// Half-trained weights of a child that panicked reach no other child: all that follows is as if it had been refused.
+#[test]
+fn a_panic_in_the_middle_of_a_training_leaves_no_trace() {
+    let config = config(&[]);
+    let dataset = epnas_data::load(&config.data).expect("images");
+    let split = epnas_data::split(&dataset, &config.data, 3).expect("a split");
+    let data = Arc::new(TrainingData::from_dataset(&dataset, &split).expect("images"));
+    let mut ends = Vec::new();
+    for refused in [true, false] {
+        let folder = fakes::folder();
+        let supernet = SupernetConfig {
+            space: config.space.clone(),
+            network: config.network.clone(),
+            training: config.training.recipe.clone(),
+        };
+        let mut evaluator = Fragile {
+            supernet: Supernet::new(supernet, Arc::clone(&data), 3).expect("a supernet"),
+            bad: "macro:d3.0".parse().expect("an architecture"),
+            refused,
+        };
+        let driver = Driver {
+            folder: Some(folder.path().to_owned()),
+            space: config.space.clone(),
+            policy: config.search.history,
+            seed: 3,
+            settings: String::new(),
+            budget: Budget::children(10),
+            stop: None,
+        };
+        let mut strategy = Progressive::new(
+            config.space.clone(),
+            config.search.clone(),
+            fakes::Linear::new(&config.space),
+            3,
+        );
+        let outcome = driver.run(&mut evaluator, &mut strategy, &mut Silent);
+        let outcome = outcome.expect("a search");
+        let records = outcome.history.records();
+        let reasons: Vec<_> = records
+            .iter()
+            .filter_map(|record| record.reason.clone())
+            .collect();
+        let reason = match refused {
+            true => "refused",
+            false => "panic: an operator is wrong in step 2",
+        };
+        assert_eq!(reasons, [reason]);
+        let rest: Vec<Record> = records
+            .iter()
+            .map(|record| Record {
+                reason: None,
+                ..record.timeless()
+            })
+            .collect();
+        ends.push((rest, evaluator.snapshot().expect("weights")));
+    }
+    assert!(ends[0].0.len() > 6, "children follow it");
+    assert_eq!(ends[0].0, ends[1].0);
+    assert!(ends[0].1 == ends[1].1, "other weights");
 }
 
 #[test]

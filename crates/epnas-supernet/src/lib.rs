@@ -23,6 +23,7 @@ mod optimizer;
 mod plan;
 mod profile;
 mod refinements;
+mod room;
 mod routine;
 mod session;
 mod supernet;

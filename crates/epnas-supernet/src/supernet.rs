@@ -14,6 +14,7 @@ use crate::{
     error::SupernetError,
     model::{Model, TrainingRecord},
     plan::network_params,
+    room,
     session::Session,
     weights::{Backup, WeightStore},
 };
@@ -156,6 +157,8 @@ impl Supernet {
         let params = network_params(&network);
         let batch = self.config.training.batch;
         let of_network = |error: SupernetError| error.of_network(&network, batch);
+        let needed = room::of_training(&network, self.weights.bytes());
+        room::require(needed, self.weights.device()).map_err(|error| of_network(error.into()))?;
         let before = Backup::before(&self.weights, &params).map_err(of_network)?;
         let result = self.train(&network, seed, progress).map_err(of_network);
         if result.is_err() {

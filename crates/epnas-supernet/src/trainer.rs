@@ -18,6 +18,7 @@ use crate::{
     model::{Model, Origin, TrainingRecord},
     plan::network_params,
     refinements::Refinements,
+    room,
     session::{Session, Trained},
     weights::WeightStore,
 };
@@ -165,6 +166,9 @@ impl Trainer {
         let shape = data.image_shape();
         let (levels, classes) = (config.space_len, data.classes.len());
         let network = (config.arch).network(levels, &config.network, shape, classes)?;
+        room::require(room::of_training(&network, 0), compute.device()).map_err(|error| {
+            SupernetError::from(error).of_network(&network, config.training.batch)
+        })?;
         let mut weights = WeightStore::on(
             epnas_arch::seed::split(seed, "weights"),
             compute.device().clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use epnas_arch::seed::split;
-use epnas_arch::{Arch, EvaluateError, Evaluator, Job, Progress, Surrogate};
+use epnas_arch::{Arch, EvaluateError, Evaluator, Surrogate};
 use epnas_supernet::{BnEval, Supernet};
 use epnas_surrogate::Lstm;
 
@@ -15,7 +15,7 @@ use joined::Joined;
 use super::{Fingerprint, Session};
 use crate::checkpoint::{Generation, Loaded};
 use crate::config::WeightSharing;
-use crate::driver::finite;
+use crate::driver::attempt;
 use crate::error::SearchError;
 use crate::history::History;
 use crate::observer::{Event, Observer, Phase, Total};
@@ -247,13 +247,7 @@ impl Session {
             }
         }
         let clock = Instant::now();
-        let mut progress = |progress: Progress| observer.event(Event::ChildProgress(progress));
-        let job = Job {
-            arch,
-            seed,
-            progress: &mut progress,
-        };
-        let measured = supernet.evaluate(job).and_then(finite);
+        let measured = attempt(supernet, arch, seed, observer);
         let Some(measured) = unless_child_failed(arch, measured)? else {
             return Ok(found);
         };

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use epnas_arch::seed::split;
-use epnas_arch::{EvaluateError, Evaluator, Job, Measurement};
+use epnas_arch::{EvaluateError, Evaluator};
 use serde::{Deserialize, Serialize};
 
+use super::attempt::attempt;
 use super::keep::Keep;
 use super::{Ended, Outcome};
 use crate::checkpoint::{Commit, Loaded};
@@ -95,14 +96,7 @@ impl Journal {
         let key = self.history.space().key(arch);
         let seed = split(self.seed, &format!("{}/{key}", batch.seed_name));
         let clock = Instant::now();
-        let mut progress = |progress| observer.event(Event::ChildProgress(progress));
-        let result = evaluator
-            .evaluate(Job {
-                arch,
-                seed,
-                progress: &mut progress,
-            })
-            .and_then(finite);
+        let result = attempt(evaluator, arch, seed, observer);
         let cost = evaluator.cost(arch);
         let mut record = Record {
             index,
@@ -208,26 +202,5 @@ impl Journal {
             history: self.history,
             ended,
         }
-    }
-}
-
-/// JSON has no infinities, and nothing can be learned from them: such a child has failed.
-pub(crate) fn finite(measurement: Measurement) -> Result<Measurement, EvaluateError> {
-    if !measurement.estimate.is_finite() {
-        return Err(EvaluateError::child(format!(
-            "its estimate is {}",
-            measurement.estimate
-        )));
-    }
-    match measurement
-        .epochs
-        .iter()
-        .find(|epoch| !(epoch.loss.is_finite() && epoch.accuracy.is_finite()))
-    {
-        Some(epoch) => Err(EvaluateError::child(format!(
-            "loss {} in epoch {}",
-            epoch.loss, epoch.epoch
-        ))),
-        None => Ok(measurement),
     }
 }

@@ -23,6 +23,8 @@ pub enum Trouble {
     None,
     /// The child of this text form fails.
     Child(String),
+    /// The child of this text form panics, after it has changed the weights.
+    Panic(String),
     /// Every child fails.
     EveryChild,
     /// The evaluation with this number (from 0) ends everything, after it has changed the weights.
@@ -89,6 +91,7 @@ impl Evaluator for Landscape {
             Trouble::Child(bad) if *bad == text => {
                 return Err(EvaluateError::child("out of memory"));
             }
+            Trouble::Panic(bad) if *bad == text => panic!("index 7 is out of range"),
             Trouble::EveryChild => return Err(EvaluateError::child("never works")),
             Trouble::FatalAt(at) if *at == number => {
                 return Err(EvaluateError::fatal("the machine is on fire"));

@@ -73,6 +73,80 @@ fn a_failed_child_leaves_the_shared_weights_alone() {
     assert!(!evaluator.weights.contains_key(&weight));
 }
 
+/// A child that panics is to a search what a child is that fails: the same children after it, the same weights.
+#[test]
+fn a_child_that_panics_is_a_failed_one() {
+    let space = space(3);
+    let bad = "macro:c5.0".to_owned();
+    let config = SearchConfig {
+        iterations: 1,
+        children_per_step: 5,
+        ..SearchConfig::default()
+    };
+    let mut ends = Vec::new();
+    for (trouble, reason) in [
+        (Trouble::Child(bad.clone()), "out of memory"),
+        (
+            Trouble::Panic(bad.clone()),
+            "panic: index 7 is out of range",
+        ),
+    ] {
+        let folder = fakes::folder();
+        let mut evaluator = Landscape {
+            trouble,
+            noise: 0.3,
+            ..Landscape::new(&space)
+        };
+        let mut strategy = Progressive::new(space.clone(), config.clone(), Linear::new(&space), 1);
+        let outcome =
+            run_in(folder.path(), &space, 1, &mut evaluator, &mut strategy).expect("a search");
+        let mut records: Vec<_> = outcome
+            .history
+            .records()
+            .iter()
+            .map(Record::timeless)
+            .collect();
+        let failed: Vec<_> = records
+            .iter_mut()
+            .filter(|record| record.status == Status::Failed)
+            .map(|record| (record.arch.to_string(), record.reason.take()))
+            .collect();
+        assert_eq!(failed, [(bad.clone(), Some(reason.to_owned()))]);
+        ends.push((records, evaluator.weights));
+    }
+    assert_eq!(ends[0], ends[1]);
+}
+
+/// Whoever watches a search is not a child of it.
+#[test]
+fn a_panic_of_the_observer_is_not_taken_for_the_childs() {
+    let space = space(1);
+    let folder = fakes::folder();
+    let mut strategy = Progressive::new(space.clone(), small(), Linear::new(&space), 1);
+    let driver = Driver {
+        folder: Some(folder.path().to_owned()),
+        space: space.clone(),
+        policy: HistoryPolicy::Best,
+        seed: 1,
+        settings: String::new(),
+        budget: Budget::default(),
+        stop: None,
+    };
+    let mut observer = |event: Event<'_>| {
+        assert!(
+            !matches!(event, Event::ChildProgress(_)),
+            "the screen is gone"
+        );
+    };
+    let run = || driver.run(&mut Landscape::new(&space), &mut strategy, &mut observer);
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).expect_err("a panic");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"the screen is gone"));
+    assert_eq!(
+        read_history(&folder.path().join("history.jsonl")).expect("a history"),
+        []
+    );
+}
+
 #[test]
 fn an_estimate_that_is_no_number_is_a_failure() {
     let space = space(1);

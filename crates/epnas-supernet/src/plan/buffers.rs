@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::SupernetError;
+use crate::{error::SupernetError, room};
 
 /// Whether buffers are shared between values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,6 +105,13 @@ impl Arena {
         free.retain(|block| self.blocks[*block].dtype() == dtype);
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|slot| (std::cmp::Reverse(sizes[*slot]), *slot));
+        // Asked for all of it: what is only reserved does not show yet.
+        let held: usize = free
+            .iter()
+            .map(|block| self.blocks[*block].elem_count())
+            .sum();
+        let more = sizes.iter().sum::<usize>().saturating_sub(held);
+        room::require((more * dtype.size_in_bytes()) as u64, device)?;
         let mut taken: Vec<Option<Tensor>> = vec![None; sizes.len()];
         for slot in order {
             let fitting = free

@@ -4,6 +4,8 @@
 //! - [`golden`]: published and hand-derived facts, through the command line;
 //! - [`configs`]: every file of `configs/`;
 //! - [`search`]: the whole way from a search to a prediction;
+//! - [`hostile`]: texts that would like to be code;
+//! - [`levels`]: the same search with other vector instructions;
 //! - [`limits`]: budgets, dry runs, progress, selections that fail;
 //! - [`compare`]: strategies side by side;
 //! - [`rank`]: estimates against retraining;
@@ -37,8 +39,10 @@ mod event_files;
 mod export;
 mod faults;
 mod golden;
+mod hostile;
 #[cfg(unix)]
 mod interrupt;
+mod levels;
 mod limits;
 mod made_up;
 mod memory;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{arrows, command, reproduce, table, test, tidy};
+use crate::{arrows, command, reproduce, table, test, tidy, torture};
 
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
@@ -13,6 +13,7 @@ const STEPS: &[Step] = &[
     ("format", format),
     ("tidy", tidy::run),
     ("arrows", arrows::run),
+    ("packages", torture::packages::quick),
     ("features", features),
     ("clippy", clippy),
     ("test", tests),

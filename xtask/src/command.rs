@@ -99,6 +99,12 @@ fn executables_in(messages: &str) -> Vec<Executable> {
         .collect()
 }
 
+/// The folder that cargo builds in.
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    root.join(chosen.unwrap_or_else(|| "target".into()))
+}
+
 /// Copies a binary without its symbols, which are most of it.
 pub(crate) fn strip(from: &Path, to: &Path) -> Result<()> {
     run(Command::new("strip").arg("-o").arg(to).arg(from))

@@ -19,6 +19,7 @@ mod scratch;
 mod table;
 mod test;
 mod tidy;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Task {
     Dist(dist::Flags),
     /// Check what the compiler does not: paths in the documents, house rules of the sources, dependencies.
     Tidy,
+    /// Try hard to break what has to hold: faults, kernels, packages, long runs.
+    Torture(torture::Flags),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +90,7 @@ fn run(task: Task, root: &Path) -> Result<()> {
         Task::Reproduce(flags) => reproduce::run(root, &flags),
         Task::Dist(flags) => dist::run(root, &flags),
         Task::Tidy => tidy::run(root).and_then(|()| arrows::run(root)),
+        Task::Torture(flags) => torture::run(root, &flags),
     }
 }
 

@@ -1,6 +1,7 @@
 //! House rules that the compiler does not know: the documents name files that exist, and the sources keep to the
 //! workspace's style. Every rule is a pure function from text to findings, so each is tested on a few lines.
 
+mod code;
 mod documents;
 mod layout;
 mod sources;

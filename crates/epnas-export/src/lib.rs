@@ -10,6 +10,7 @@ mod fold;
 pub mod lowered;
 mod onnx;
 mod pytorch;
+mod quoted;
 mod tensors;
 mod trained;
 

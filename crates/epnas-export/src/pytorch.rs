@@ -3,6 +3,7 @@
 use epnas_arch::PoolKind;
 
 use crate::lowered::{Conv, Kind, Operation, identifier, lower, readers};
+use crate::quoted::{inside, literal};
 use crate::tensors::state;
 use crate::{ExportError, Trained};
 
@@ -91,9 +92,10 @@ pub fn pytorch(trained: &Trained<'_>, weights: &str) -> Result<PyTorch, ExportEr
         });
     }
     source.push_str(&format!(
-        "\n\ndef load(path=pathlib.Path(__file__).with_name({weights:?})):\n    \"\"\"The trained network, ready to \
+        "\n\ndef load(path=pathlib.Path(__file__).with_name({})):\n    \"\"\"The trained network, ready to \
          evaluate.\"\"\"\n    from safetensors.torch import load_file\n\n    network = Network()\n    \
-         network.load_state_dict(load_file(path))\n    return network.eval()\n"
+         network.load_state_dict(load_file(path))\n    return network.eval()\n",
+        literal(weights)
     ));
     Ok(PyTorch {
         source,
@@ -112,13 +114,14 @@ fn header(trained: &Trained<'_>, weights: &str) -> String {
     let classes: Vec<String> = trained
         .classes
         .iter()
-        .map(|class| format!("    {},\n", serde_json::Value::from(class.as_str())))
+        .map(|class| format!("    {},\n", literal(class)))
         .collect();
     format!(
-        "\"\"\"{}\n\nAn image classifier that EPNAS found and trained. `load()` reads its weights from {weights}; the network \
+        "\"\"\"{}\n\nAn image classifier that EPNAS found and trained. `load()` reads its weights from {}; the network \
          takes\nfloat images [batch, {}, {}, {}] with values from 0 to 1 and gives logits [batch, {}].\n\"\"\"\n\nimport \
          pathlib\n\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\nCLASSES = [\n{}]\n",
-        trained.architecture,
+        inside(trained.architecture),
+        inside(weights),
         image.channels,
         image.height,
         image.width,
@@ -195,5 +198,55 @@ fn expression(operation: &Operation, inputs: &[String]) -> String {
         }
         Kind::Add => inputs.join(" + "),
         Kind::Average => format!("{all}.mean((2, 3))"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use epnas_arch::{Design, NetworkConfig, Shape};
+
+    use super::*;
+
+    /// The source of a small network.
+    fn source(architecture: &str, class: &str, weights: &str) -> String {
+        let design: Design = "macro:c3.0/mp.1".parse().unwrap();
+        let config = NetworkConfig::default();
+        let network = design.network(2, &config, Shape::new(8, 8, 3), 2).unwrap();
+        let ones = |path: &str| {
+            let param = network.tensors().find(|param| param.path == path)?;
+            Some(vec![1.0; param.len()])
+        };
+        let trained = Trained {
+            network: &network,
+            architecture,
+            classes: &[class.to_owned(), "other".to_owned()],
+            mean: &[0.5; 3],
+            std: &[0.25; 3],
+            weights: &ones,
+        };
+        pytorch(&trained, weights).unwrap().source
+    }
+
+    #[test]
+    fn no_text_from_outside_becomes_code() {
+        const PLACES: [&str; 3] = ["AN_ARCHITECTURE", "A_CLASS", "A_FILE"];
+        let harmless = source(PLACES[0], PLACES[1], PLACES[2]);
+        for hostile in [
+            "\"\"\"\nimport os\nos.abort()\n\"\"\"",
+            "\"]\nimport os\nCLASSES = [\"",
+            "x\\",
+            "'''\rimport os\u{2028}import os\u{c}import os",
+            "{0}%s\u{202e}\0",
+        ] {
+            // The text stands quoted in its four places, and all else is as it was.
+            let quoted = inside(hostile);
+            assert!(quoted.is_ascii() && !quoted.contains(|c: char| c.is_ascii_control()));
+            let found = source(hostile, hostile, hostile);
+            assert_eq!(found.matches(&quoted).count(), 4, "{found}");
+            let expected = PLACES
+                .iter()
+                .fold(harmless.clone(), |text, place| text.replace(place, &quoted));
+            assert_eq!(found, expected);
+        }
     }
 }

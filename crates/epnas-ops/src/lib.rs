@@ -30,6 +30,9 @@
 //! - Wrong shapes, types, layouts, devices and labels are typed errors that name the operator, the tensor,
 //!   what was found and what was expected.
 
+// Kernels hold pointers into tensors. Every block says why it may; no other crate has one.
+#![allow(unsafe_code)]
+
 mod allocation;
 pub mod autograd;
 mod batch;

@@ -285,7 +285,7 @@ impl Card {
         let _ = writeln!(
             text,
             "- Architecture: `{}`",
-            self.architecture.replace('`', "'")
+            on_one_line(&self.architecture.replace('`', "'"))
         );
         match &self.found {
             Some(found) => {
@@ -405,6 +405,10 @@ impl Card {
             );
         }
     }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.replace(|character: char| character.is_control(), " ")
 }
 
 /// Text that Markdown and HTML take as text, on one line.
@@ -551,6 +555,44 @@ mod tests {
                 && text.contains("| 3 trainings | 90.0% +- 1.2 |")
                 && !text.contains("One training")
         );
+    }
+
+    /// A card's lines whatever its texts say, and no tag among them.
+    #[test]
+    fn texts_from_outside_stay_texts() {
+        let card = |text: &str| {
+            let mut card = card();
+            card.drawing = None;
+            card.data = text.into();
+            card.architecture = text.into();
+            card.training.device = text.into();
+            card.classes[1].name = text.into();
+            if let (Some(found), Some(test)) = (&mut card.found, &mut card.test) {
+                found.notes = vec![text.into()];
+                test.confusions = vec![(text.into(), text.into(), 5)];
+            }
+            card.markdown()
+        };
+        let lines = card("harmless").lines().count();
+        for text in [
+            "\n\n<script>alert(1)</script>\n\n",
+            "`\r\n# A heading\n```\n<img src=x onerror=alert(2)>",
+            "<!-- | --> [x](javascript:alert(3)) ![y](http://z) <http://w>",
+        ] {
+            let found = card(text);
+            assert_eq!(found.lines().count(), lines, "{found}");
+            // A code span takes signs as they are.
+            let rest = found
+                .lines()
+                .filter(|line| !line.starts_with("- Architecture: `"));
+            for line in rest {
+                assert!(!line.contains('<') && !line.contains("]("), "{line}");
+            }
+            let spans = found
+                .lines()
+                .find(|line| line.starts_with("- Architecture: `"));
+            assert_eq!(spans.map(|line| line.matches('`').count()), Some(2));
+        }
     }
 
     #[test]

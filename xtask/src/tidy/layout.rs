@@ -5,6 +5,17 @@ use std::path::Path;
 
 use super::{Finding, finding};
 
+/// What a manifest of a package takes from the workspace's.
+const INHERITED: [&str; 7] = [
+    "version",
+    "edition",
+    "rust-version",
+    "license",
+    "repository",
+    "keywords",
+    "categories",
+];
+
 /// Module names under which anything would fit, so nothing can be found.
 const BANNED_NAMES: [&str; 7] = [
     "base", "common", "helper", "helpers", "manager", "util", "utils",
@@ -19,6 +30,7 @@ pub(crate) fn check(root: &Path, files: &[String]) -> Vec<Finding> {
         let package = manifest.trim_end_matches("/Cargo.toml");
         if package.starts_with("crates/") {
             findings.extend(package_rules(package, files));
+            findings.extend(metadata(manifest, &text));
         }
     }
     findings
@@ -49,10 +61,40 @@ fn manifest_rules(manifest: &str, text: &str) -> Vec<Finding> {
     }
 }
 
+/// What crates.io shows of a package.
+fn metadata(manifest: &str, text: &str) -> Vec<Finding> {
+    let own = text.split("\n[").next().unwrap_or_default();
+    let has = |line: &str| own.lines().any(|found| found.trim() == line);
+    let mut findings = Vec::new();
+    for key in INHERITED {
+        let line = format!("{key}.workspace = true");
+        if !has(&line) {
+            findings.push(finding(manifest, 0, format!("lacks `{line}`")));
+        }
+    }
+    if !has("readme = \"README.md\"") {
+        findings.push(finding(manifest, 0, "lacks `readme = \"README.md\"`"));
+    }
+    let described = |line: &str| {
+        let text = line.strip_prefix("description = \"");
+        text.is_some_and(|text| text.trim_end_matches('"').len() > 20)
+    };
+    if !own.lines().any(described) {
+        findings.push(finding(manifest, 0, "lacks a `description`"));
+    }
+    findings
+}
+
 fn package_rules(package: &str, files: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !files.contains(&format!("{package}/README.md")) {
         findings.push(finding(package, 0, "has no README.md"));
+    }
+    // A package holds its folder alone: links, as that to the presets.
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        if !files.contains(&format!("{package}/{licence}")) {
+            findings.push(finding(package, 0, format!("has no {licence}")));
+        }
     }
     let examples = format!("{package}/examples/");
     let is_library = files.contains(&format!("{package}/src/lib.rs"));
@@ -104,8 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn a_library_brings_readme_and_example() {
+    fn a_library_brings_readme_licences_and_example() {
         let complete = files(&[
+            "crates/a/LICENSE-APACHE",
+            "crates/a/LICENSE-MIT",
             "crates/a/README.md",
             "crates/a/examples/x.rs",
             "crates/a/src/lib.rs",
@@ -116,7 +160,12 @@ mod tests {
             "crates/b/README.md",
             "crates/b/examples/x.rs",
         ]);
-        let expected = ["crates/a: has no README.md", "crates/a: has no example"];
+        let expected = [
+            "crates/a: has no README.md",
+            "crates/a: has no LICENSE-APACHE",
+            "crates/a: has no LICENSE-MIT",
+            "crates/a: has no example",
+        ];
         assert_eq!(messages(&package_rules("crates/a", &bare)), expected);
     }
 
@@ -125,9 +174,40 @@ mod tests {
         assert!(
             package_rules(
                 "crates/a",
-                &files(&["crates/a/README.md", "crates/a/src/main.rs"])
+                &files(&[
+                    "crates/a/LICENSE-APACHE",
+                    "crates/a/LICENSE-MIT",
+                    "crates/a/README.md",
+                    "crates/a/src/main.rs"
+                ])
             )
             .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_manifest_says_what_the_package_is() {
+        let mut lines = vec![
+            "[package]".to_owned(),
+            "name = \"a\"".to_owned(),
+            "description = \"Search spaces and architectures\"".to_owned(),
+            "readme = \"README.md\"".to_owned(),
+        ];
+        lines.extend(INHERITED.map(|key| format!("{key}.workspace = true")));
+        assert!(metadata("a", &lines.join("\n")).is_empty());
+        for missing in 2..lines.len() {
+            let mut without = lines.clone();
+            // Elsewhere it does not count.
+            let line = without.remove(missing);
+            without.extend(["[lints]".to_owned(), line]);
+            assert_eq!(metadata("a", &without.join("\n")).len(), 1, "{missing}");
+        }
+        let short = lines
+            .join("\n")
+            .replace("Search spaces and architectures", "");
+        assert_eq!(
+            messages(&metadata("a", &short)),
+            ["a: lacks a `description`"]
         );
     }
 }

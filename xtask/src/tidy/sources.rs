@@ -1,12 +1,28 @@
 //! Rules for the text of a source file.
 
+use super::code::{is_part_of_name, without_text};
 use super::{Finding, finding};
 
 /// One concept a file; beyond this it holds several.
 const MAX_LINES: usize = 800;
 
-/// `unsafe` belongs to kernels and nowhere else.
+/// `unsafe` belongs to kernels and nowhere else. The compiler sees to it where it compiles a file (the workspace's lint
+/// `unsafe_code`); this rule covers what no build of this machine compiles, and the lint itself.
 const UNSAFE_ALLOWED: &str = "crates/epnas-ops/src/";
+
+/// The one place that lifts the lint.
+const UNSAFE_CODE_ALLOWED: &str = "crates/epnas-ops/src/lib.rs";
+
+/// Readers that run what a file tells them to, or whose format comes with one that does: nothing of ours calls them. Split
+/// like the others.
+const CODE_FROM_DATA: [&str; 6] = [
+    concat!("pick", "le"),
+    concat!("Pth", "Tensors"),
+    concat!("from_", "pth"),
+    concat!("from_", "pickle"),
+    concat!("read_", "pth"),
+    concat!("read_", "npz"),
+];
 
 /// Words that mark unfinished work. Split, so that this file does not contain them.
 const UNFINISHED: [&str; 5] = [
@@ -44,7 +60,11 @@ pub(crate) fn check(file: &str, text: &str) -> Vec<Finding> {
     }
     if file.ends_with(".rs") {
         findings.extend(undocumented_module(file, text));
-        findings.extend(stray_unsafe(file, text));
+        let code = without_text(text);
+        findings.extend(stray_unsafe(file, text, &code));
+        findings.extend(code_from_data(file, &code));
+    } else if file.ends_with(".py") {
+        findings.extend(code_from_data(file, text));
     }
     findings
 }
@@ -94,42 +114,46 @@ fn undocumented_module(file: &str, text: &str) -> Option<Finding> {
         .then(|| finding(file, 1, "does not begin with `//!`, what this module is"))
 }
 
-fn stray_unsafe(file: &str, text: &str) -> Option<Finding> {
-    let is_code = |line: &&str| !line.trim_start().starts_with("//");
-    let line = text
-        .lines()
-        .filter(is_code)
-        .any(|line| has_word(without_strings(line).as_str(), "unsafe"));
-    if !line {
-        return None;
-    }
-    if !file.starts_with(UNSAFE_ALLOWED) {
-        return Some(finding(
+fn stray_unsafe(file: &str, text: &str, code: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if file != UNSAFE_CODE_ALLOWED && has_word(code, "unsafe_code") {
+        findings.push(finding(
             file,
             0,
-            format!("`unsafe` outside {UNSAFE_ALLOWED}"),
+            format!("`unsafe_code` outside {UNSAFE_CODE_ALLOWED}"),
         ));
+    }
+    if !has_word(code, "unsafe") {
+        return findings;
     }
     // A declaration says in `# Safety` what its callers owe; a block says in `SAFETY:` that they pay.
     let argued = ["SAFETY:", "# Safety"]
         .iter()
         .any(|word| text.contains(word));
-    (!argued).then(|| finding(file, 0, "`unsafe` without a `SAFETY:` comment"))
+    if !file.starts_with(UNSAFE_ALLOWED) {
+        let message = format!("`unsafe` outside {UNSAFE_ALLOWED}");
+        findings.push(finding(file, 0, message));
+    } else if !argued {
+        findings.push(finding(file, 0, "`unsafe` without a `SAFETY:` comment"));
+    }
+    findings
 }
 
-/// The line without its string literals and its trailing comment; good enough for code that rustfmt wrote.
-fn without_strings(line: &str) -> String {
-    let line = line.replace("\\\"", "");
-    let outside: Vec<&str> = line.split('"').step_by(2).collect();
-    let code = outside.join("");
-    code.split("//").next().unwrap_or_default().to_owned()
+fn code_from_data(file: &str, code: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        for word in CODE_FROM_DATA.iter().filter(|word| has_word(line, word)) {
+            let message = format!("`{word}` reads a format whose files can hold code");
+            findings.push(finding(file, index + 1, message));
+        }
+    }
+    findings
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let after = &line[at + word.len()..];
-        !line[..at].ends_with(part_of_word) && !after.starts_with(part_of_word)
+        !line[..at].ends_with(is_part_of_name) && !after.starts_with(is_part_of_name)
     })
 }
 
@@ -194,9 +218,44 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_in_comments_strings_and_lint_names_is_no_unsafe() {
-        let text =
-            "//! K.\n#![forbid(unsafe_code)]\n// unsafe { }\nlet a = \"unsafe\"; // unsafe\n";
+    fn unsafe_in_comments_and_strings_is_no_unsafe() {
+        let text = "//! K.\n// unsafe { }\nlet a = \"unsafe\"; // unsafe\n";
         assert!(messages("crates/a/src/k.rs", text).is_empty());
+    }
+
+    #[test]
+    fn unsafe_is_found_in_tests_and_build_scripts_and_behind_quotes() {
+        for file in [
+            "crates/epnas-ops/tests/operators/main.rs",
+            "crates/epnas-ops/build.rs",
+            "crates/epnas-ops/examples/x.rs",
+            "xtask/src/main.rs",
+            "tests/main.rs",
+        ] {
+            let text = "//! K.\n// SAFETY: no.\nlet q = '\"'; unsafe { f() } // \"\n";
+            let expected = format!("{file}: `unsafe` outside crates/epnas-ops/src/");
+            assert_eq!(messages(file, text), [expected]);
+        }
+    }
+
+    #[test]
+    fn the_lint_is_lifted_in_one_place() {
+        let lifted = "//! K.\n#![allow(unsafe_code)]\n";
+        assert!(messages("crates/epnas-ops/src/lib.rs", lifted).is_empty());
+        for file in ["crates/epnas-ops/src/conv.rs", "crates/a/tests/a.rs"] {
+            let expected = format!("{file}: `unsafe_code` outside crates/epnas-ops/src/lib.rs");
+            assert_eq!(messages(file, lifted), [expected]);
+        }
+    }
+
+    #[test]
+    fn formats_that_hold_code_are_not_read() {
+        for word in CODE_FROM_DATA {
+            let text = format!("//! K. No {word}.\nlet a = \"{word}\";\nuse x::{word}::y;\n");
+            let expected = format!("a.rs:3: `{word}` reads a format whose files can hold code");
+            assert_eq!(messages("a.rs", &text), [expected]);
+        }
+        let import = format!("# x\nimport {}\n", CODE_FROM_DATA[0]);
+        assert_eq!(messages("a.py", &import).len(), 1);
     }
 }

@@ -25,6 +25,7 @@
 //! - [`watch`]: pages that follow a run;
 //! - [`event_files`]: event files for TensorBoard;
 //! - [`browser`]: what Chromium makes of both, where it is at hand;
+//! - [`fuzz_corpus`]: what fuzzing has found, and that everything that is read comes back as it was;
 //! - [`memory`]: that hundreds of children do not add up.
 
 mod bad_input;
@@ -38,6 +39,7 @@ mod device;
 mod event_files;
 mod export;
 mod faults;
+mod fuzz_corpus;
 mod golden;
 mod hostile;
 #[cfg(unix)]

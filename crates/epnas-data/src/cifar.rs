@@ -269,6 +269,11 @@ impl Format {
             }
             Err(error) => return Err(DataError::io(path, error)),
         };
+        self.parse(path, &bytes)
+    }
+
+    /// As [`Format::read`], of the file's contents; `path` is for errors.
+    pub(crate) fn parse(&self, path: &Path, bytes: &[u8]) -> Result<Images, DataError> {
         let record = self.label_bytes + PIXELS;
         if bytes.is_empty() || bytes.len() % record != 0 {
             return Err(DataError::invalid(

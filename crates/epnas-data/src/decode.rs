@@ -43,18 +43,26 @@ pub fn decode_image(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>
 
 /// As [`decode_image`], for values that are known to be right; the error is the reason alone.
 pub(crate) fn decode_square(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, String> {
-    let image = decode(path)?;
-    let pixels = resample::square(&image, size as u32);
-    Ok(match channels {
+    Ok(square(&decode(path)?, size, channels))
+}
+
+/// The central square as `[size, size, channels]` pixels.
+pub(crate) fn square(image: &RgbImage, size: usize, channels: usize) -> Vec<u8> {
+    let pixels = resample::square(image, size as u32);
+    match channels {
         1 => resample::luma(&pixels),
         _ => pixels,
-    })
+    }
 }
 
 /// The image as it is stored, in 8-bit red, green and blue, upright. The error is the reason, in one line.
 pub(crate) fn decode(path: &Path) -> Result<RgbImage, String> {
-    let bytes = read(path)?;
-    let mut reader = ImageReader::new(Cursor::new(&bytes))
+    decode_bytes(&read(path)?, MAX_PIXELS)
+}
+
+/// As [`decode`], of the file's contents, if they claim at most `most` pixels.
+pub(crate) fn decode_bytes(bytes: &[u8], most: u64) -> Result<RgbImage, String> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| one_line(&error))?;
     let mut limits = Limits::default();
@@ -64,15 +72,15 @@ pub(crate) fn decode(path: &Path) -> Result<RgbImage, String> {
     reader.limits(limits);
     match reader.format() {
         Some(ImageFormat::Png) => {}
-        Some(ImageFormat::Jpeg) => jpeg_is_whole(&bytes)?,
+        Some(ImageFormat::Jpeg) => jpeg_is_whole(bytes)?,
         Some(other) => return Err(format!("{other:?} file, expected PNG or JPEG")),
         None => return Err("not a PNG or JPEG file".to_owned()),
     }
     let mut decoder = reader.into_decoder().map_err(|error| one_line(&error))?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+    if u64::from(width) * u64::from(height) > most {
         return Err(format!(
-            "{width} x {height} pixels, expected at most {MAX_PIXELS} in all"
+            "{width} x {height} pixels, expected at most {most} in all"
         ));
     }
     if width == 0 || height == 0 {

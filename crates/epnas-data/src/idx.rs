@@ -8,7 +8,7 @@
 //! errors do not name the file.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -80,8 +80,23 @@ fn find(dir: &Path, stem: &str, kind: &str) -> PathBuf {
 
 /// The images and labels of one part, one channel.
 pub(crate) fn read(pair: &Pair) -> Result<Images, DataError> {
-    let (dimensions, pixels) = read_file(&pair.images, IMAGES)?;
-    let (_, labels) = read_file(&pair.labels, LABELS)?;
+    let images = unpack(&pair.images, open(&pair.images)?, IMAGES)?;
+    let labels = unpack(&pair.labels, open(&pair.labels)?, LABELS)?;
+    join(pair, images, labels)
+}
+
+/// As [`read`], of the contents of the two files; their names say which of them are gzipped.
+pub(crate) fn read_bytes(pair: &Pair, images: &[u8], labels: &[u8]) -> Result<Images, DataError> {
+    let images = unpack(&pair.images, images, IMAGES)?;
+    let labels = unpack(&pair.labels, labels, LABELS)?;
+    join(pair, images, labels)
+}
+
+/// Dimensions and values of one file.
+type Values = (Vec<usize>, Vec<u8>);
+
+fn join(pair: &Pair, images: Values, labels: Values) -> Result<Images, DataError> {
+    let ((dimensions, pixels), (_, labels)) = (images, labels);
     let [count, rows, columns] = dimensions[..] else {
         unreachable!("an image file has three dimensions");
     };
@@ -108,7 +123,7 @@ pub(crate) fn read(pair: &Pair) -> Result<Images, DataError> {
     })
 }
 
-fn read_file(path: &Path, magic: u32) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => DataError::missing(
             path,
@@ -116,7 +131,10 @@ fn read_file(path: &Path, magic: u32) -> Result<(Vec<usize>, Vec<u8>), DataError
         ),
         _ => DataError::io(path, error),
     })?;
-    let reader = BufReader::new(file);
+    Ok(BufReader::new(file))
+}
+
+fn unpack(path: &Path, reader: impl BufRead, magic: u32) -> Result<Values, DataError> {
     if path.extension().is_some_and(|extension| extension == "gz") {
         parse(path, GzDecoder::new(reader), magic)
     } else {
@@ -124,11 +142,7 @@ fn read_file(path: &Path, magic: u32) -> Result<(Vec<usize>, Vec<u8>), DataError
     }
 }
 
-fn parse(
-    path: &Path,
-    mut reader: impl Read,
-    magic: u32,
-) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+fn parse(path: &Path, mut reader: impl Read, magic: u32) -> Result<Values, DataError> {
     let mut word = || -> Result<u32, DataError> {
         let mut bytes = [0; 4];
         reader

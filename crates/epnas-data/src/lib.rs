@@ -26,6 +26,8 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod bytes;
 pub mod counter;
 pub mod synthetic;
 

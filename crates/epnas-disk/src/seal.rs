@@ -24,8 +24,13 @@ pub struct Sealed<T> {
 /// # Errors
 /// When it cannot be serialized.
 pub fn json_line<T: Serialize>(value: &T) -> serde_json::Result<Sealed<String>> {
-    let text = serde_json::to_string(value)?;
-    Ok(close(&text, |crc| format!(",{KEY}:\"{crc}\"}}")))
+    Ok(object_line(&serde_json::to_string(value)?))
+}
+
+/// As [`json_line`], of an object's text as it is.
+#[must_use]
+pub fn object_line(object: &str) -> Sealed<String> {
+    close(object, |crc| format!(",{KEY}:\"{crc}\"}}"))
 }
 
 /// As [`json_line`], over several lines, with an end.
@@ -38,7 +43,6 @@ pub fn json_pretty<T: Serialize>(value: &T) -> serde_json::Result<Sealed<String>
 }
 
 fn close(object: &str, end: impl Fn(&str) -> String) -> Sealed<String> {
-    debug_assert!(object.starts_with('{') && object.contains(':'), "{object}");
     let content = object.strip_suffix('}').unwrap_or(object).trim_end();
     let crc32 = digits(content.as_bytes());
     Sealed {

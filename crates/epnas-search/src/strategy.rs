@@ -6,7 +6,7 @@ pub mod local_search;
 pub mod progressive;
 pub mod random;
 
-use epnas_arch::{Arch, Space, SpaceError, Surrogate, SurrogateError};
+use epnas_arch::{Arch, ParseArchError, Space, SpaceError, Surrogate, SurrogateError};
 use epnas_sampler::SampleError;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,16 @@ pub enum StrategyError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// An architecture of a stored state, which has to be of the space: what is computed from it takes that for granted.
+fn stored(space: &Space, text: &str) -> Result<Arch, StrategyError> {
+    let wrong = |reason| StrategyError::State { reason };
+    let parsed = text.parse();
+    let arch = parsed.map_err(|error: ParseArchError| wrong(error.to_string()))?;
+    let checked = space.check(&arch);
+    checked.map_err(|error| wrong(error.to_string()))?;
+    Ok(arch)
 }
 
 fn joined(limits: &[Shortfall]) -> String {

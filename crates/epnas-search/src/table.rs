@@ -150,6 +150,14 @@ impl Table {
                 std::io::Error::from(std::io::ErrorKind::NotFound),
             )
         })?;
+        Self::parse(path, &bytes)
+    }
+
+    /// As [`Table::read`], of a file's contents; `path` gives the format, the table's name and what errors name.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TableError> {
         let name = path
             .file_stem()
             .unwrap_or_default()
@@ -157,9 +165,9 @@ impl Table {
             .into_owned();
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let table = match extension.to_str() {
-            Some("json") if nas_bench_macro::is_one(&bytes) => nas_bench_macro::parse(name, &bytes),
-            Some("json") => own::parse_json(name, &bytes),
-            Some("csv") => own::parse_csv(name, &bytes),
+            Some("json") if nas_bench_macro::is_one(bytes) => nas_bench_macro::parse(name, bytes),
+            Some("json") => own::parse_json(name, bytes),
+            Some("csv") => own::parse_csv(name, bytes),
             _ => {
                 let path = path.to_owned();
                 return Err(TableError::Format { path });

@@ -56,6 +56,7 @@ impl Journal {
                     reason: error.to_string(),
                 }
             })?;
+        self.require_space(position.batch.as_ref())?;
         evaluator
             .restore(&loaded.weights)
             .map_err(SearchError::snapshot)?;
@@ -70,6 +71,17 @@ impl Journal {
             records: self.history.records(),
             accuracies: &[],
         });
+        Ok(())
+    }
+
+    /// Strategies and evaluators take it for granted that whatever was measured, and will be, is of the space.
+    fn require_space(&self, batch: Option<&Batch>) -> Result<(), SearchError> {
+        let space = self.history.space();
+        let measured = self.history.records().iter().map(|record| &record.arch);
+        let proposed = batch.into_iter().flat_map(|batch| &batch.children);
+        for arch in measured.chain(proposed.map(|child| &child.arch)) {
+            space.check(arch)?;
+        }
         Ok(())
     }
 

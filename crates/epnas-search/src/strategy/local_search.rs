@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::random::draw;
-use super::{Batch, Strategy, StrategyError, give_up};
+use super::{Batch, Strategy, StrategyError, give_up, stored};
 use crate::admission::Admission;
 use crate::history::History;
 use crate::observer::Observer;
@@ -58,13 +58,8 @@ impl LocalSearch {
     }
 
     fn here(&self) -> Result<Option<Arch>, StrategyError> {
-        let parse = |text: &String| {
-            text.parse()
-                .map_err(|error: epnas_arch::ParseArchError| StrategyError::State {
-                    reason: error.to_string(),
-                })
-        };
-        self.state.here.as_ref().map(parse).transpose()
+        let here = self.state.here.as_ref();
+        here.map(|text| stored(&self.space, text)).transpose()
     }
 }
 
@@ -150,6 +145,6 @@ impl Strategy for LocalSearch {
             serde_json::from_value(state.clone()).map_err(|error| StrategyError::State {
                 reason: error.to_string(),
             })?;
-        Ok(())
+        self.here().map(|_| ())
     }
 }

@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Proposal, Strategy, StrategyError};
+use super::{Batch, Proposal, Strategy, StrategyError, stored};
 use crate::admission::Admission;
 use crate::config::{Continuation, Known, Parents, SearchConfig};
 use crate::history::{History, Record};
@@ -134,12 +134,15 @@ impl<S: Surrogate> Progressive<S> {
             let best = history.best(most, length).into_iter();
             return Ok(best.map(|record| record.arch.clone()).collect());
         }
-        let parse = |text: &String| {
-            text.parse::<Arch>().map_err(|error| StrategyError::State {
-                reason: error.to_string(),
-            })
+        let parent = |text: &String| {
+            let arch = stored(&self.space, text)?;
+            if arch.len() == length {
+                return Ok(arch);
+            }
+            let reason = format!("parent {arch} has {} levels, expected {length}", arch.len());
+            Err(StrategyError::State { reason })
         };
-        self.state.parents.iter().map(parse).collect()
+        self.state.parents.iter().map(parent).collect()
     }
 
     /// Parents that differ only in `level` have the same replacements there: the first stands for all, so that no
@@ -375,6 +378,11 @@ impl<S: Surrogate> Strategy for Progressive<S> {
             serde_json::from_value(state.clone()).map_err(|error| StrategyError::State {
                 reason: error.to_string(),
             })?;
+        let levels = self.space.levels();
+        if !(1..=levels).contains(&state.step) {
+            let reason = format!("step {}, expected 1 to {levels}", state.step);
+            return Err(StrategyError::State { reason });
+        }
         match surrogate {
             Some(bytes) => self.surrogate.restore(bytes)?,
             None if state.fits > 0 => {

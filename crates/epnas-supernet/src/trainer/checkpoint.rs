@@ -37,6 +37,9 @@ struct Note {
     best: Option<(usize, f64)>,
 }
 
+/// More updates of weights than any training makes.
+const MOST_UPDATES: u64 = u32::MAX as u64;
+
 impl Note {
     fn read(text: &str) -> Result<Self, SupernetError> {
         let unreadable = |error: serde_json::Error| {
@@ -52,6 +55,42 @@ impl Note {
             }
         }
         serde_json::from_value(value).map_err(unreadable)
+    }
+
+    /// Checks how far the training says it has come, from which steps and images are counted on.
+    fn progress_is_possible(&self, trainer: &Trainer) -> Result<(), SupernetError> {
+        let epochs = trainer.config.training.epochs;
+        let steps = trainer.session.steps_per_epoch();
+        let (done, now) = (self.reports.len(), &self.unfinished);
+        let images = trainer.session.images_per_epoch();
+        let wrong = |what: &str, found: u64, expected: String| {
+            Err(SupernetError::Checkpoint(format!(
+                "it has {found} {what}, expected {expected}"
+            )))
+        };
+        if done > epochs {
+            return wrong("epochs", done as u64, format!("at most {epochs}"));
+        }
+        if now.step >= steps {
+            let expected = format!("less than {steps}");
+            return wrong(
+                "steps of an epoch that is not done",
+                now.step as u64,
+                expected,
+            );
+        }
+        if now.images as u64 > images {
+            let expected = format!("at most {images}");
+            return wrong("images of an epoch", now.images as u64, expected);
+        }
+        if now.correct > now.images {
+            let expected = format!("at most {}, its images", now.images);
+            return wrong("hits", now.correct as u64, expected);
+        }
+        if self.updates > MOST_UPDATES {
+            return wrong("updates", self.updates, format!("at most {MOST_UPDATES}"));
+        }
+        Ok(())
     }
 }
 
@@ -134,6 +173,7 @@ impl Trainer {
         if !differing.is_empty() {
             return Err(SupernetError::OtherTraining(differing));
         }
+        note.progress_is_possible(&trainer)?;
         let take = |name: String, expected: &[usize]| match saved.tensor(&name) {
             Some(tensor) if tensor.dims() == expected => Ok(tensor.clone()),
             Some(tensor) => {

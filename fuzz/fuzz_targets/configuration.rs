@@ -1,0 +1,6 @@
+//! The target `configuration`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    epnas_fuzz::configuration(data);
+});

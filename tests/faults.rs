@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::command::{Folder, Outcome, epnas, read_json, run};
 use crate::resume::{assert_same, next, seed, timeless_lines};
@@ -199,6 +200,54 @@ fn a_full_disk_and_a_read_only_one_are_named_and_lose_nothing() {
     }
     run(&["report", dir, "--out", &folder.arg("page.html")]).ok();
     run(&["report", dir]).fails(1, &["report.html", "Read-only file system"]);
+}
+
+/// While one process works in a run, no other does; what only reads may.
+#[test]
+fn a_second_process_in_a_run_is_refused() {
+    let folder = Folder::new();
+    let out = folder.arg("run");
+    // Children of seconds.
+    let sets = ["network.channels=96", "data.synthetic.train=4000"];
+    let mut first = epnas();
+    first.args([
+        "search",
+        "-q",
+        "--config",
+        &folder.arg("tiny.toml"),
+        "--out",
+        &out,
+    ]);
+    first.args(sets.iter().flat_map(|set| ["--set", set]));
+    let mut first = first.stderr(Stdio::null()).spawn().expect("epnas starts");
+    while !folder.path("run/config.toml").is_file() {
+        assert!(first.try_wait().expect("its state").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for arguments in [
+        &["search", "--out", &out, "--resume"][..],
+        &["run", "--config", &folder.arg("tiny.toml"), "--out", &out],
+        &["select", &out],
+        &["train", &out],
+        &["rank", &out],
+    ] {
+        let outcome = run(arguments);
+        let refused = outcome.stderr.contains("in use by another process") || arguments[0] == "run";
+        assert!(
+            refused && outcome.code != Some(0),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
+    }
+    run(&["report", &out, "--out", &folder.arg("page.html")]).ok();
+    first.kill().expect("it can be killed");
+    first.wait().expect("it ends");
+    // A lock is its process's.
+    assert!(
+        run(&["select", &out])
+            .stderr
+            .contains("there is no result yet")
+    );
 }
 
 /// In a process that may not have more, a child that does not fit is recorded and left; the search goes on without it.

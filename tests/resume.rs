@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use crate::command::{Folder, epnas, read_json, read_lines};
+use crate::faults::torture;
 
 /// Long enough to be killed in every part of it.
 const LONGER: [&str; 4] = ["--set", "network.channels=8", "--set", "training.epochs=4"];
@@ -82,6 +83,13 @@ pub(crate) fn assert_same(expected: &Path, found: &Path) {
         assert!(a == b, "{name} differs");
     }
     assert_eq!(result(expected), result(found));
+    for part in ["checkpoint", "random/checkpoint"] {
+        let position = |run: &Path| {
+            let state = read_json(&run.join(part).join("state.json"));
+            ["children", "strategy", "fits"].map(|key| state[key].clone())
+        };
+        assert_eq!(position(expected), position(found), "{part}");
+    }
 }
 
 /// A seed from the environment variable `name`, or else from the clock; printed, so that a test can be repeated.
@@ -97,8 +105,7 @@ pub(crate) fn seed(name: &str) -> u64 {
 
 /// Starts `epnas` with `arguments` again and again and kills it (SIGKILL) after a random time of up to two fifths of
 /// `whole`, at most `most` times, until it ends by itself. Returns how often it was killed.
-fn kill_and_repeat(arguments: &[&str], whole: Duration, most: usize) -> usize {
-    let mut state = seed("EPNAS_KILL_SEED");
+fn kill_and_repeat(arguments: &[&str], whole: Duration, most: usize, state: &mut u64) -> usize {
     let mut kills = 0;
     loop {
         let mut command = epnas();
@@ -109,19 +116,29 @@ fn kill_and_repeat(arguments: &[&str], whole: Duration, most: usize) -> usize {
             .expect("epnas starts");
         if kills < most {
             std::thread::sleep(Duration::from_micros(
-                next(&mut state) % (whole.as_micros() as u64 * 2 / 5).max(1),
+                next(state) % (whole.as_micros() as u64 * 2 / 5).max(1),
             ));
             child.kill().expect("it can be killed");
         }
         let status = child.wait().expect("it ends");
         if status.success() {
-            break;
+            return kills;
         }
         assert_eq!(status.code(), None, "it failed by itself");
         kills += 1;
     }
-    println!("killed {kills} times");
-    kills
+}
+
+/// Repeats `round`, which is told its number and returns how often it killed, until there are as many kills as torture asks
+/// for.
+fn rounds_of_kills(mut round: impl FnMut(usize, &mut u64) -> usize) {
+    let (mut state, mut kills, mut number) = (seed("EPNAS_KILL_SEED"), 0, 0);
+    while kills < torture() {
+        kills += round(number, &mut state);
+        number += 1;
+        assert!(kills > 0, "it was too fast to be killed");
+    }
+    println!("{kills} kills in {number} runs, each of which ended as the one that was not killed");
 }
 
 #[test]
@@ -132,19 +149,18 @@ fn killed_searches_resume_to_the_same_end() {
         .search("whole", &[&["-q"], &LONGER[..]].concat())
         .ok();
     let whole = clock.elapsed();
-    let (config, out) = (folder.arg("tiny.toml"), folder.arg("killed"));
-    let arguments = [
-        "search", "--config", &config, "--out", &out, "--resume", "-q",
-    ];
-    let kills = kill_and_repeat(&[&arguments, &LONGER[..]].concat(), whole, 12);
-    assert!(kills > 0, "it was too fast to be killed");
-    assert_same(&folder.path("whole"), &folder.path("killed"));
-
+    let resume = [&["--resume", "-q"], &LONGER[..]].concat();
+    rounds_of_kills(|number, state| {
+        let name = format!("killed-{number}");
+        let (config, out) = (folder.arg("tiny.toml"), folder.arg(&name));
+        let arguments = ["search", "--config", &config, "--out", &out];
+        let kills = kill_and_repeat(&[&arguments, &resume[..]].concat(), whole, 12, state);
+        assert_same(&folder.path("whole"), &folder.path(&name));
+        kills
+    });
     // A finished run resumed is left as it is.
-    folder
-        .search("killed", &[&["--resume", "-q"], &LONGER[..]].concat())
-        .ok();
-    assert_same(&folder.path("whole"), &folder.path("killed"));
+    folder.search("killed-0", &resume).ok();
+    assert_same(&folder.path("whole"), &folder.path("killed-0"));
 }
 
 #[test]
@@ -163,16 +179,20 @@ fn killed_trainings_resume_to_the_same_weights() {
     let clock = Instant::now();
     crate::command::run(&arguments(&folder.arg("whole"))).ok();
     let whole = clock.elapsed();
-    let killed = arguments(&folder.arg("killed"));
-    let killed: Vec<&str> = killed.iter().map(String::as_str).collect();
-    assert!(
-        kill_and_repeat(&killed, whole, 8) > 0,
-        "it was too fast to be killed"
-    );
-    let weights = |run: &str| {
-        std::fs::read(folder.path(run).join("model/weights.safetensors")).expect("weights")
-    };
-    assert!(weights("whole") == weights("killed"), "the weights differ");
+    rounds_of_kills(|number, state| {
+        let name = format!("killed-{number}");
+        let killed = arguments(&folder.arg(&name));
+        let killed: Vec<&str> = killed.iter().map(String::as_str).collect();
+        let kills = kill_and_repeat(&killed, whole, 8, state);
+        for file in ["model", "train/best", "train/last"] {
+            let file = format!("{file}/weights.safetensors");
+            let read = |run: &str| std::fs::read(folder.path(run).join(&file)).expect("weights");
+            assert!(read("whole") == read(&name), "{file} differs");
+        }
+        let curve = |run: &str| timeless_lines(&folder.path(run).join("train/curve.jsonl"));
+        assert_eq!(curve("whole"), curve(&name));
+        kills
+    });
 }
 
 /// SplitMix64.

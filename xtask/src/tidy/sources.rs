@@ -13,6 +13,12 @@ const UNSAFE_ALLOWED: &str = "crates/epnas-ops/src/";
 /// The one place that lifts the lint.
 const UNSAFE_CODE_ALLOWED: &str = "crates/epnas-ops/src/lib.rs";
 
+/// Ways to write a file that leave half of it after a kill, or nothing of it after a power cut. Libraries have a crate for that.
+const FRAGILE_WRITES: [&str; 3] = ["File::create(", "fs::write(", "fs::rename("];
+
+/// The crates that may use them: the one that makes them safe, and the command, for what others read.
+const WRITERS: [&str; 2] = ["crates/epnas-disk/", "crates/epnas-cli/"];
+
 /// Readers that run what a file tells them to, or whose format comes with one that does: nothing of ours calls them. Split
 /// like the others.
 const CODE_FROM_DATA: [&str; 6] = [
@@ -63,6 +69,7 @@ pub(crate) fn check(file: &str, text: &str) -> Vec<Finding> {
         let code = without_text(text);
         findings.extend(stray_unsafe(file, text, &code));
         findings.extend(code_from_data(file, &code));
+        findings.extend(fragile_writes(file, &code));
     } else if file.ends_with(".py") {
         findings.extend(code_from_data(file, text));
     }
@@ -139,6 +146,21 @@ fn stray_unsafe(file: &str, text: &str, code: &str) -> Vec<Finding> {
     findings
 }
 
+/// In the sources of libraries, not in their tests and examples.
+fn fragile_writes(file: &str, code: &str) -> Option<Finding> {
+    let is_library = file.starts_with("crates/") && file.contains("/src/");
+    if !is_library || WRITERS.iter().any(|allowed| file.starts_with(allowed)) {
+        return None;
+    }
+    let found = FRAGILE_WRITES.iter().find(|call| code.contains(*call))?;
+    let call = found.trim_end_matches('(');
+    Some(finding(
+        file,
+        0,
+        format!("`{call}` outside epnas-disk: a kill would leave half a file"),
+    ))
+}
+
 fn code_from_data(file: &str, code: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in code.lines().enumerate() {
@@ -163,6 +185,32 @@ mod tests {
 
     fn messages(file: &str, text: &str) -> Vec<String> {
         check(file, text).iter().map(|f| f.to_string()).collect()
+    }
+
+    #[test]
+    fn fragile_writes_are_found_in_libraries() {
+        for call in FRAGILE_WRITES {
+            let text = format!("//! a\nfn f() {{ {call}path) }}\n");
+            let found = messages("crates/epnas-search/src/a.rs", &text);
+            assert!(
+                found.len() == 1 && found[0].contains("outside epnas-disk"),
+                "{found:?}"
+            );
+            for allowed in [
+                "crates/epnas-disk/src/a.rs",
+                "crates/epnas-search/tests/a.rs",
+                "xtask/src/a.rs",
+            ] {
+                assert!(messages(allowed, &text).is_empty(), "{allowed}");
+            }
+        }
+        assert!(
+            messages(
+                "crates/epnas-search/src/a.rs",
+                "//! a\n// fs::write(path)\n"
+            )
+            .is_empty()
+        );
     }
 
     #[test]

@@ -183,6 +183,48 @@ fn truncated_cifar_files_are_named() {
     run(&["data", "info", "--data", &cifar]).fails(2, &["test_batch.bin", "3000"]);
 }
 
+/// What lies in a folder of images and is none: refused by whatever reads it, at once and before anything is written.
+#[cfg(unix)]
+#[test]
+fn damaged_image_folders_are_named() {
+    let folder = Folder::new();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("run"));
+    let images = folder.arg("images");
+    line(&format!(
+        "data synthetic {images} --train 40 --test 20 --image-size 16"
+    ))
+    .ok();
+    let refused = |words: &[&str]| {
+        run(&["data", "info", "--data", &images]).fails(2, words);
+        run(&[
+            "search", "--quiet", "--config", &config, "--data", &images, "--out", &out,
+        ])
+        .fails(2, words);
+        assert!(!folder.path("run").join("history.jsonl").exists());
+    };
+    let train = folder.path("images").join("train");
+    let link = train.join("eel");
+    for (target, words) in [
+        (
+            "nowhere",
+            ["eel: a link to nowhere", "expected a directory"],
+        ),
+        ("..", ["eel: a link to a folder that it is in", "directory"]),
+    ] {
+        std::os::unix::fs::symlink(target, &link).expect("a link");
+        refused(&words);
+        run(&["data", "check", &images]).fails(2, &words);
+        std::fs::remove_file(&link).expect("removed");
+    }
+    // A device that never ends.
+    let endless = train.join("striped_disc").join("endless.png");
+    std::os::unix::fs::symlink("/dev/zero", &endless).expect("a link");
+    refused(&[
+        "endless.png: a pipe, a socket or a device",
+        "expected a PNG",
+    ]);
+}
+
 #[test]
 fn missing_models_and_runs_are_named() {
     let folder = Folder::new();

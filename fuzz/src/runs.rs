@@ -59,6 +59,7 @@ fn history_of(data: &[u8]) -> bool {
     for policy in [HistoryPolicy::Latest, HistoryPolicy::Best] {
         let space = Space::Macro(MacroSpace::default());
         let history = History::from_records(space, policy, records.clone());
+        assert!(Budget::spent_by(&history).is_spent(&history));
         let distinct = history.distinct().len();
         assert!(distinct <= records.len());
         if let Some(deepest) = history.deepest() {

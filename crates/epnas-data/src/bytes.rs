@@ -58,6 +58,5 @@ pub fn conform(images: Images, size: usize, channels: usize) -> Images {
 /// # Errors
 /// The reason, in one line.
 pub fn image(bytes: &[u8], most: u64, size: usize, channels: usize) -> Result<Vec<u8>, String> {
-    let image = decode::decode_bytes(bytes, most)?;
-    Ok(decode::square(&image, size, channels))
+    decode::decode_bytes(bytes, most, |image| decode::square(image, size, channels))
 }

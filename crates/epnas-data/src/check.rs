@@ -1,12 +1,13 @@
 //! Looking over a data set before hours are spent on it: classes, sizes, unreadable files, duplicates.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::cifar::{CIFAR10, CIFAR100, Format};
 use crate::counter::mix;
+use crate::error::shown;
 use crate::report::{CheckReport, ClassCount, Duplicate, Part, SizeCount};
 use crate::{
     ClassFinding, ClassProblem, DataConfig, DataError, Images, Source, UnreadableFile, decode,
@@ -54,6 +55,8 @@ struct Survey {
     unreadable: Vec<UnreadableFile>,
     damaged: Vec<UnreadableFile>,
     ignored_files: usize,
+    ignored_images: usize,
+    ignored_directories: Vec<PathBuf>,
 }
 
 impl Survey {
@@ -64,11 +67,18 @@ impl Survey {
             format.class_names()
         });
         let train = format.train.iter().map(|&file| (file, Part::Train));
+        let mut counts = Vec::new();
         for (file, part) in train.chain([(format.test, Part::Test)]) {
             match format.read(&root.join(file)) {
-                Ok(images) => self.packed(file, part, &images),
+                Ok(images) => {
+                    counts.push((file, images.len()));
+                    self.packed(file, part, &images);
+                }
                 Err(error) => self.fault(&root.join(file), &error),
             }
+        }
+        for error in format.cut(&root, &counts) {
+            self.fault(&root, &error);
         }
         classes
     }
@@ -92,7 +102,9 @@ impl Survey {
 
     fn folder(&mut self, dir: &Path) -> Result<Vec<String>, DataError> {
         let listing = listing::list(dir)?;
-        self.ignored_files = listing.others;
+        self.ignored_files = listing.left_out.files;
+        self.ignored_images = listing.left_out.images;
+        self.ignored_directories = listing.left_out.directories.clone();
         if let Some(error) = listing.empty_test() {
             self.fault(dir, &error);
         }
@@ -102,19 +114,19 @@ impl Survey {
         let files: Vec<_> = train.chain(test).collect();
         let seen: Vec<Result<Seen, UnreadableFile>> = files
             .into_par_iter()
-            .map(|(path, label, part)| match decode::decode(path) {
-                Ok(image) => Ok(Seen {
-                    place: path.strip_prefix(dir).unwrap_or(path).display().to_string(),
+            .map(|(path, label, part)| {
+                decode::decode_found(path, |image| Seen {
+                    place: shown(path.strip_prefix(dir).unwrap_or(path)),
                     label,
                     part,
                     width: image.width(),
                     height: image.height(),
                     hash: hash(image.width(), image.height(), image.as_raw()),
-                }),
-                Err(reason) => Err(UnreadableFile {
+                })
+                .map_err(|reason| UnreadableFile {
                     path: path.to_owned(),
                     reason,
-                }),
+                })
             })
             .collect();
         for result in seen {
@@ -225,6 +237,8 @@ impl Survey {
             damaged: self.damaged,
             duplicates,
             ignored_files: self.ignored_files,
+            ignored_images: self.ignored_images,
+            ignored_directories: self.ignored_directories,
         }
     }
 }

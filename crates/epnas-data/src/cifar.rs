@@ -7,17 +7,22 @@
 //! equal), but as f32: 740 MB of tensors and as much again while it concatenates, for 184 MB of pixels. It also reads
 //! exactly 10,000 records a file, passes labels unchecked, has no CIFAR-100, and its errors do not name the file.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::{DataError, Images};
+use crate::error::one_line;
+use crate::{DataError, Images, file};
 
 /// Height and width of a CIFAR image.
 pub(crate) const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const PIXELS: usize = 3 * PLANE;
+/// The most bytes of a file: six times the largest published one.
+const MAX_BYTES: u64 = 1 << 30;
+/// The most bytes of a file of class names.
+const MAX_NAMES: u64 = 1 << 20;
 
 /// One of the two sets: its files and the form of its records.
 pub(crate) struct Format {
@@ -26,7 +31,10 @@ pub(crate) struct Format {
     pub(crate) test: &'static str,
     /// The directory that the official archive unpacks to.
     archive: &'static str,
-    label_bytes: usize,
+    /// Images of a published training file, and of the published test file.
+    published: [usize; 2],
+    /// Label bytes of a record: below how much each is. The last is the label.
+    label_bytes: &'static [u8],
     names_file: &'static str,
     names: &'static [&'static str],
 }
@@ -43,7 +51,8 @@ pub(crate) const CIFAR10: Format = Format {
     ],
     test: "test_batch.bin",
     archive: "cifar-10-batches-bin",
-    label_bytes: 1,
+    published: [10_000, 10_000],
+    label_bytes: &[10],
     names_file: "batches.meta.txt",
     names: &[
         "airplane",
@@ -65,7 +74,8 @@ pub(crate) const CIFAR100: Format = Format {
     train: &["train.bin"],
     test: "test.bin",
     archive: "cifar-100-binary",
-    label_bytes: 2,
+    published: [50_000, 10_000],
+    label_bytes: &[20, 100],
     names_file: "fine_label_names.txt",
     names: &[
         "apple",
@@ -192,7 +202,7 @@ impl Format {
 
     /// Whether the Python version's files are in `dir`, or in the directory that its archive unpacks to.
     pub(crate) fn is_pickled(&self, dir: &Path) -> bool {
-        let inner = dir.join(match self.label_bytes {
+        let inner = dir.join(match self.label_bytes.len() {
             1 => "cifar-10-batches-py",
             _ => "cifar-100-python",
         });
@@ -210,25 +220,26 @@ impl Format {
     /// Names of the classes, from the set's own file when it is there.
     pub(crate) fn classes(&self, root: &Path) -> Result<Vec<String>, DataError> {
         let path = root.join(self.names_file);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(self.class_names());
-            }
-            Err(error) => return Err(DataError::io(path, error)),
+        let text = match file::read(&path, MAX_NAMES, || "a class name a line".to_owned()) {
+            Ok(bytes) => String::from_utf8(bytes),
+            Err(DataError::Missing { .. }) => return Ok(self.class_names()),
+            Err(error) => return Err(error),
         };
+        let expected = format!("{} different ones, one a line", self.names.len());
+        let text =
+            text.map_err(|_| DataError::invalid(&path, "class names not in UTF-8", &expected))?;
         let names: Vec<String> = text
             .lines()
-            .map(str::trim)
+            .map(|line| one_line(line.trim()))
             .filter(|line| !line.is_empty())
-            .map(str::to_owned)
             .collect();
-        if names.len() != self.names.len() {
-            return Err(DataError::invalid(
-                path,
-                format!("{} class names", names.len()),
-                format!("{}, one a line", self.names.len()),
-            ));
+        let distinct = names.iter().collect::<BTreeSet<_>>().len();
+        if (names.len(), distinct) != (self.names.len(), names.len()) {
+            let found = match names.len() - distinct {
+                0 => format!("{} class names", names.len()),
+                n => format!("{} class names, {n} of them twice", names.len()),
+            };
+            return Err(DataError::invalid(path, found, expected));
         }
         Ok(names)
     }
@@ -236,45 +247,68 @@ impl Format {
     /// The training and the test images of `root`, `[image, 32, 32, 3]`.
     pub(crate) fn load(&self, root: &Path) -> Result<(Images, Images), DataError> {
         let mut train = empty();
-        for file in self.train {
+        let mut counts = Vec::new();
+        for &file in self.train {
             let part = self.read(&root.join(file))?;
+            counts.push((file, part.len()));
             train.pixels.extend_from_slice(&part.pixels);
             train.labels.extend_from_slice(&part.labels);
         }
-        Ok((train, self.read(&root.join(self.test))?))
+        let test = self.read(&root.join(self.test))?;
+        counts.push((self.test, test.len()));
+        match self.cut(root, &counts).into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok((train, test)),
+        }
+    }
+
+    /// Files that hold fewer or more images than published while another holds as many: a cut at the end of a record
+    /// leaves no other trace. A set with none of the published sizes is somebody's own.
+    pub(crate) fn cut(&self, root: &Path, counts: &[(&str, usize)]) -> Vec<DataError> {
+        let published = |file: &str| self.published[usize::from(file == self.test)];
+        let (as_published, others): (Vec<_>, Vec<_>) = counts
+            .iter()
+            .partition(|&&(file, count)| count == published(file));
+        let Some((whole, _)) = as_published.first() else {
+            return Vec::new();
+        };
+        let error = |(file, count): (&str, usize)| {
+            let expected = published(file);
+            DataError::invalid(
+                root.join(file),
+                format!("{count} images"),
+                format!(
+                    "{expected}, for {whole} is as published (data.train_limit uses fewer); is the file truncated?"
+                ),
+            )
+        };
+        others.into_iter().map(error).collect()
     }
 
     /// The images of one file.
     pub(crate) fn read(&self, path: &Path) -> Result<Images, DataError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let pickled = path.with_extension("");
-                return Err(DataError::missing(
-                    path,
-                    if pickled.is_file() {
-                        format!(
-                            "the binary version of {}, this is the Python version",
-                            self.name
-                        )
-                    } else {
-                        format!(
-                            "the binary version of {}, with {} and {}",
-                            self.name,
-                            self.train.join(", "),
-                            self.test
-                        )
-                    },
-                ));
+        let bytes = file::read(path, MAX_BYTES, || {
+            if path.with_extension("").is_file() {
+                format!(
+                    "the binary version of {}, this is the Python version",
+                    self.name
+                )
+            } else {
+                format!(
+                    "the binary version of {}, with {} and {}",
+                    self.name,
+                    self.train.join(", "),
+                    self.test
+                )
             }
-            Err(error) => return Err(DataError::io(path, error)),
-        };
+        })?;
         self.parse(path, &bytes)
     }
 
     /// As [`Format::read`], of the file's contents; `path` is for errors.
     pub(crate) fn parse(&self, path: &Path, bytes: &[u8]) -> Result<Images, DataError> {
-        let record = self.label_bytes + PIXELS;
+        let label_bytes = self.label_bytes.len();
+        let record = label_bytes + PIXELS;
         if bytes.is_empty() || bytes.len() % record != 0 {
             return Err(DataError::invalid(
                 path,
@@ -286,24 +320,26 @@ impl Format {
                 ),
             ));
         }
-        let classes = self.names.len();
         let mut labels = Vec::with_capacity(bytes.len() / record);
         for (index, record) in bytes.chunks_exact(record).enumerate() {
-            let label = record[self.label_bytes - 1];
-            if usize::from(label) >= classes {
-                return Err(DataError::invalid(
-                    path,
-                    format!("label {label} in record {index}"),
-                    format!("a label from 0 to {}", classes - 1),
-                ));
+            let mut label = 0;
+            for (&found, &bound) in record.iter().zip(self.label_bytes) {
+                if found >= bound {
+                    return Err(DataError::invalid(
+                        path,
+                        format!("label {found} in record {index}"),
+                        format!("a label from 0 to {}", bound - 1),
+                    ));
+                }
+                label = u32::from(found);
             }
-            labels.push(u32::from(label));
+            labels.push(label);
         }
         let mut pixels = vec![0; labels.len() * PIXELS];
         pixels
             .par_chunks_exact_mut(PIXELS)
             .zip(bytes.par_chunks_exact(record))
-            .for_each(|(out, record)| interleave(&record[self.label_bytes..], out));
+            .for_each(|(out, record)| interleave(&record[label_bytes..], out));
         Ok(Images {
             pixels,
             labels,

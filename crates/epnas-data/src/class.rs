@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::error::{lossy_path, shown};
+
 /// What is wrong with a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +46,7 @@ pub struct ClassFinding {
     /// Name of the class.
     pub class: String,
     /// Its directory.
+    #[serde(serialize_with = "lossy_path")]
     pub path: PathBuf,
     /// What is wrong.
     pub problem: ClassProblem,
@@ -55,7 +58,7 @@ impl fmt::Display for ClassFinding {
             f,
             "{} ({}): {}",
             self.class,
-            self.path.display(),
+            shown(&self.path),
             self.problem
         )
     }

@@ -1,12 +1,13 @@
 //! One image file to pixels: PNG or JPEG, any size, color depth and orientation.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::{DataError, resample};
+use crate::{DataError, file, resample};
 
 /// Transparent pixels are composited over white, as most viewers show them.
 pub const ALPHA_BACKGROUND: [u8; 3] = [255; 3];
@@ -16,14 +17,18 @@ pub const MAX_PIXELS: u64 = 64 << 20;
 pub const MAX_SIDE: u32 = 32_768;
 /// The largest image file that is read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
-/// What a decoder may allocate: 8 bytes (16-bit red, green, blue, alpha) for each of [`MAX_PIXELS`].
-const MAX_ALLOCATION: u64 = 8 * MAX_PIXELS;
+/// What a decoder may allocate besides the pixels, for rows and for a color profile (which may be a bomb too): 16 MiB.
+const MAX_ALLOCATION: u64 = 16 << 20;
+/// Images of more pixels than this are decoded one at a time: the largest takes 0.8 GB, which many threads would multiply.
+/// Most cameras stay below.
+const LARGE: u64 = MAX_PIXELS / 2;
+static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// Reads the image at `path` as `[size, size, channels]` pixels: the central square, resized with a bicubic filter.
 ///
 /// PNG and JPEG are told apart by their content, not their name. Gray becomes three equal channels, 16 bits become 8,
-/// transparent pixels are composited over [`ALPHA_BACKGROUND`], and the orientation that a camera noted is applied.
-/// `channels` is 3, or 1 for luma.
+/// transparent pixels are composited over [`ALPHA_BACKGROUND`], the orientation that a camera noted is applied, and an
+/// animated PNG is its still image. `channels` is 3, or 1 for luma.
 ///
 /// # Errors
 /// [`DataError::Image`] with the path and the reason: not found, not an image, truncated, or above the limits
@@ -35,18 +40,13 @@ pub fn decode_image(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>
     if channels != 1 && channels != 3 {
         return Err(DataError::config("channels", channels, "1 or 3"));
     }
-    decode_square(path, size, channels).map_err(|reason| DataError::Image {
+    decode(path, |image| square(image, size, channels)).map_err(|reason| DataError::Image {
         path: path.to_owned(),
         reason,
     })
 }
 
-/// As [`decode_image`], for values that are known to be right; the error is the reason alone.
-pub(crate) fn decode_square(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, String> {
-    Ok(square(&decode(path)?, size, channels))
-}
-
-/// The central square as `[size, size, channels]` pixels.
+/// The central square of an image, `[size, size, channels]`.
 pub(crate) fn square(image: &RgbImage, size: usize, channels: usize) -> Vec<u8> {
     let pixels = resample::square(image, size as u32);
     match channels {
@@ -55,19 +55,33 @@ pub(crate) fn square(image: &RgbImage, size: usize, channels: usize) -> Vec<u8> 
     }
 }
 
-/// The image as it is stored, in 8-bit red, green and blue, upright. The error is the reason, in one line.
-pub(crate) fn decode(path: &Path) -> Result<RgbImage, String> {
-    decode_bytes(&read(path)?, MAX_PIXELS)
+/// As [`decode`] of a file that was found in a folder. A pipe is read when it is named; one that lies about is refused
+/// unopened, because reading it may never end.
+pub(crate) fn decode_found<T>(path: &Path, with: impl FnOnce(&RgbImage) -> T) -> Result<T, String> {
+    let metadata = fs::metadata(path).map_err(|error| one_line(&error))?;
+    if !metadata.is_file() {
+        return Err(format!("{}, expected a PNG or JPEG file", file::NO_FILE));
+    }
+    decode(path, with)
+}
+
+/// Calls `with` on the image as it is stored, in 8-bit red, green and blue, upright. The error is the reason, in one
+/// line.
+pub(crate) fn decode<T>(path: &Path, with: impl FnOnce(&RgbImage) -> T) -> Result<T, String> {
+    decode_bytes(&read(path)?, MAX_PIXELS, with)
 }
 
 /// As [`decode`], of the file's contents, if they claim at most `most` pixels.
-pub(crate) fn decode_bytes(bytes: &[u8], most: u64) -> Result<RgbImage, String> {
+pub(crate) fn decode_bytes<T>(
+    bytes: &[u8],
+    most: u64,
+    with: impl FnOnce(&RgbImage) -> T,
+) -> Result<T, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| one_line(&error))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
+    // Sides are checked below, by an error that tells them.
+    let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOCATION);
     reader.limits(limits);
     match reader.format() {
@@ -78,27 +92,30 @@ pub(crate) fn decode_bytes(bytes: &[u8], most: u64) -> Result<RgbImage, String> 
     }
     let mut decoder = reader.into_decoder().map_err(|error| one_line(&error))?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > most {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > most || width.max(height) > MAX_SIDE {
         return Err(format!(
-            "{width} x {height} pixels, expected at most {most} in all"
+            "{width} x {height} pixels, expected at most {most} in all and {MAX_SIDE} a side"
         ));
     }
-    if width == 0 || height == 0 {
+    if pixels == 0 {
         return Err(format!(
             "{width} x {height} pixels, expected at least 1 x 1"
         ));
     }
+    // Nothing that a panic could leave half done is guarded.
+    let _one = (pixels > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     // Most files carry none; one that cannot be parsed is no reason to lose the image.
     let orientation = decoder.orientation().ok();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| one_line(&error))?;
     if let Some(orientation) = orientation {
         image.apply_orientation(orientation);
     }
-    Ok(if image.color().has_alpha() {
+    Ok(with(&if image.color().has_alpha() {
         composite(image)
     } else {
         image.into_rgb8()
-    })
+    }))
 }
 
 fn composite(image: DynamicImage) -> RgbImage {

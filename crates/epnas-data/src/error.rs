@@ -1,8 +1,8 @@
 //! The errors of this crate: one line each, naming the file, field or value and what was expected.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::ClassFinding;
@@ -11,6 +11,7 @@ use crate::ClassFinding;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnreadableFile {
     /// Path of the file, as it was opened.
+    #[serde(serialize_with = "lossy_path")]
     pub path: PathBuf,
     /// Why it could not be read, in one line.
     pub reason: String,
@@ -21,7 +22,7 @@ pub struct UnreadableFile {
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder is not there.
-    #[error("{}: not found; expected {expected}", path.display())]
+    #[error("{}: not found; expected {expected}", shown(path))]
     Missing {
         /// The path that was looked for.
         path: PathBuf,
@@ -29,7 +30,7 @@ pub enum DataError {
         expected: String,
     },
     /// The operating system refused to read a file or folder.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}", shown(path))]
     Io {
         /// The path that was read.
         path: PathBuf,
@@ -37,7 +38,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file or folder was read, and what it holds is not what it should hold.
-    #[error("{}: {found}; expected {expected}", path.display())]
+    #[error("{}: {found}; expected {expected}", shown(path))]
     Invalid {
         /// The offending file or folder.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum DataError {
         expected: String,
     },
     /// An image could not be decoded.
-    #[error("{}: cannot be read: {reason}", path.display())]
+    #[error("{}: cannot be read: {reason}", shown(path))]
     Image {
         /// The image file.
         path: PathBuf,
@@ -104,7 +105,8 @@ pub enum DataError {
     },
     /// The downloaded files cannot be decoded, or give something else than documented.
     #[error(
-        "the downloaded {name} cannot be used: {reason}; remove its folder in {} to download it again", cache.display()
+        "the downloaded {name} cannot be used: {reason}; remove its folder in {} to download it again",
+        shown(cache)
     )]
     Malformed {
         /// The data set that was asked for.
@@ -178,7 +180,7 @@ fn list_unreadable(files: &[UnreadableFile]) -> String {
         first_few(
             files
                 .iter()
-                .map(|file| format!("{}: {}", file.path.display(), file.reason))
+                .map(|file| format!("{}: {}", shown(&file.path), file.reason))
         )
     )
 }
@@ -193,4 +195,28 @@ fn list_classes(findings: &[ClassFinding]) -> String {
         },
         first_few(findings.iter().map(ToString::to_string))
     )
+}
+
+/// A path as it is shown to people: in one line whatever it holds, and without what a terminal would obey.
+pub(crate) fn shown(path: &Path) -> String {
+    one_line(&path.to_string_lossy())
+}
+
+/// `text` with its control characters escaped.
+pub(crate) fn one_line(text: &str) -> String {
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// A path in JSON, whose text is UTF-8: other bytes become U+FFFD, where serde would give up on the whole report.
+pub(crate) fn lossy_path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+/// As [`lossy_path`].
+pub(crate) fn lossy_paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }

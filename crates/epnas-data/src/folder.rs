@@ -13,10 +13,11 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::error::shown;
 use crate::listing::{self, Listing};
 use crate::{
     ClassFinding, ClassProblem, DataConfig, DataError, Dataset, Images, Unreadable, UnreadableFile,
-    decode, split,
+    decode, images, split,
 };
 
 /// The images of the folder, decoded in parallel and kept in the order of the listing, and the files and class
@@ -26,7 +27,16 @@ pub(crate) fn load(
     config: &DataConfig,
     channels: usize,
 ) -> Result<(Dataset, Vec<UnreadableFile>), DataError> {
-    let listing = listing::list(dir)?;
+    read(dir, &listing::list(dir)?, config, channels)
+}
+
+/// The images of a listing; files may have changed since it was made.
+fn read(
+    dir: &Path,
+    listing: &Listing,
+    config: &DataConfig,
+    channels: usize,
+) -> Result<(Dataset, Vec<UnreadableFile>), DataError> {
     if let Some(error) = listing.empty_test() {
         return Err(error);
     }
@@ -39,19 +49,25 @@ pub(crate) fn load(
         return Err(DataError::Classes(without));
     }
     let size = config.image_size;
-    let (mut train, mut skipped) = decode_all(&listing.train(), size, channels);
-    let mut test = listing.test.is_some().then(|| {
-        let (images, failed) = decode_all(&listing.test(), size, channels);
+    let (mut train, mut skipped) = decode_all(&listing.train(), size, channels)?;
+    let mut test = None;
+    if listing.test.is_some() {
+        let (images, failed) = decode_all(&listing.test(), size, channels)?;
         skipped.extend(failed);
-        images
-    });
+        test = Some(images);
+    }
     if config.unreadable == Unreadable::Fatal && !skipped.is_empty() {
         return Err(DataError::Unreadable(skipped));
     }
+    listing.left_out.warn(dir);
     for file in &skipped {
-        tracing::warn!(path = %file.path.display(), reason = file.reason, "image skipped");
+        tracing::warn!(
+            path = shown(&file.path),
+            reason = file.reason,
+            "image skipped"
+        );
     }
-    let classes = leave_out(dir, &listing, &mut train, test.as_mut(), &mut skipped)?;
+    let classes = leave_out(dir, listing, &mut train, test.as_mut(), &mut skipped)?;
     let name = listing::name(&dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
     if let Some(test) = &test {
         if test.is_empty() {
@@ -91,7 +107,7 @@ fn leave_out(
         }
         labels.push(None);
         let problem = class.problem().unwrap_or(ClassProblem::NoneReadable);
-        tracing::warn!(class = class.name, path = %class.path.display(), %problem, "class skipped");
+        tracing::warn!(class = class.name, path = shown(&class.path), %problem, "class skipped");
         skipped.push(UnreadableFile {
             path: class.path.clone(),
             reason: format!("class left out: {problem}"),
@@ -154,7 +170,7 @@ pub(crate) fn set_apart(dataset: &Dataset, config: &DataConfig) -> Result<Datase
         let folder = config
             .dir
             .as_ref()
-            .map_or_else(|| name.clone(), |dir| dir.display().to_string());
+            .map_or_else(|| name.clone(), |dir| shown(dir));
         DataError::config(
             "test_fraction",
             format!("{:?}", config.test_fraction),
@@ -174,34 +190,95 @@ pub(crate) fn set_apart(dataset: &Dataset, config: &DataConfig) -> Result<Datase
     })
 }
 
+/// Decodes into one buffer, so that no image is held twice, and closes the gaps of those that cannot be decoded.
 fn decode_all(
     files: &[(&Path, u32)],
     size: usize,
     channels: usize,
-) -> (Images, Vec<UnreadableFile>) {
-    let decoded: Vec<Result<Vec<u8>, String>> = files
-        .par_iter()
-        .map(|(path, _)| decode::decode_square(path, size, channels))
-        .collect();
+) -> Result<(Images, Vec<UnreadableFile>), DataError> {
     let mut images = Images {
+        pixels: images::allocate(files.len(), size, channels)?,
+        labels: Vec::new(),
         height: size,
         width: size,
         channels,
-        ..Images::default()
     };
-    images.pixels.reserve(files.len() * images.image_len());
+    let len = images.image_len();
+    let failures: Vec<Option<String>> = images
+        .pixels
+        .par_chunks_exact_mut(len)
+        .zip(files)
+        .map(|(out, (path, _))| {
+            decode::decode_found(path, |image| {
+                out.copy_from_slice(&decode::square(image, size, channels));
+            })
+            .err()
+        })
+        .collect();
     let mut unreadable = Vec::new();
-    for (&(path, label), result) in files.iter().zip(decoded) {
-        match result {
-            Ok(pixels) => {
-                images.pixels.extend_from_slice(&pixels);
+    for (index, (&(path, label), failure)) in files.iter().zip(failures).enumerate() {
+        match failure {
+            None => {
+                let to = images.len() * len;
+                images
+                    .pixels
+                    .copy_within(index * len..(index + 1) * len, to);
                 images.labels.push(label);
             }
-            Err(reason) => unreadable.push(UnreadableFile {
+            Some(reason) => unreadable.push(UnreadableFile {
                 path: path.to_owned(),
                 reason,
             }),
         }
     }
-    (images, unreadable)
+    images.pixels.truncate(images.len() * len);
+    Ok((images, unreadable))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+
+    /// The listing is made, then files go: as unreadable as any other, and labels stay with their images.
+    #[test]
+    fn files_may_vanish_after_they_were_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, value) in [("ant", 10), ("bee", 20), ("cow", 30)] {
+            fs::create_dir(dir.path().join(class)).unwrap();
+            for i in 0..3 {
+                RgbImage::from_pixel(4, 4, Rgb([value + i; 3]))
+                    .save(dir.path().join(format!("{class}/{i}.png")))
+                    .unwrap();
+            }
+        }
+        let listing = listing::list(dir.path()).unwrap();
+        let gone = dir.path().join("ant/1.png");
+        fs::remove_file(&gone).unwrap();
+        fs::remove_dir_all(dir.path().join("bee")).unwrap();
+        let mut config = DataConfig {
+            image_size: 4,
+            ..DataConfig::default()
+        };
+        match read(dir.path(), &listing, &config, 3) {
+            Err(DataError::Unreadable(files)) => {
+                assert_eq!(files.len(), 4);
+                assert_eq!(files[0].path, gone);
+                assert!(files[0].reason.contains("No such file"), "{files:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        config.unreadable = Unreadable::Skip;
+        let (dataset, skipped) = read(dir.path(), &listing, &config, 3).unwrap();
+        assert_eq!(skipped.len(), 5, "four files and the class: {skipped:?}");
+        assert_eq!(dataset.classes, ["ant", "cow"]);
+        let images = &dataset.train;
+        assert_eq!(images.labels, [0, 0, 1, 1, 1]);
+        let values: Vec<u8> = (0..5).map(|index| images.image(index)[0]).collect();
+        assert_eq!(values, [10, 12, 30, 31, 32]);
+        assert_eq!(images.pixels.len(), 5 * images.image_len());
+    }
 }

@@ -7,13 +7,15 @@
 //! it reads, passes labels unchecked, knows neither gzip nor the names with a dot, loses rows and columns, and its
 //! errors do not name the file.
 
+use std::cmp::Ordering;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
-use crate::{DataError, Images};
+use crate::error::shown;
+use crate::{DataError, Images, file};
 
 pub(crate) const MNIST_CLASSES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 pub(crate) const FASHION_CLASSES: [&str; 10] = [
@@ -33,6 +35,9 @@ const IMAGES: u32 = 0x0803;
 const LABELS: u32 = 0x0801;
 /// A bound on what a header may claim: 1 GiB of pixels, five times the largest published set of this form.
 const MAX_BYTES: u64 = 1 << 30;
+/// Five times the images of the largest such set (EMNIST has 814,255): a gzipped megabyte can hold a billion of one pixel,
+/// each of which would be resized to a thousand.
+const MAX_IMAGES: usize = 1 << 22;
 
 /// The two files of one part.
 pub(crate) struct Pair {
@@ -78,35 +83,40 @@ fn find(dir: &Path, stem: &str, kind: &str) -> PathBuf {
     .unwrap_or(plain)
 }
 
-/// The images and labels of one part, one channel.
+/// The images and labels of one part, one channel. The two headers are compared before anything is unpacked.
 pub(crate) fn read(pair: &Pair) -> Result<Images, DataError> {
-    let images = unpack(&pair.images, open(&pair.images)?, IMAGES)?;
-    let labels = unpack(&pair.labels, open(&pair.labels)?, LABELS)?;
+    let images = Opened::new(&pair.images, open(&pair.images)?, IMAGES)?;
+    let labels = Opened::new(&pair.labels, open(&pair.labels)?, LABELS)?;
     join(pair, images, labels)
 }
 
 /// As [`read`], of the contents of the two files; their names say which of them are gzipped.
 pub(crate) fn read_bytes(pair: &Pair, images: &[u8], labels: &[u8]) -> Result<Images, DataError> {
-    let images = unpack(&pair.images, images, IMAGES)?;
-    let labels = unpack(&pair.labels, labels, LABELS)?;
+    let images = Opened::new(&pair.images, images, IMAGES)?;
+    let labels = Opened::new(&pair.labels, labels, LABELS)?;
     join(pair, images, labels)
 }
 
-/// Dimensions and values of one file.
-type Values = (Vec<usize>, Vec<u8>);
+fn open(path: &Path) -> Result<BufReader<File>, DataError> {
+    let file = file::open(path, || {
+        "IDX files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or .gz)".to_owned()
+    })?;
+    Ok(BufReader::new(file))
+}
 
-fn join(pair: &Pair, images: Values, labels: Values) -> Result<Images, DataError> {
-    let ((dimensions, pixels), (_, labels)) = (images, labels);
-    let [count, rows, columns] = dimensions[..] else {
-        unreachable!("an image file has three dimensions");
+fn join(pair: &Pair, images: Opened<'_>, labels: Opened<'_>) -> Result<Images, DataError> {
+    let (&[count, height, width], &[named]) = (&images.dimensions[..], &labels.dimensions[..])
+    else {
+        unreachable!("an image file has three dimensions, a label file one");
     };
-    if labels.len() != count {
+    if named != count {
         return Err(DataError::invalid(
             &pair.labels,
-            format!("{} labels", labels.len()),
-            format!("{count}, one per image of {}", pair.images.display()),
+            format!("{named} labels"),
+            format!("{count}, one per image of {}", shown(&pair.images)),
         ));
     }
+    let labels = labels.values()?;
     if let Some(index) = labels.iter().position(|&label| label > 9) {
         return Err(DataError::invalid(
             &pair.labels,
@@ -115,87 +125,107 @@ fn join(pair: &Pair, images: Values, labels: Values) -> Result<Images, DataError
         ));
     }
     Ok(Images {
-        pixels,
+        pixels: images.values()?,
         labels: labels.into_iter().map(u32::from).collect(),
-        height: rows,
-        width: columns,
+        height,
+        width,
         channels: 1,
     })
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DataError::missing(
-            path,
-            "IDX files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or .gz)",
-        ),
-        _ => DataError::io(path, error),
-    })?;
-    Ok(BufReader::new(file))
+/// A file whose header has been read.
+struct Opened<'a> {
+    path: &'a Path,
+    reader: Box<dyn Read + 'a>,
+    dimensions: Vec<usize>,
+    /// How many values follow.
+    size: u64,
 }
 
-fn unpack(path: &Path, reader: impl BufRead, magic: u32) -> Result<Values, DataError> {
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        parse(path, GzDecoder::new(reader), magic)
-    } else {
-        parse(path, reader, magic)
-    }
-}
-
-fn parse(path: &Path, mut reader: impl Read, magic: u32) -> Result<Values, DataError> {
-    let mut word = || -> Result<u32, DataError> {
-        let mut bytes = [0; 4];
-        reader
-            .read_exact(&mut bytes)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    DataError::invalid(path, "the file ends within its header", "an IDX header")
-                }
-                _ => DataError::io(path, error),
-            })?;
-        Ok(u32::from_be_bytes(bytes))
-    };
-    let found = word()?;
-    if found != magic {
-        return Err(DataError::invalid(
-            path,
-            format!("magic number {found:#010x}"),
-            format!(
-                "{magic:#010x}, an IDX file of {}",
-                if magic == IMAGES { "images" } else { "labels" }
-            ),
-        ));
-    }
-    let dimensions = (0..magic & 0xff)
-        .map(|_| word().map(|size| size as usize))
-        .collect::<Result<Vec<_>, _>>()?;
-    let size = dimensions
-        .iter()
-        .try_fold(1u64, |size, &d| size.checked_mul(d as u64))
-        .filter(|size| (1..=MAX_BYTES).contains(size))
-        .ok_or_else(|| {
-            DataError::invalid(
-                path,
-                format!("a header that claims {dimensions:?} values"),
-                format!("at least 1 and at most {MAX_BYTES} values"),
-            )
-        })?;
-    let mut bytes = Vec::new();
-    reader
-        .take(size + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| DataError::io(path, error))?;
-    if bytes.len() as u64 != size {
-        let found = if (bytes.len() as u64) < size {
-            format!("{} values", bytes.len())
-        } else {
-            "more values than the header says".to_owned()
+impl<'a> Opened<'a> {
+    fn new(path: &'a Path, file: impl BufRead + 'a, magic: u32) -> Result<Self, DataError> {
+        let mut reader: Box<dyn Read + 'a> = match path.extension() {
+            Some(extension) if extension == "gz" => Box::new(MultiGzDecoder::new(file)),
+            _ => Box::new(file),
         };
-        return Err(DataError::invalid(
+        let mut word = || -> Result<u32, DataError> {
+            let mut bytes = [0; 4];
+            reader
+                .read_exact(&mut bytes)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::UnexpectedEof => {
+                        DataError::invalid(path, "the file ends within its header", "an IDX header")
+                    }
+                    _ => unreadable(path, error),
+                })?;
+            Ok(u32::from_be_bytes(bytes))
+        };
+        let found = word()?;
+        if found != magic {
+            return Err(DataError::invalid(
+                path,
+                format!("magic number {found:#010x}"),
+                format!(
+                    "{magic:#010x}, an IDX file of {}",
+                    if magic == IMAGES { "images" } else { "labels" }
+                ),
+            ));
+        }
+        let dimensions = (0..magic & 0xff)
+            .map(|_| word().map(|size| size as usize))
+            .collect::<Result<Vec<_>, _>>()?;
+        let size = dimensions
+            .iter()
+            .try_fold(1u64, |size, &d| size.checked_mul(d as u64))
+            .filter(|size| (1..=MAX_BYTES).contains(size) && dimensions[0] <= MAX_IMAGES)
+            .ok_or_else(|| {
+                DataError::invalid(
+                    path,
+                    format!("a header that claims {dimensions:?} values"),
+                    format!(
+                        "at least 1 and at most {MAX_BYTES} values of at most {MAX_IMAGES} images"
+                    ),
+                )
+            })?;
+        Ok(Opened {
+            path,
+            reader,
+            dimensions,
+            size,
+        })
+    }
+
+    /// The values that the header announces, when there are so many and no more.
+    fn values(self) -> Result<Vec<u8>, DataError> {
+        let (path, size) = (self.path, self.size);
+        let mut bytes = Vec::new();
+        self.reader
+            .take(size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(path, error))?;
+        let found = match (bytes.len() as u64).cmp(&size) {
+            Ordering::Equal => return Ok(bytes),
+            Ordering::Less => format!("{} values", bytes.len()),
+            Ordering::Greater => "more values than the header says".to_owned(),
+        };
+        Err(DataError::invalid(
             path,
             found,
             format!("{size} by its header; is the file truncated?"),
-        ));
+        ))
     }
-    Ok((dimensions, bytes))
+}
+
+/// The decoder of gzip tells by the kind of its error that the data is to blame.
+fn unreadable(path: &Path, error: std::io::Error) -> DataError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+            DataError::invalid(
+                path,
+                format!("damaged gzip data ({error})"),
+                "a whole gzip file; is it truncated?",
+            )
+        }
+        _ => DataError::io(path, error),
+    }
 }

@@ -1,5 +1,7 @@
 //! Images in memory: 8-bit pixels in one flat buffer, with labels.
 
+use crate::DataError;
+
 /// Labeled images of one size, as 8-bit pixels in one buffer.
 ///
 /// Eight bits are what every source holds; normalized `f32` would take four times the memory and bandwidth, and
@@ -16,6 +18,27 @@ pub struct Images {
     pub width: usize,
     /// Channels of a pixel: 3 (red, green, blue) or 1 (gray).
     pub channels: usize,
+}
+
+/// Room for `count` images of `size` x `size`, black.
+///
+/// # Errors
+/// [`DataError::Config`] when there is less memory than that, instead of the end of the program.
+pub(crate) fn allocate(count: usize, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
+    let bytes = count.saturating_mul(size * size * channels);
+    let mut pixels = Vec::new();
+    if pixels.try_reserve_exact(bytes).is_err() {
+        return Err(DataError::config(
+            "image_size",
+            size,
+            format!(
+                "images that fit into memory: {count} of {size} x {size} x {channels} take {:.1} GB, more than there is",
+                bytes as f64 / 1e9
+            ),
+        ));
+    }
+    pixels.resize(bytes, 0);
+    Ok(pixels)
 }
 
 impl Images {

@@ -40,6 +40,7 @@ mod config;
 mod decode;
 mod detect;
 mod error;
+mod file;
 mod folder;
 mod hub;
 mod idx;

@@ -2,15 +2,54 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::error::shown;
 use crate::{ClassFinding, ClassProblem, DataError};
 
 const TRAIN_NAMES: [&str; 1] = ["train"];
 const TEST_NAMES: [&str; 4] = ["test", "val", "valid", "validation"];
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Images that are not read, by their extensions.
+const OTHER_IMAGES: [&str; 8] = ["gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "heif"];
 /// Directories below a class are followed this deep.
 const MAX_DEPTH: usize = 8;
+/// Why a directory below a class was left out.
+pub(crate) const NOT_ENTERED: &str = "a link, or too deep (more than 8 below its class)";
+
+/// What was found in class directories and is not read.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Files that are not PNG or JPEG by their extension.
+    pub(crate) files: usize,
+    /// Those of them with the extension of another kind of image.
+    pub(crate) images: usize,
+    /// Directories that are links, which could lead back up, or too deep.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+impl LeftOut {
+    /// Warns of what a person may have meant to be read: one line of each kind.
+    pub(crate) fn warn(&self, dir: &Path) {
+        let folder = shown(dir);
+        if self.images > 0 {
+            tracing::warn!(
+                folder,
+                images = self.images,
+                "images left out: neither PNG nor JPEG"
+            );
+        }
+        if let Some(first) = self.directories.first() {
+            tracing::warn!(
+                folder,
+                directories = self.directories.len(),
+                first = shown(first),
+                "directories left out: {NOT_ENTERED}"
+            );
+        }
+    }
+}
 
 /// One class of an image folder; its label is its place in [`Listing::classes`].
 pub(crate) struct Class {
@@ -47,8 +86,8 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<Class>,
     /// The directory of the test part, when there is one.
     pub(crate) test: Option<PathBuf>,
-    /// Files in class directories that are not images by their extension.
-    pub(crate) others: usize,
+    /// What is in class directories besides.
+    pub(crate) left_out: LeftOut,
 }
 
 impl Listing {
@@ -102,8 +141,9 @@ pub(crate) fn require_dir(dir: &Path, expected: &str) -> Result<(), DataError> {
 pub(crate) fn looks_like(dir: &Path) -> Result<bool, DataError> {
     let (root, _) = parts(dir)?;
     for class in directories(&root)? {
-        let (mut files, mut others) = (Vec::new(), 0);
-        walk(&class, 0, &mut files, &mut others)?;
+        class_name(&root, &class)?;
+        let mut files = Vec::new();
+        walk(&class, 0, &mut files, &mut LeftOut::default())?;
         if !files.is_empty() {
             return Ok(true);
         }
@@ -127,12 +167,13 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, DataError> {
         ));
     }
     let mut classes = BTreeMap::new();
-    let mut others = 0;
+    let mut left_out = LeftOut::default();
     for path in train_directories {
+        let name = class_name(&root, &path)?;
         let mut train = Vec::new();
-        walk(&path, 0, &mut train, &mut others)?;
+        walk(&path, 0, &mut train, &mut left_out)?;
         let class = Class {
-            name: name(&path),
+            name,
             path,
             train,
             test: Vec::new(),
@@ -142,10 +183,11 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, DataError> {
     }
     if let Some(test) = &test {
         for path in directories(test)? {
+            let name = class_name(test, &path)?;
             let mut files = Vec::new();
-            walk(&path, 0, &mut files, &mut others)?;
-            let class = classes.entry(name(&path)).or_insert_with(|| Class {
-                name: name(&path),
+            walk(&path, 0, &mut files, &mut left_out)?;
+            let class = classes.entry(name.clone()).or_insert_with(|| Class {
+                name,
                 path,
                 train: Vec::new(),
                 test: Vec::new(),
@@ -159,7 +201,7 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, DataError> {
     Ok(Listing {
         classes: classes.into_values().collect(),
         test,
-        others,
+        left_out,
     })
 }
 
@@ -194,12 +236,39 @@ pub(crate) fn name(path: &Path) -> String {
         .into_owned()
 }
 
+/// The name of the class whose directory is `path` in `root`: text, for it is written to models and tables. Two names
+/// that are no text could look alike.
+fn class_name(root: &Path, path: &Path) -> Result<String, DataError> {
+    if path.is_symlink()
+        && let (Ok(target), Ok(root)) = (path.canonicalize(), root.canonicalize())
+        && root.starts_with(target)
+    {
+        return Err(DataError::invalid(
+            path,
+            "a link to a folder that it is in",
+            "a directory of images",
+        ));
+    }
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) if !name.contains(char::is_control) => Ok(name.to_owned()),
+        _ => Err(DataError::invalid(
+            path,
+            "a directory whose name is not UTF-8 or has control characters",
+            "the name of a class",
+        )),
+    }
+}
+
 /// Whether the name is that of a PNG or JPEG file.
 pub(crate) fn is_image(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
-        EXTENSIONS
+    has_extension(path, &EXTENSIONS)
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| {
+        extensions
             .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
+            .any(|known| found.eq_ignore_ascii_case(known))
     })
 }
 
@@ -218,40 +287,70 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
+/// The directories in `dir`, and links to directories. What leads nowhere is an error: it could have been a class.
 fn directories(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    Ok(entries(dir)?
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect())
+    let mut directories = Vec::new();
+    for path in entries(dir)? {
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => directories.push(path),
+            Ok(_) => {}
+            Err(error) => return Err(unknown(&path, error)),
+        }
+    }
+    Ok(directories)
 }
 
-/// The PNG and JPEG files in a directory and below it, in byte order of their paths, without hidden ones and without following
-/// directories that are links.
+/// The error of something that cannot be told to be a directory.
+fn unknown(path: &Path, error: io::Error) -> DataError {
+    match fs::read_link(path) {
+        Ok(target) => DataError::invalid(
+            path,
+            format!("a link to {}: {error}", shown(&target)),
+            "a directory or a file, or no link",
+        ),
+        Err(_) => DataError::io(path, error),
+    }
+}
+
+/// The PNG and JPEG files in a directory and below it, in byte order of their paths, without hidden ones, without pipes
+/// and devices, and without following directories that are links.
 ///
 /// # Errors
 /// [`DataError`] when a directory cannot be read.
 pub fn image_files(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
-    walk(dir, 0, &mut files, &mut 0)?;
+    walk(dir, 0, &mut files, &mut LeftOut::default())?;
+    // What cannot be looked at stays, to be named by whoever reads it.
+    files.retain(|path| fs::metadata(path).map_or(true, |metadata| metadata.is_file()));
     Ok(files)
 }
 
-/// Collects the image files below `dir`. Directories that are links are not followed, they could lead back up.
+/// Collects the image files below `dir`, by their names.
 fn walk(
     dir: &Path,
     depth: usize,
     files: &mut Vec<PathBuf>,
-    others: &mut usize,
+    left_out: &mut LeftOut,
 ) -> Result<(), DataError> {
     for path in entries(dir)? {
-        if path.is_dir() {
-            if !path.is_symlink() && depth < MAX_DEPTH {
-                walk(&path, depth + 1, files, others)?;
+        let metadata = fs::metadata(&path);
+        if metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+            if path.is_symlink() || depth == MAX_DEPTH {
+                left_out.directories.push(path);
+            } else {
+                walk(&path, depth + 1, files, left_out)?;
             }
         } else if is_image(&path) {
             files.push(path);
         } else {
-            *others += 1;
+            // It may be a directory of images. A link to nothing is none, and a file that has just gone neither.
+            if let Err(error) = metadata
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(unknown(&path, error));
+            }
+            left_out.files += 1;
+            left_out.images += usize::from(has_extension(&path, &OTHER_IMAGES));
         }
     }
     Ok(())

@@ -55,11 +55,13 @@ fn read(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFile>), DataError
     config.validate()?;
     let channels = config.channels.count(config.source);
     let size = config.image_size;
-    let dataset = |name: &str, classes: Vec<String>, (train, test): (Images, Images)| Dataset {
-        name: name.to_owned(),
-        classes,
-        train: resample::conform(train, size, channels),
-        test: Some(resample::conform(test, size, channels)),
+    let dataset = |name: &str, classes: Vec<String>, (train, test): (Images, Images)| {
+        Ok(Dataset {
+            name: name.to_owned(),
+            classes,
+            train: resample::conform(train, size, channels)?,
+            test: Some(resample::conform(test, size, channels)?),
+        })
     };
     let names = |names: &[&str]| {
         names
@@ -77,17 +79,9 @@ fn read(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFile>), DataError
         match &config.dir {
             Some(dir) => {
                 let root = format.root(dir);
-                Ok(dataset(
-                    format.name,
-                    format.classes(&root)?,
-                    format.load(&root)?,
-                ))
+                dataset(format.name, format.classes(&root)?, format.load(&root)?)
             }
-            None => Ok(dataset(
-                format.name,
-                format.class_names(),
-                hub::load(config.source)?,
-            )),
+            None => dataset(format.name, format.class_names(), hub::load(config.source)?),
         }
     };
     let mnist = |classes: &[&str]| -> Result<Dataset, DataError> {
@@ -98,7 +92,7 @@ fn read(config: &DataConfig) -> Result<(Dataset, Vec<UnreadableFile>), DataError
             }
             None => hub::load(config.source)?,
         };
-        Ok(dataset(config.source.name(), names(classes), parts))
+        dataset(config.source.name(), names(classes), parts)
     };
     let dataset = match config.source {
         Source::Synthetic => synthetic::dataset(&config.synthetic, size, channels),

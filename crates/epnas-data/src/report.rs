@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::error::{lossy_path, lossy_paths, shown};
+use crate::listing::NOT_ENTERED;
 use crate::{ClassFinding, Source, UnreadableFile};
 
 /// What [`crate::check`] found in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// The folder.
+    #[serde(serialize_with = "lossy_path")]
     pub dir: PathBuf,
     /// The kind of data set it holds.
     pub source: Source,
@@ -28,8 +31,13 @@ pub struct CheckReport {
     pub damaged: Vec<UnreadableFile>,
     /// Images whose decoded pixels equal those of an earlier image.
     pub duplicates: Vec<Duplicate>,
-    /// Files in the class directories whose names say that they are no images.
+    /// Files in the class directories whose names do not end in `png`, `jpg` or `jpeg`.
     pub ignored_files: usize,
+    /// Those of them that are images by their names, of kinds that are not read: GIF, WebP, BMP, TIFF, AVIF, HEIC.
+    pub ignored_images: usize,
+    /// Directories in the class directories that are links or too deep.
+    #[serde(serialize_with = "lossy_paths")]
+    pub ignored_directories: Vec<PathBuf>,
 }
 
 /// Readable images of one class.
@@ -176,7 +184,7 @@ impl fmt::Display for CheckReport {
         writeln!(
             f,
             "{}: {}, {} images",
-            self.dir.display(),
+            shown(&self.dir),
             self.source,
             self.images
         )?;
@@ -213,12 +221,12 @@ impl fmt::Display for CheckReport {
         if !self.damaged.is_empty() {
             writeln!(f, "damaged files: {}", self.damaged.len())?;
             for file in self.damaged.iter().take(SHOWN) {
-                writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
+                writeln!(f, "  {}: {}", shown(&file.path), file.reason)?;
             }
         }
         writeln!(f, "unreadable images: {}", self.unreadable.len())?;
         for file in self.unreadable.iter().take(SHOWN) {
-            writeln!(f, "  {}: {}", file.path.display(), file.reason)?;
+            writeln!(f, "  {}: {}", shown(&file.path), file.reason)?;
         }
         rest(f, self.unreadable.len())?;
         let count =
@@ -242,12 +250,20 @@ impl fmt::Display for CheckReport {
         }
         rest(f, self.duplicates.len())?;
         if self.ignored_files > 0 {
-            writeln!(
+            write!(
                 f,
-                "ignored files without an image's extension: {}",
+                "ignored files without the extension png, jpg or jpeg: {}",
                 self.ignored_files
             )?;
+            match self.ignored_images {
+                0 => writeln!(f)?,
+                n => writeln!(f, " ({n} of them images that are not read)")?,
+            }
         }
+        for dir in self.ignored_directories.iter().take(SHOWN) {
+            writeln!(f, "ignored directory: {}: {NOT_ENTERED}", shown(dir))?;
+        }
+        rest(f, self.ignored_directories.len())?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use image::imageops::{self, FilterType};
 use image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 use rayon::prelude::*;
 
-use crate::Images;
+use crate::{DataError, Images, images};
 
 /// Bicubic with the Catmull-Rom kernel (Pillow's `BICUBIC`), widened when shrinking so that nothing aliases.
 const FILTER: FilterType = FilterType::CatmullRom;
@@ -37,32 +37,36 @@ pub(crate) fn luma(rgb: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// One value repeated for red, green and blue.
-pub(crate) fn repeat(gray: &[u8]) -> Vec<u8> {
-    gray.iter().flat_map(|&v| [v; 3]).collect()
-}
-
 /// Images of 1 or 3 channels brought to `size` x `size` and `channels` (1 or 3).
-pub(crate) fn conform(images: Images, size: usize, channels: usize) -> Images {
-    let images = resized(images, size);
+///
+/// # Errors
+/// [`DataError::Config`] when there is not enough memory for them.
+pub(crate) fn conform(images: Images, size: usize, channels: usize) -> Result<Images, DataError> {
+    let images = resized(images, size)?;
     let pixels = match (images.channels, channels) {
         (3, 1) => luma(&images.pixels),
-        (1, 3) => repeat(&images.pixels),
-        _ => return images,
+        (1, 3) => {
+            let mut pixels = images::allocate(images.len(), size, 3)?;
+            for (out, &value) in pixels.chunks_exact_mut(3).zip(&images.pixels) {
+                out.fill(value);
+            }
+            pixels
+        }
+        _ => return Ok(images),
     };
-    Images {
+    Ok(Images {
         pixels,
         channels,
         ..images
-    }
+    })
 }
 
-fn resized(images: Images, size: usize) -> Images {
+fn resized(images: Images, size: usize) -> Result<Images, DataError> {
     if (images.height, images.width) == (size, size) || images.image_len() == 0 {
-        return images;
+        return Ok(images);
     }
     let (height, width, channels) = (images.height as u32, images.width as u32, images.channels);
-    let mut pixels = vec![0; images.len() * size * size * channels];
+    let mut pixels = images::allocate(images.len(), size, channels)?;
     pixels
         .par_chunks_exact_mut(size * size * channels)
         .zip(images.pixels.par_chunks_exact(images.image_len()))
@@ -77,13 +81,13 @@ fn resized(images: Images, size: usize) -> Images {
                 out.copy_from_slice(&resized);
             }
         });
-    Images {
+    Ok(Images {
         pixels,
         labels: images.labels,
         height: size,
         width: size,
         channels,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -116,7 +120,7 @@ mod tests {
             width: 28,
             channels: 1,
         };
-        let got = conform(images, 32, 3);
+        let got = conform(images, 32, 3).unwrap();
         assert_eq!((got.height, got.width, got.channels), (32, 32, 3));
         assert_eq!(got.pixels, vec![77; 32 * 32 * 3]);
     }

@@ -257,7 +257,8 @@ impl History {
     /// Training multiply-accumulates of all children.
     #[must_use]
     pub fn training_macs(&self) -> u128 {
-        self.records.iter().map(Record::training_macs).sum()
+        let each = self.records.iter().map(Record::training_macs);
+        each.fold(0, u128::saturating_add)
     }
 }
 

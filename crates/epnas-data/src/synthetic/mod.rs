@@ -45,8 +45,17 @@ pub enum Stream {
 
 /// The data set of `config`, `size` x `size` pixels, with 3 channels or 1.
 pub fn dataset(config: &SyntheticConfig, size: usize, channels: usize) -> Dataset {
-    let part =
-        |stream, count| resample::conform(images(config.seed, stream, count, size), size, channels);
+    let part = |stream, count| {
+        let color = images(config.seed, stream, count, size);
+        match channels {
+            1 => Images {
+                pixels: resample::luma(&color.pixels),
+                channels,
+                ..color
+            },
+            _ => color,
+        }
+    };
     Dataset {
         name: "synthetic".to_owned(),
         classes: CLASSES.iter().map(|&name| name.to_owned()).collect(),

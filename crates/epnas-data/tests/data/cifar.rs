@@ -80,10 +80,24 @@ fn names_come_from_the_folder() {
     fs::write(&path, names.join("\n") + "\n\n").unwrap();
     let config = reading(Source::Cifar10, dir.path());
     assert_eq!(load(&config).unwrap().classes, names);
-    fs::write(&path, "cat\ndog\n").unwrap();
+    for (wrong, words) in [
+        (&b"cat\ndog\n"[..], "2 class names"),
+        (b"", "0 class names"),
+        (
+            b"a\nb\nc\nd\ne\nf\ng\nh\ni\na\n",
+            "10 class names, 1 of them twice",
+        ),
+        (b"\xff\n", "not in UTF-8"),
+        (&vec![b'a'; (1 << 20) + 1], "1048577 bytes"),
+    ] {
+        fs::write(&path, wrong).unwrap();
+        assert_mentions(&message(load(&config)), &["batches.meta.txt", words]);
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     assert_mentions(
         &message(load(&config)),
-        &["batches.meta.txt", "2 class names", "10"],
+        &["batches.meta.txt: a folder", "a class name a line"],
     );
 }
 
@@ -104,12 +118,66 @@ fn cifar100_reads_the_fine_label() {
         (100, "worm")
     );
     let names: Vec<String> = (0..100).map(|i| format!("fine_{i}")).collect();
-    fs::write(dir.path().join("fine_label_names.txt"), names.join("\n")).unwrap();
-    assert_eq!(
-        load(&reading(Source::Cifar100, dir.path()))
-            .unwrap()
-            .classes,
-        names
+    let (path, config) = (
+        dir.path().join("fine_label_names.txt"),
+        reading(Source::Cifar100, dir.path()),
+    );
+    fs::write(&path, names.join("\n")).unwrap();
+    assert_eq!(load(&config).unwrap().classes, names);
+    fs::write(&path, names[..99].join("\n")).unwrap();
+    assert_mentions(&message(load(&config)), &["99 class names", "100"]);
+    fs::remove_file(path).unwrap();
+
+    // Five test records of 3,074 bytes are 15,370; the coarse label is the first byte, the fine one the second.
+    let file = dir.path().join("test.bin");
+    let whole = fs::read(&file).unwrap();
+    for (len, at, words) in [
+        (15_369, 0, "15369 bytes"),
+        (
+            15_370,
+            2 * 3074,
+            "label 255 in record 2; expected a label from 0 to 19",
+        ),
+        (
+            15_370,
+            2 * 3074 + 1,
+            "label 255 in record 2; expected a label from 0 to 99",
+        ),
+    ] {
+        let mut wrong = whole[..len].to_vec();
+        wrong[at] = 255;
+        fs::write(&file, wrong).unwrap();
+        assert_mentions(&message(load(&config)), &["test.bin", words]);
+    }
+}
+
+/// What is cut at the end of a record is whole records. It is told by the other files, when they are as published.
+#[test]
+fn a_file_cut_at_the_end_of_a_record() {
+    let zeros = |path: PathBuf, bytes: u64| fs::File::create(path).unwrap().set_len(bytes).unwrap();
+    let dir = TempDir::new().unwrap();
+    write_cifar10(dir.path(), 10);
+    zeros(dir.path().join("test_batch.bin"), 3073 * 10_000);
+    for file in TRAIN {
+        zeros(dir.path().join(file), 3073 * 10_000);
+    }
+    zeros(dir.path().join(TRAIN[3]), 3073 * 9999);
+    let words = ["data_batch_4.bin", "9999 images", "expected 10000"];
+    assert_mentions(
+        &message(load(&reading(Source::Cifar10, dir.path()))),
+        &words,
+    );
+    let report = epnas_data::check(dir.path(), &epnas_data::DataConfig::default()).unwrap();
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].path, dir.path().join(TRAIN[3]));
+
+    let dir = TempDir::new().unwrap();
+    zeros(dir.path().join("train.bin"), 3074 * 49_999);
+    zeros(dir.path().join("test.bin"), 3074 * 10_000);
+    let words = ["train.bin", "49999 images", "expected 50000"];
+    assert_mentions(
+        &message(load(&reading(Source::Cifar100, dir.path()))),
+        &words,
     );
 }
 

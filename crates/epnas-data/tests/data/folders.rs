@@ -329,30 +329,32 @@ fn a_class_of_one_image_is_trained_on() {
 }
 
 #[test]
-fn a_decompression_bomb_is_refused_before_it_is_decoded() {
+fn a_thousand_classes() {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("bomb.png");
-    // A PNG header that claims 30,000 x 30,000 pixels, then nothing.
-    let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
-    bytes.extend(30_000u32.to_be_bytes());
-    bytes.extend(30_000u32.to_be_bytes());
-    bytes.extend([8, 2, 0, 0, 0]);
-    bytes.extend(crc(&bytes[12..]).to_be_bytes());
-    bytes.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
-    fs::write(&path, bytes).unwrap();
+    for class in 0..1000 {
+        for i in 0..3 {
+            png(
+                &dir.path().join(format!("class_{class:04}/{i}.png")),
+                4,
+                (class % 256) as u8,
+            );
+        }
+    }
+    let mut config = reading(Source::Folder, dir.path());
+    config.image_size = 4;
+    config.test_fraction = 1.0 / 3.0;
+    let dataset = load(&config).unwrap();
+    assert_eq!(dataset.classes.len(), 1000);
+    assert_eq!(dataset.classes[999], "class_0999");
+    assert_eq!(dataset.test.unwrap().class_counts(1000), vec![1; 1000]);
+    assert_eq!(dataset.train.labels.last(), Some(&999));
+    assert_eq!(dataset.train.image(1999)[0], (999 % 256) as u8);
+    // A fraction that leaves some of so many classes without a test image.
+    config.test_fraction = 0.2;
     assert_mentions(
-        &message(decode_image(&path, 32, 3)),
-        &["bomb.png", "30000 x 30000 pixels", "at most"],
+        &message(load(&config)),
+        &["data.test_fraction = 0.2", "1000 classes", "got 600"],
     );
-}
-
-/// CRC-32 as PNG chunks carry it, bit by bit.
-fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
 }
 
 #[test]

@@ -39,7 +39,11 @@ fn label_file(images: &Images) -> Vec<u8> {
 }
 
 pub(crate) fn write(dir: &Path) -> (Images, Images) {
-    let (train, test) = (asymmetric(40, 28, 28, 1), asymmetric(10, 28, 28, 1));
+    write_images(dir, 40)
+}
+
+pub(crate) fn write_images(dir: &Path, count: usize) -> (Images, Images) {
+    let (train, test) = (asymmetric(count, 28, 28, 1), asymmetric(10, 28, 28, 1));
     for (file, bytes) in FILES.iter().zip([
         image_file(&train),
         label_file(&train),
@@ -98,11 +102,36 @@ fn gzip_and_dotted_names() {
     let mut config = reading(Source::Mnist, dir.path());
     config.image_size = 28;
     assert_eq!(load(&config).unwrap().train, train);
-    // A truncated stream is an error that names the file.
+    // Truncated anywhere, also within its checksum, or followed by something else: an error that names the file. Two
+    // streams one after the other are one.
     let path = dir.path().join("train-labels.idx1-ubyte.gz");
     let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert_mentions(&message(load(&config)), &["train-labels.idx1-ubyte.gz"]);
+    let mut checksum = bytes.clone();
+    checksum[bytes.len() - 8] ^= 1;
+    let plain = label_file(&train);
+    let streams = [&plain[..9], &plain[9..]].map(|part| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(part).unwrap();
+        encoder.finish().unwrap()
+    });
+    for (wrong, words) in [
+        (bytes[..bytes.len() / 2].to_vec(), "gzip"),
+        (bytes[..bytes.len() - 4].to_vec(), "gzip"),
+        (bytes[..5].to_vec(), "header"),
+        (vec![], "header"),
+        (checksum, "gzip"),
+        ([&bytes[..], b"more"].concat(), "gzip"),
+        (plain, "gzip"),
+        ([&bytes[..], &streams[1]].concat(), "more values"),
+    ] {
+        fs::write(&path, wrong).unwrap();
+        assert_mentions(
+            &message(load(&config)),
+            &["train-labels.idx1-ubyte.gz", words, "expected"],
+        );
+    }
+    fs::write(&path, streams.concat()).unwrap();
+    assert_eq!(load(&config).unwrap().train, train);
 }
 
 #[test]
@@ -159,8 +188,29 @@ fn wrong_files_are_named() {
         &message(load(&config)),
         &[FILES[0], "ends within its header"],
     );
-    fs::write(&images, header(&[2051, u32::MAX, u32::MAX, u32::MAX])).unwrap();
-    assert_mentions(&message(load(&config)), &[FILES[0], "claims", "4294967295"]);
+    for claim in [
+        [u32::MAX, u32::MAX, u32::MAX],
+        [0, 28, 28],
+        [40, 0, 28],
+        [1 << 23, 1, 1],
+        [1, 1 << 16, 1 << 15],
+    ] {
+        fs::write(&images, header(&[&[2051], &claim[..]].concat())).unwrap();
+        assert_mentions(
+            &message(load(&config)),
+            &[FILES[0], &format!("claims {claim:?}"), "at most"],
+        );
+    }
+    // A count that lies: 80 images of half the size have as many pixels as 40.
+    fs::write(
+        &images,
+        [&header(&[2051, 80, 14, 28]), &whole[16..]].concat(),
+    )
+    .unwrap();
+    assert_mentions(
+        &message(load(&config)),
+        &[FILES[1], "40 labels", "80, one per image", FILES[0]],
+    );
     fs::write(&images, label_file(&train)).unwrap();
     assert_mentions(
         &message(load(&config)),
@@ -175,6 +225,9 @@ fn wrong_files_are_named() {
         &message(load(&config)),
         &[FILES[1], "label 10 of image 17", "0 to 9"],
     );
+    let lies = [&header(&[2049, 40])[..], &[1; 39]].concat();
+    fs::write(&labels, lies).unwrap();
+    assert_mentions(&message(load(&config)), &[FILES[1], "39 values", "40 by"]);
     wrong.labels = vec![1; 39];
     fs::write(&labels, label_file(&wrong)).unwrap();
     assert_mentions(&message(load(&config)), &[FILES[1], "39 labels", "40"]);

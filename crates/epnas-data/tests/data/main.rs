@@ -5,8 +5,13 @@ mod checking;
 mod cifar;
 mod detection;
 mod folders;
+#[cfg(unix)]
+mod hostile;
 mod hub;
 mod idx;
+mod image_kinds;
+#[cfg(unix)]
+mod links_and_names;
 mod settings;
 mod splits;
 mod synthetic;

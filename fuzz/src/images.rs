@@ -32,7 +32,7 @@ pub fn idx(data: &[u8]) -> bool {
     // A gzipped file may unpack to a thousand times its size.
     if read.len() < 1000 {
         let count = read.len();
-        let sized = bytes::conform(read, 4, 3);
+        let sized = bytes::conform(read, 4, 3).expect("room for it");
         assert_eq!(sized.pixels.len(), count * 4 * 4 * 3);
     }
     true

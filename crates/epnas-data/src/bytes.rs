@@ -48,7 +48,10 @@ pub fn cifar100(bytes: &[u8]) -> Result<Images, DataError> {
 }
 
 /// Images brought to a size and a number of channels (1 or 3), as [`load`](crate::load) does.
-pub fn conform(images: Images, size: usize, channels: usize) -> Images {
+///
+/// # Errors
+/// As there, when they do not fit in memory.
+pub fn conform(images: Images, size: usize, channels: usize) -> Result<Images, DataError> {
     resample::conform(images, size, channels)
 }
 

@@ -1,12 +1,9 @@
 //! Texts from outside that would like to be markup or code: names of runs and classes, notes, reasons of failures, names of
 //! devices and what a configuration says. A page's tags have to be those of a page with harmless texts.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
 
-use crate::command::{Folder, read, run};
+use crate::command::{Folder, read, run, write_json};
 use crate::made_up;
 
 const HOSTILE: [&str; 6] = [
@@ -32,20 +29,21 @@ fn page(text: &str) -> String {
         let images = json!({
             "classes": [text, "other"], "height": 32, "width": 32, "channels": 3, "parts": {},
         });
-        fs::write(dir.join("data.json"), images.to_string()).expect("written");
+        write_json(&dir.join("data.json"), &images);
         let mut child = made_up::child(20);
         child["status"] = "failed".into();
         child["estimate"] = serde_json::Value::Null;
         child["reason"] = text.into();
-        append(&dir.join("history.jsonl"), &format!("{child}\n"));
+        made_up::append_values(&dir, [child]);
         let mut best = crate::command::read_json(&dir.join("best.json"));
         for fact in ["cpu", "os", "device"] {
             best["machine"][fact] = text.into();
         }
         best["versions"]["epnas"] = text.into();
-        fs::write(dir.join("best.json"), best.to_string()).expect("written");
+        write_json(&dir.join("best.json"), &best);
         let comment = text.replace(['\r', '\n'], " ");
-        append(&dir.join("config.toml"), &format!("\n# {comment}\n"));
+        let config = format!("{}\n# {comment}\n", made_up::read_config(&dir));
+        made_up::write_config(&dir, &config);
     }
     let out = folder.path("page.html");
     run(&[
@@ -57,11 +55,6 @@ fn page(text: &str) -> String {
     ])
     .ok();
     read(&out)
-}
-
-fn append(path: &Path, text: &str) {
-    let all = read(path) + text;
-    fs::write(path, all).expect("written");
 }
 
 /// Tags with the names of their attributes, in order, read as a browser does; what scripts hold is none.
@@ -156,7 +149,7 @@ fn an_exported_module_says_names_of_classes_and_nothing_else() {
     for (name, class) in names.iter_mut().zip(&classes) {
         *name = class.as_str().into();
     }
-    fs::write(&path, info.to_string()).expect("written");
+    write_json(&path, &info);
     let after = export("\"\"\"\nimport os\nx = \"\"\".py");
     // Lines are those of before, but for those that quote a name.
     assert_eq!(before.lines().count(), after.lines().count());

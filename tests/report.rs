@@ -198,8 +198,8 @@ fn texts_from_outside_stay_texts() {
     made_up::begin(&other);
     made_up::append(&other, 0..20);
     let (set, value) = ("children_per_step = 6", "children_per_step = 7");
-    let config = fs::read_to_string(other.join("config.toml")).expect("a configuration");
-    fs::write(other.join("config.toml"), config.replace(set, value)).expect("written");
+    let config = made_up::read_config(&other).replace(set, value);
+    made_up::write_config(&other, &config);
     run(&[
         "report".as_ref(),
         dir.as_os_str(),

@@ -300,6 +300,21 @@ fn parse(path: &Path, bytes: &[u8], before: usize) -> Result<Vec<Line<Record>>, 
     }
 }
 
+/// Fails when there are children. Without a checkpoint to go on from they would have to be thrown away.
+pub(crate) fn require_none(path: &Path) -> Result<(), HistoryError> {
+    let bytes = disk::read_if_present(path).map_err(FileError::from)?;
+    let lines = bytes.unwrap_or_default();
+    match lines.iter().filter(|&&byte| byte == b'\n').count() {
+        0 => Ok(()),
+        children => Err(HistoryError::Other {
+            path: path.to_owned(),
+            found: format!("holds {children} children, but there is no checkpoint to go on from"),
+            expected: "checkpoint/state.json beside it: put it back, or begin in another folder"
+                .into(),
+        }),
+    }
+}
+
 /// The children behind a checkpoint.
 #[derive(Debug)]
 pub(crate) struct Kept {

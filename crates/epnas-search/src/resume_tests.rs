@@ -415,6 +415,20 @@ fn a_checkpoint_of_another_search_is_refused() {
 }
 
 #[test]
+fn children_without_a_checkpoint_are_not_thrown_away() {
+    let (folder, _) = aborted();
+    let path = folder.path().join("history.jsonl");
+    let before = std::fs::read(&path).expect("children");
+    std::fs::remove_dir_all(folder.path().join("checkpoint")).expect("removed");
+    let error = go_on(folder.path()).expect_err("no checkpoint").to_string();
+    assert!(
+        error.contains("holds 8 children, but there is no checkpoint"),
+        "{error}"
+    );
+    assert!(std::fs::read(&path).expect("children") == before);
+}
+
+#[test]
 fn a_checkpoint_of_another_version_is_refused() {
     for (number, sealed) in [(1, false), (3, true)] {
         let (folder, _) = aborted();

@@ -50,7 +50,8 @@ impl Keep {
                     "{error}; going back to the checkpoint before, of {children} children"
                 );
             }
-            (None, _) => {}
+            (None, None) => history::require_none(&folder.join("history.jsonl"))?,
+            (None, Some(_)) => {}
         }
         let store = Store::open(
             &folder.join("checkpoint"),

@@ -14,6 +14,7 @@
 //! - [`testing`]: which images a network is tested on;
 //! - [`restart`]: what `train --restart` throws away;
 //! - [`resume`]: runs killed at random moments, numbers of threads;
+//! - [`damage`]: files of a run that were changed, cut or lost;
 //! - [`faults`]: kills at every write, full and read-only disks, flipped bits;
 //! - [`interrupt`]: Ctrl-C and SIGTERM;
 //! - [`bad_input`]: every mistake gets one line and the right exit code;
@@ -34,6 +35,7 @@ mod cli;
 mod command;
 mod compare;
 mod configs;
+mod damage;
 mod data;
 mod device;
 mod event_files;

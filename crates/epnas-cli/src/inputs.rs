@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use epnas_arch::{Arch, Design, ParseDesignError};
-use epnas_search::{Best, Config, ConfigFileError, RunFolder, Which};
+use epnas_search::{Best, Config, ConfigFileError, RunError, RunFolder, Which};
 use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
@@ -272,11 +272,15 @@ pub(crate) fn model(dir: &Path, which: Which) -> anyhow::Result<Model> {
 
 /// The configuration stored in the run folder `dir`; `None` when it holds none.
 pub(crate) fn run_config(dir: &Path) -> anyhow::Result<Option<Config>> {
-    let path = RunFolder::new(dir).config();
-    if !path.is_file() {
-        return Ok(None);
-    }
-    Config::from_file(&path, &[]).or_usage().map(Some)
+    let folder = RunFolder::new(dir);
+    let text = match folder.config_text() {
+        Err(RunError::Missing { .. }) => return Ok(None),
+        text => text.map_err(|error| failure::of_search(error.into()))?,
+    };
+    Config::from_toml(&text)
+        .with_context(|| folder.config().display().to_string())
+        .or_usage()
+        .map(Some)
 }
 
 /// The configuration of the run that `dir` is, or that it is a model folder in.

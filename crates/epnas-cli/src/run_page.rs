@@ -7,8 +7,8 @@ use epnas_arch::Shape;
 use epnas_report::page::{ChildNetwork, Epoch, RunPage, Tested, Trained, Training};
 use epnas_search::select::read_selection;
 use epnas_search::{
-    Best, Config, HistoryError, Record, RunFolder, TrainReport, TrainingFolders, Which, read_curve,
-    read_history, read_training, run_images, settings,
+    Best, Config, Record, RunFolder, TrainReport, TrainingFolders, Which, read_curve,
+    read_training, run_history, run_images, settings,
 };
 use epnas_supernet::{ClassAccuracy, TrainerReport};
 
@@ -19,8 +19,8 @@ use crate::inputs;
 pub(crate) fn read(dir: &Path, name: String) -> anyhow::Result<RunPage> {
     let mut page = without_children(dir, name)?;
     let folder = RunFolder::new(dir);
-    page.children = children(&folder.history())?;
-    page.random = children(&random_history(&folder))?;
+    page.children = children(folder.dir())?;
+    page.random = children(&folder.random())?;
     Ok(page)
 }
 
@@ -104,12 +104,12 @@ fn leaves(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(settings::leaves(&settings::parse_table(text).or_usage()?))
 }
 
-/// The children in a file; none when it is not there yet.
-fn children(path: &Path) -> anyhow::Result<Vec<Record>> {
-    if !path.is_file() {
+/// The children of the search in a folder; none when it has not begun.
+fn children(folder: &Path) -> anyhow::Result<Vec<Record>> {
+    if !folder.join("history.jsonl").is_file() && !folder.join("checkpoint").is_dir() {
         return Ok(Vec::new());
     }
-    read_history(path).map_err(|error: HistoryError| failure::of_search(error.into()))
+    run_history(folder).map_err(failure::of_search)
 }
 
 /// The final trainings that have begun: of the network found, from each seed, and of random search's.

@@ -29,4 +29,8 @@ mod fault {
     pub(crate) fn point() -> std::io::Result<()> {
         Ok(())
     }
+
+    pub(crate) fn is_rehearsal() -> bool {
+        false
+    }
 }

@@ -83,15 +83,20 @@ pub fn parse_lines<T: DeserializeOwned>(
     let mut lines = Vec::new();
     let mut end = 0;
     for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let Some(text) = line.strip_suffix(b"\n") else {
-            break;
-        };
-        end += line.len() as u64;
         let damaged = |message| FileError::Damaged {
             path: path.to_owned(),
             line: Some(number + 1),
             message,
         };
+        let Some(text) = line.strip_suffix(b"\n") else {
+            // A line that was cut off ends before its end, and not with another byte in its place.
+            let all_but_end = line.split_last().map_or(line, |(_, rest)| rest);
+            if seal::open_json(all_but_end).is_ok() {
+                return Err(damaged("its end has changed since it was written".into()));
+            }
+            break;
+        };
+        end += line.len() as u64;
         let object = seal::open_json(text).map_err(damaged)?;
         let value = serde_json::from_slice(&object.content)
             .map_err(|error| damaged(format!("not what this version of epnas writes: {error}")))?;

@@ -1,7 +1,7 @@
 //! Checkpoints: everything a search needs to go on, committed by one atomic rename.
 //!
 //! A checkpoint folder holds two generations: `state.json` and, of the one before, `previous.json`, with the files they
-//! name: `weights-N.bin` (the evaluator's state after N children) and `surrogate-M.bin` (the surrogate after M fits). A new
+//! name: `weights-N.bin` (the evaluator's state after N children) and `surrogate-M.bin` (the surrogate after M fits, twice). A new
 //! generation is written beside the old ones; the rename of `state.json` makes it count; only then are files that nothing
 //! names any more removed. A kill at any moment leaves the old generation or the new one, whole, and when one is damaged the
 //! search steps back to the other.
@@ -9,6 +9,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::SearchError;
+use crate::history::{self, Record, read_history};
 
 use epnas_disk::{self as disk, DiskError, FileError, seal};
 
@@ -64,6 +67,29 @@ struct Blob {
 impl Blob {
     fn describe(&self) -> String {
         format!("{} bytes with CRC-32 {:08x}", self.bytes, self.crc32)
+    }
+
+    /// The file's second copy. Both generations mostly have one surrogate, so that there is none to step back to.
+    fn copy(&self) -> String {
+        self.file.replace(".bin", ".copy.bin")
+    }
+
+    /// As [`Blob::read`], or from the second copy, which mends the first.
+    fn read_either(&self, dir: &Path) -> Result<Vec<u8>, CheckpointError> {
+        let error = match self.read(dir) {
+            Err(error) => error,
+            read => return read,
+        };
+        let copy = Self {
+            file: self.copy(),
+            ..self.clone()
+        };
+        let Ok(bytes) = copy.read(dir) else {
+            return Err(error);
+        };
+        tracing::warn!("{error}; its copy is whole and replaces it");
+        disk::write_atomic(&dir.join(&self.file), &bytes).map_err(FileError::from)?;
+        Ok(bytes)
     }
 
     fn read(&self, dir: &Path) -> Result<Vec<u8>, CheckpointError> {
@@ -148,7 +174,7 @@ impl Loaded {
             return Ok(None);
         };
         let weights = state.weights.read(dir)?;
-        let surrogate = state.surrogate.as_ref().map(|blob| blob.read(dir));
+        let surrogate = state.surrogate.as_ref().map(|blob| blob.read_either(dir));
         Ok(Some(Self {
             path,
             generation,
@@ -257,10 +283,11 @@ impl Store {
             (None, None) => self.write("weights-0.bin".into(), &[])?,
         };
         let (surrogate, fits) = match (commit.surrogate, &self.state) {
-            (Some((bytes, fits)), _) => (
-                Some(self.write(format!("surrogate-{fits}.bin"), bytes)?),
-                fits,
-            ),
+            (Some((bytes, fits)), _) => {
+                let blob = self.write(format!("surrogate-{fits}.bin"), bytes)?;
+                disk::write_new(&self.dir.join(blob.copy()), bytes).map_err(FileError::from)?;
+                (Some(blob), fits)
+            }
             (None, Some(state)) => (state.surrogate.clone(), state.fits),
             (None, None) => (None, 0),
         };
@@ -278,9 +305,19 @@ impl Store {
         let path = self.dir.join(STATE);
         let text = seal::json_pretty(&state)
             .map_err(|error| FileError::damaged(&path, error.to_string()))?;
-        disk::write_keeping(&path, &self.dir.join(PREVIOUS), text.content.as_bytes())
-            .map_err(FileError::from)?;
-        self.previous = self.state.replace(state);
+        // What changes no weights replaces its generation: the one before is kept for its other weights.
+        let content = text.content.as_bytes();
+        match commit.weights {
+            Some(_) => {
+                disk::write_keeping(&path, &self.dir.join(PREVIOUS), content)
+                    .map_err(FileError::from)?;
+                self.previous = self.state.replace(state);
+            }
+            None => {
+                disk::write_atomic(&path, content).map_err(FileError::from)?;
+                self.state = Some(state);
+            }
+        }
         self.sweep()
     }
 
@@ -292,7 +329,7 @@ impl Store {
     /// Removes files that neither generation names.
     fn sweep(&self) -> Result<(), CheckpointError> {
         let generations = [&self.state, &self.previous];
-        let named: Vec<&str> = (generations.into_iter().flatten())
+        let named: Vec<String> = (generations.into_iter().flatten())
             .flat_map(State::files)
             .collect();
         let failed = |source| FileError::from(DiskError::new("read", &self.dir, source));
@@ -303,7 +340,7 @@ impl Store {
             let ours = name.starts_with("weights-")
                 || name.starts_with("surrogate-")
                 || name.ends_with(".tmp");
-            if ours && !named.contains(&name.as_ref()) {
+            if ours && !named.iter().any(|other| *other == name) {
                 disk::remove(&entry.path()).map_err(FileError::from)?;
             }
         }
@@ -324,12 +361,27 @@ impl State {
         Ok(read?)
     }
 
-    fn files(&self) -> Vec<&str> {
-        let surrogate = self.surrogate.iter().map(|blob| blob.file.as_str());
-        std::iter::once(self.weights.file.as_str())
-            .chain(surrogate)
-            .collect()
+    fn files(&self) -> Vec<String> {
+        let mut files = vec![self.weights.file.clone()];
+        if let Some(surrogate) = &self.surrogate {
+            files.extend([surrogate.file.clone(), surrogate.copy()]);
+        }
+        files
     }
+}
+
+/// The children of the search in `folder`: all lines of its history, which have to begin with those of its checkpoint, if it
+/// has one.
+///
+/// # Errors
+/// [`SearchError`] when the history cannot be read, was changed, or is shorter than its checkpoint or of another search.
+pub fn run_history(folder: &Path) -> Result<Vec<Record>, SearchError> {
+    let (dir, path) = (folder.join("checkpoint"), folder.join("history.jsonl"));
+    let state = |name| State::read(&dir.join(name)).ok().flatten();
+    if let Some(state) = state(STATE).or_else(|| state(PREVIOUS)) {
+        history::kept(&path, state.children, state.last.as_deref())?;
+    }
+    Ok(read_history(&path)?)
 }
 
 /// The version of a file that another version wrote: the first had no checksums.

@@ -49,7 +49,7 @@ pub use best::{
     Best, BestRandom, Fronts, Machine, Precisions, RankedCandidate, TotalCost, Versions,
 };
 pub use budget::Budget;
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, run_history};
 pub use compare::table::{Comparison, ComparisonResult};
 #[cfg(feature = "supernet")]
 pub use compose::{

@@ -98,7 +98,14 @@ fn aborted_at_every_child() {
     assert_eq!(expected.0.len(), 21);
     assert_eq!(
         expected.1.keys().collect::<Vec<_>>(),
-        ["surrogate-5.bin", "surrogate-6.bin", "weights-21.bin"]
+        [
+            "surrogate-5.bin",
+            "surrogate-5.copy.bin",
+            "surrogate-6.bin",
+            "surrogate-6.copy.bin",
+            "weights-20.bin",
+            "weights-21.bin"
+        ]
     );
     for child in 0..expected.0.len() {
         let folder = crate::fakes::folder();
@@ -260,7 +267,12 @@ fn enas_killed_at_every_write_point() {
     let (expected, _) = uninterrupted(budget, enas());
     assert_eq!(
         expected.1.keys().collect::<Vec<_>>(),
-        ["surrogate-2.bin", "weights-7.bin", "weights-8.bin"]
+        [
+            "surrogate-2.bin",
+            "surrogate-2.copy.bin",
+            "weights-7.bin",
+            "weights-8.bin"
+        ]
     );
     killed_at_every_write(budget, enas);
 }
@@ -315,6 +327,8 @@ fn a_damaged_checkpoint_is_gone_back_from() {
     for name in [
         "checkpoint/state.json",
         "checkpoint/weights-8.bin",
+        "checkpoint/surrogate-1.bin",
+        "checkpoint/surrogate-1.copy.bin",
         "history.jsonl",
     ] {
         let (folder, expected) = aborted();

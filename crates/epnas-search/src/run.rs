@@ -207,6 +207,20 @@ impl RunFolder {
         .any(|path| path.exists())
     }
 
+    /// Fails when there are children and so something that they depend on should be at `path`, where nothing is.
+    #[cfg(feature = "supernet")]
+    pub(crate) fn require_no_children(&self, path: &Path) -> Result<(), RunError> {
+        let children = [self.history(), self.random().join("history.jsonl")];
+        let some = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
+        match children.iter().any(some) {
+            false => Ok(()),
+            true => Err(RunError::File(FileError::damaged(
+                path,
+                "is missing, and the children that the run has depend on it: put it back from a copy",
+            ))),
+        }
+    }
+
     /// Fails when the folder holds files that are not a run's, so that a search does not put its own among them.
     ///
     /// # Errors
@@ -373,7 +387,12 @@ impl Run {
     pub fn require_settings(&self, config: &str, may_differ: &[&str]) -> Result<(), RunError> {
         let text = match self.folder.config_text() {
             Ok(text) => text,
-            Err(RunError::Missing { dir }) => return Err(RunError::Exists { dir }),
+            Err(RunError::Missing { .. }) => {
+                return Err(RunError::File(FileError::damaged(
+                    &self.folder.config(),
+                    "is missing, and the folder holds a run: put it back from a copy, or name another folder",
+                )));
+            }
             Err(error) => return Err(error),
         };
         let stored = settings::parse_table(&text).map_err(|source| RunError::Config {

@@ -4,6 +4,7 @@
 use candle_core::{Device, DeviceLocation};
 use epnas_arch::Network;
 use epnas_ops::Error;
+use sysinfo::{CGroupLimits, ProcessesToUpdate, System};
 
 /// Less is not worth asking about.
 const SMALL: u64 = 32 << 20;
@@ -35,16 +36,25 @@ pub(crate) fn of_training(network: &Network, stored: u64) -> u64 {
 /// Memory that processes may still take without swapping, in bytes: of the machine, and of the container or job where that has
 /// a limit of its own.
 fn available() -> u64 {
-    let mut system = sysinfo::System::new();
+    let mut system = System::new();
     system.refresh_memory();
     match system.available_memory() {
         // A system that does not tell.
         0 => u64::MAX,
         machine => {
-            let of_group = system.cgroup_limits().map(|limits| limits.free_memory);
+            // What files are cached in counts as used there, and is given back.
+            let of_group = group_limits(&mut system)
+                .map(|limits| limits.total_memory.saturating_sub(limits.rss));
             machine.min(of_group.unwrap_or(u64::MAX))
         }
     }
+}
+
+/// The limits of the group that this process is in.
+fn group_limits(system: &mut System) -> Option<CGroupLimits> {
+    let this = sysinfo::get_current_pid().ok()?;
+    system.refresh_processes(ProcessesToUpdate::Some(&[this]), false);
+    system.process(this)?.cgroup_limits()
 }
 
 /// Whether the process may have so much at once (`ulimit -v`). Nothing of it is touched.

@@ -123,7 +123,10 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     if !args.training.restart {
         require_same(&folder, &folders, session.config())?;
     }
-    make_room(args.training.restart, &folder, &folders, session.config())?;
+    let restart = args.training.restart;
+    if !restart {
+        make_room(false, &folder, &folders, session.config())?;
+    }
     let stopped = || {
         let how = args.training.same_command();
         Err(interrupt.end(&format!("everything is saved; {how}")))
@@ -133,6 +136,10 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let best = finished(best, out, global)?;
     if interrupt.is_set() {
         return stopped();
+    }
+    if restart {
+        // Only now: a search that cannot go on takes no training with it.
+        make_room(true, &folder, &folders, session.config())?;
     }
     let found = Some((&best, Which::Found));
     let design = best.architecture.clone().into();
@@ -189,7 +196,7 @@ fn require_same(
     folders: &TrainingFolders,
     config: &Config,
 ) -> anyhow::Result<()> {
-    if !folders.checkpoint().is_file() || !folder.config().is_file() {
+    if !folders.has_checkpoint() || !folder.config().is_file() {
         return Ok(());
     }
     let of_run = |error: RunError| failure::of_search(error.into());
@@ -198,10 +205,15 @@ fn require_same(
         &config.to_toml().or_usage()?,
         &["data.dir", "train.seeds", "search.budget"],
     );
-    same.map_err(|error| {
-        usage(format_args!(
-            "{error}; --restart goes on with these and trains anew"
-        ))
+    same.map_err(|error| match &error {
+        RunError::Differs { differences, .. }
+            if differences.iter().all(|key| key.starts_with("train.")) =>
+        {
+            usage(format_args!(
+                "{error}; --restart goes on with these and trains anew"
+            ))
+        }
+        _ => of_run(error),
     })
 }
 

@@ -8,10 +8,11 @@ use epnas_supernet::DeviceKind;
 use super::{Fingerprint, Part, Session};
 use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Fronts, Machine, TotalCost, Versions, rank};
 use crate::budget::TimeBudget;
+use crate::checkpoint::run_history;
 use crate::diagnostics::Diagnostics;
 use crate::driver::elapsed_seconds;
 use crate::error::SearchError;
-use crate::history::{History, Status, read_history};
+use crate::history::{History, Status};
 use crate::observer::{Event, Observer, Phase, Total};
 use crate::run::{Run, RunFolder};
 use crate::select::{Candidate, Selection, SelectionRecord, Shortlist, read_selection, shortlist};
@@ -42,7 +43,7 @@ impl Session {
     }
 
     pub(super) fn stored(&self, folder: &Path) -> Result<Part, SearchError> {
-        let records = read_history(&folder.join("history.jsonl"))?;
+        let records = run_history(folder)?;
         let history = History::from_records(
             self.config.space.clone(),
             self.config.search.history,
@@ -144,14 +145,14 @@ impl Session {
         }
     }
 
-    /// What the retraining depends on besides architecture and seed.
+    /// What the retraining depends on besides the architecture.
     pub(super) fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
         let (network, mut recipe) = self.config.selection();
         let device = self.compute.kind();
         recipe.precision = recipe.precision.available_on(device);
         let key = match device {
-            DeviceKind::Cpu => serde_json::to_string(&(network, recipe)),
-            DeviceKind::Cuda => serde_json::to_string(&(network, recipe, device)),
+            DeviceKind::Cpu => serde_json::to_string(&(self.config.seed, network, recipe)),
+            DeviceKind::Cuda => serde_json::to_string(&(self.config.seed, network, recipe, device)),
         };
         key.map_err(|error| SearchError::Result {
             path: folder.selection(),

@@ -33,6 +33,7 @@ impl Session {
             Fingerprint::Store => None,
         };
         let Some(stored) = stored else {
+            folder.require_no_children(&folder.data())?;
             return Ok(write_json(&folder.data(), &given)?);
         };
         match stored.differences(&given) {

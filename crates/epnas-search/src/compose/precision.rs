@@ -17,8 +17,6 @@ use epnas_disk::{read_json, write_json};
 #[serde(deny_unknown_fields)]
 struct Record {
     children: PrecisionKind,
-    /// Earlier versions knew the CPU only.
-    #[serde(default)]
     device: DeviceKind,
 }
 
@@ -28,13 +26,16 @@ impl fmt::Display for Record {
     }
 }
 
-/// What a run folder says; earlier versions did not record the only one they had.
+/// What a run folder says; the default where there is no run yet.
 fn recorded(folder: &RunFolder) -> Result<Record, SearchError> {
-    let record = read_json::<Record>(&folder.precision())?;
-    Ok(record.unwrap_or_else(|| Record {
+    if let Some(record) = read_json::<Record>(&folder.precision())? {
+        return Ok(record);
+    }
+    folder.require_no_children(&folder.precision())?;
+    Ok(Record {
         children: PrecisionKind::default(),
         device: DeviceKind::default(),
-    }))
+    })
 }
 
 /// The kind of device that the children of a run were trained on; the CPU where there is no run yet.

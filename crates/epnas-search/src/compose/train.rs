@@ -95,6 +95,12 @@ impl TrainingFolders {
         self.work.join(TRAINING_FILE)
     }
 
+    /// Whether there is a state to go on from.
+    #[must_use]
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint().is_file() || self.previous_checkpoint().is_file()
+    }
+
     /// Its state one checkpoint before.
     #[must_use]
     pub fn previous_checkpoint(&self) -> PathBuf {
@@ -225,11 +231,11 @@ impl Session {
         let TrainingFolders { work, model } = &folders;
         let checkpoint = folders.checkpoint();
         if start == Start::New {
-            for (path, dir) in [
-                (model.join(epnas_supernet::MODEL_FILE), model),
-                (checkpoint.clone(), work),
+            for (is_there, dir) in [
+                (model.join(epnas_supernet::MODEL_FILE).exists(), model),
+                (folders.has_checkpoint(), work),
             ] {
-                if path.exists() {
+                if is_there {
                     return Err(RunError::Exists {
                         dir: dir.to_owned(),
                     }
@@ -256,6 +262,8 @@ impl Session {
         })?;
         let mut trainer = match begun {
             Some(trainer) => {
+                // It may be of a checkpoint later or damaged.
+                write_curve(work, trainer.reports())?;
                 let reports = trainer.reports();
                 let accuracies: Vec<_> = reports.iter().map(|r| r.validation_accuracy).collect();
                 observer.event(Event::Resumed {
@@ -321,6 +329,11 @@ impl Session {
                     total: epochs,
                 });
             }
+        }
+        // Whatever happened to them since they were written.
+        self.save_model(&trainer.last_model()?, &folders.last())?;
+        if let Some(best) = trainer.best_model()? {
+            self.save_model(&best, &folders.best())?;
         }
         let trained = trainer.model()?;
         self.save_model(&trained, model)?;
@@ -427,7 +440,9 @@ fn last_checkpoint(
                 return Ok(Some(trainer));
             }
             Err(message) => {
-                let message = format!("damaged: {message}; --restart replaces it");
+                let message = format!(
+                    "damaged: {message}; to train anew, move {TRAINING_FILE} and {PREVIOUS_TRAINING_FILE} away"
+                );
                 damage = damage.or(Some(FileError::damaged(&path, message)));
             }
         }

@@ -108,7 +108,7 @@ fn ours(folders: &[(PathBuf, &[Known])]) -> anyhow::Result<Vec<PathBuf>> {
             }
             if !is_ours(&path).map_err(|e| failed("read", &path, &e))? {
                 return Err(usage(format_args!(
-                    "{} was not written by a training; move it away, or name another folder",
+                    "{} was not written by a training, or is damaged; move it away, or name another folder",
                     path.display()
                 )));
             }

@@ -103,6 +103,21 @@ fn children_need_what_they_were_measured_with() {
     );
 }
 
+#[test]
+fn a_training_without_its_checkpoints_is_not_begun_anew() {
+    let lose = |dir: &Path| {
+        for name in ["train/checkpoint.bin", "train/previous.bin"] {
+            fs::remove_file(dir.join(name)).expect("removed");
+        }
+    };
+    let train = ["train", "-q", "RUN"];
+    refused(
+        lose,
+        &[RUN, &train],
+        &["checkpoint.bin", "is missing", "2 epochs", "--restart"],
+    );
+}
+
 /// What cannot go on takes no training with it.
 #[test]
 fn a_training_is_not_thrown_away_for_a_search_that_cannot_go_on() {

@@ -309,7 +309,7 @@ impl Format {
     pub(crate) fn parse(&self, path: &Path, bytes: &[u8]) -> Result<Images, DataError> {
         let label_bytes = self.label_bytes.len();
         let record = label_bytes + PIXELS;
-        if bytes.is_empty() || bytes.len() % record != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             return Err(DataError::invalid(
                 path,
                 format!("{} bytes", bytes.len()),

@@ -233,8 +233,8 @@ pub(crate) struct Store {
     dir: PathBuf,
     settings: String,
     state: Option<State>,
-    /// The generation before, which is there to step back to.
-    previous: Option<State>,
+    /// The files of the generation before, which is there to step back to.
+    previous: Vec<String>,
 }
 
 impl Store {
@@ -257,7 +257,7 @@ impl Store {
             dir: dir.to_owned(),
             settings: settings.to_owned(),
             state: from.map(|loaded| loaded.state.clone()),
-            previous,
+            previous: previous.map_or_else(Vec::new, |state: State| state.files()),
         };
         store.sweep()?;
         Ok(store)
@@ -311,7 +311,8 @@ impl Store {
             Some(_) => {
                 disk::write_keeping(&path, &self.dir.join(PREVIOUS), content)
                     .map_err(FileError::from)?;
-                self.previous = self.state.replace(state);
+                let before = self.state.replace(state);
+                self.previous = before.map_or_else(Vec::new, |state| state.files());
             }
             None => {
                 disk::write_atomic(&path, content).map_err(FileError::from)?;
@@ -328,10 +329,8 @@ impl Store {
 
     /// Removes files that neither generation names.
     fn sweep(&self) -> Result<(), CheckpointError> {
-        let generations = [&self.state, &self.previous];
-        let named: Vec<String> = (generations.into_iter().flatten())
-            .flat_map(State::files)
-            .collect();
+        let latest = self.state.as_ref().map_or_else(Vec::new, State::files);
+        let named = [latest, self.previous.clone()].concat();
         let failed = |source| FileError::from(DiskError::new("read", &self.dir, source));
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;

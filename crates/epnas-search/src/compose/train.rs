@@ -440,16 +440,33 @@ fn last_checkpoint(
                 return Ok(Some(trainer));
             }
             Err(message) => {
-                let message = format!(
-                    "damaged: {message}; to train anew, move {TRAINING_FILE} and {PREVIOUS_TRAINING_FILE} away"
-                );
+                let message = format!("damaged: {message}");
                 damage = damage.or(Some(FileError::damaged(&path, message)));
             }
         }
     }
     match damage {
-        Some(damage) => Err(damage.into()),
-        None => Ok(None),
+        Some(FileError::Damaged { path, message, .. }) => {
+            let hint = format!("{TRAINING_FILE} and {PREVIOUS_TRAINING_FILE}");
+            let message = format!("{message}; to train anew, move {hint} away");
+            Err(FileError::damaged(&path, message).into())
+        }
+        Some(error) => Err(error.into()),
+        None => {
+            // The first epoch is told before it is kept.
+            let epochs = read_curve(&folders.work).map_or(0, |curve| curve.len());
+            match epochs {
+                0 | 1 => Ok(None),
+                epochs => Err(FileError::damaged(
+                    &folders.checkpoint(),
+                    format!(
+                        "is missing, and {epochs} epochs are in {CURVE_FILE}: put it back from a copy, or train anew \
+                         with --restart"
+                    ),
+                )
+                .into()),
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use epnas_disk::{self as disk, FileError, Lines};
 pub(super) enum Keep {
     /// Everything is on disk the moment it is known.
     Folder {
-        store: Store,
+        store: Box<Store>,
         file: Lines,
         /// The checksum of the last child's line.
         last: Option<String>,
@@ -64,6 +64,7 @@ impl Keep {
         let last = loaded
             .as_ref()
             .and_then(|loaded| loaded.last().map(str::to_owned));
+        let store = Box::new(store);
         let keep = Keep::Folder { store, file, last };
         Ok((keep, loaded.map(|loaded| (loaded, records))))
     }

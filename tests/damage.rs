@@ -110,12 +110,10 @@ fn a_training_without_its_checkpoints_is_not_begun_anew() {
             fs::remove_file(dir.join(name)).expect("removed");
         }
     };
+    // `run` says so too, after it has written its result once more.
     let train = ["train", "-q", "RUN"];
-    refused(
-        lose,
-        &[RUN, &train],
-        &["checkpoint.bin", "is missing", "2 epochs", "--restart"],
-    );
+    let words = ["checkpoint.bin", "is missing", "2 epochs", "--restart"];
+    refused(lose, &[&train], &words);
 }
 
 /// What cannot go on takes no training with it.

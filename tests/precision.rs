@@ -92,7 +92,10 @@ fn a_run_is_not_continued_in_another_precision() {
     let resume = ["search", "--out", &dir, "--resume", "--quiet"];
     without(&resume).ok();
     // As if it had been begun on another CPU.
-    crate::command::write_json(&record, &serde_json::json!({"children": "bf16"}));
+    crate::command::write_json(
+        &record,
+        &serde_json::json!({"children": "bf16", "device": "cpu"}),
+    );
     let words = ["trained in bf16", "trained in f32"];
     without(&resume).fails(2, &words);
     // Asking for something else is refused as for every key that decides a search.

@@ -205,14 +205,14 @@ fn require_same(
         &config.to_toml().or_usage()?,
         &["data.dir", "train.seeds", "search.budget"],
     );
+    let of_what_follows = |key: &String| {
+        let sections = ["train.", "select.", "baseline."];
+        sections.iter().any(|section| key.starts_with(section))
+    };
     same.map_err(|error| match &error {
-        RunError::Differs { differences, .. }
-            if differences.iter().all(|key| key.starts_with("train.")) =>
-        {
-            usage(format_args!(
-                "{error}; --restart goes on with these and trains anew"
-            ))
-        }
+        RunError::Differs { differences, .. } if differences.iter().all(of_what_follows) => usage(
+            format_args!("{error}; --restart goes on with these and trains anew"),
+        ),
         _ => of_run(error),
     })
 }

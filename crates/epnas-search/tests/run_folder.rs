@@ -32,12 +32,11 @@ fn a_run_is_never_overwritten() {
 fn a_history_alone_is_protected_too() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("history.jsonl"), "").expect("written");
-    for start in [Start::New, Start::Resume] {
-        assert!(matches!(
-            begin(folder.path(), CONFIG, start),
-            Err(RunError::Exists { .. })
-        ));
-    }
+    let new = begin(folder.path(), CONFIG, Start::New);
+    assert!(matches!(new, Err(RunError::Exists { .. })));
+    let resumed = begin(folder.path(), CONFIG, Start::Resume).expect_err("no configuration");
+    let error = resumed.to_string();
+    assert!(error.contains("config.toml: is missing"), "{error}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let session = session.with_compute(args.device.compute(Some(run))?);
     session.dataset().map_err(failure::of_search)?;
     make_room(args.training.restart, &folder, &folders, session.config())?;
-    if which == Which::Found && !folders.has_checkpoint() {
+    if which == Which::Found && !folders.has_begun() {
         // What `config.toml` says is what the training in the folder is of; what `epnas run` made of another, is gone.
         let run = Run::open(run).map_err(|error| failure::of_search(error.into()))?;
         let text = session.config().to_toml().or_usage()?;

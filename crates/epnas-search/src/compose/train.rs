@@ -95,6 +95,12 @@ impl TrainingFolders {
         self.work.join(TRAINING_FILE)
     }
 
+    /// Whether a training has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.has_checkpoint() || self.work.join(CURVE_FILE).is_file()
+    }
+
     /// Whether there is a state to go on from.
     #[must_use]
     pub fn has_checkpoint(&self) -> bool {

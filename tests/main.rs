@@ -26,6 +26,9 @@
 //! - [`watch`]: pages that follow a run;
 //! - [`event_files`]: event files for TensorBoard;
 //! - [`browser`]: what Chromium makes of both, where it is at hand;
+//! - [`fleet`]: many searches as one;
+//! - [`fleet_jobs`]: its jobs, without a Slurm;
+//! - [`slurm`]: the same on a real Slurm, where it is asked for;
 //! - [`fuzz_corpus`]: what fuzzing has found, and that everything that is read comes back as it was;
 //! - [`memory`]: that hundreds of children do not add up.
 
@@ -41,6 +44,10 @@ mod device;
 mod event_files;
 mod export;
 mod faults;
+#[cfg(unix)]
+mod fleet;
+#[cfg(unix)]
+mod fleet_jobs;
 mod fuzz_corpus;
 mod golden;
 mod hostile;
@@ -57,6 +64,8 @@ mod restart;
 mod resume;
 mod run;
 mod search;
+#[cfg(unix)]
+mod slurm;
 mod testing;
 mod train;
 mod watch;

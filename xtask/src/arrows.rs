@@ -78,6 +78,12 @@ const RULES: &[Rule] = &[
         "the orchestrator neither parses flags nor draws",
     ),
     transitive(
+        "epnas-fleet",
+        ALWAYS,
+        &["clap", "indicatif*", "epnas-report", "epnas-export"],
+        "many searches as one neither parse flags nor draw",
+    ),
+    transitive(
         "epnas-ops",
         ALWAYS,
         &["epnas-*"],
@@ -104,6 +110,7 @@ const RULES: &[Rule] = &[
     typed_errors("epnas-arch"),
     typed_errors("epnas-data"),
     typed_errors("epnas-disk"),
+    typed_errors("epnas-fleet"),
     typed_errors("epnas-ops"),
     typed_errors("epnas-report"),
     typed_errors("epnas-sampler"),

@@ -35,6 +35,12 @@ pub(crate) struct Flags {
     /// Folder with CIFAR-10's binary files, for the scales cpu and paper [default: $EPNAS_CIFAR10, else downloaded].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Run the searches that are compared (figure6, ablations) as fleets: `local` on this machine, or `slurm`.
+    #[arg(long, value_enum)]
+    fleet: Option<Engine>,
+    /// A setting of the fleets, such as fleet.slurm.partition=gpu; repeat for more.
+    #[arg(long = "fleet-set", value_name = "KEY=VALUE", requires = "fleet")]
+    fleet_set: Vec<String>,
     /// Seeds of every search and training: 1, 2, .. [default: 2; with --scale paper 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: Option<u64>,
@@ -55,6 +61,24 @@ enum What {
     Figure6,
     /// What each part of the method is worth.
     Ablations,
+}
+
+/// Who runs a fleet's searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// `epnas fleet run`.
+    Local,
+    /// `epnas fleet submit`.
+    Slurm,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Local => "local",
+            Engine::Slurm => "slurm",
+        }
+    }
 }
 
 impl What {
@@ -90,6 +114,8 @@ pub(crate) fn smoke(root: &Path, out: &Path) -> Result<()> {
             out: Some(out.to_owned()),
             data: None,
             seeds: Some(1),
+            fleet: None,
+            fleet_set: Vec::new(),
         };
         run(root, &flags)?;
     }
@@ -118,6 +144,7 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
     };
     let seeds = flags.seeds.unwrap_or(flags.scale.seeds());
     let mut lab = Lab::open(root, epnas, &out, flags.scale, data.as_deref(), seeds)?;
+    lab.fleet = flags.fleet.map(|engine| (engine, flags.fleet_set.clone()));
     let text = flags.what.page(&mut lab)?.finish(flags.what.name(), &lab);
     let file = out.join(format!("{}.md", flags.what.name()));
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;

@@ -1,8 +1,9 @@
 //! Every test of the workspace. Examples are built with them; documentation examples are run.
 //! With `--export`, those alone that run exported networks in onnxruntime and torch; with `--pages`, those that open pages in
-//! a browser and event files in TensorBoard.
+//! a browser and event files in TensorBoard; with `--slurm`, those of fleets on a cluster.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -10,6 +11,17 @@ use crate::{cifar10, command, python};
 
 /// Names the folder with CIFAR-10's binary files for the tests on real images.
 pub(crate) const REAL_DATA: &str = "EPNAS_CIFAR10";
+
+/// Asks for the tests on a real Slurm: `small`, or `whole` for the demo as it is.
+const SLURM: &str = "EPNAS_SLURM";
+
+/// Fails where no Slurm answers.
+fn require_slurm() -> Result<()> {
+    let nodes = command::capture(Command::new("sinfo").args(["--noheader", "--format=%N %t"]))
+        .context("no Slurm answers here: start one (slurmctld, slurmd, munged), one node on loopback is enough")?;
+    eprintln!("Slurm: {}", nodes.trim());
+    Ok(())
+}
 
 #[derive(Default, clap::Args)]
 pub(crate) struct Flags {
@@ -22,6 +34,11 @@ pub(crate) struct Flags {
     /// selenium and TensorBoard are, in an environment of their own under target/.
     #[arg(long, conflicts_with = "export")]
     pages: bool,
+
+    /// Only the tests of fleets on a real Slurm, which must be up: 20 minutes on two cores. They drain all nodes for a while,
+    /// so it should be a cluster of one's own; one node on loopback is enough.
+    #[arg(long, conflicts_with_all = ["export", "pages"])]
+    slurm: bool,
 }
 
 pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
@@ -45,6 +62,15 @@ pub(crate) fn run(root: &Path, flags: &Flags) -> Result<()> {
             "--nocapture",
             "--test-threads=1",
         ]);
+    } else if flags.slurm {
+        require_slurm()?;
+        // Unless all of the demo is asked for.
+        if std::env::var_os(SLURM).is_none() {
+            test.env(SLURM, "small");
+        }
+        test.args(["test", "--locked", "--workspace"]);
+        test.args(["--test", "integration", "--", "slurm_"]);
+        test.args(["--nocapture", "--test-threads=1"]);
     } else {
         test.args(["test", "--locked", "--workspace"]);
     }

@@ -10,8 +10,8 @@ use epnas_search::{RunFolder, run_device};
 use epnas_supernet::{Compute, DeviceKind};
 
 use crate::commands::{
-    compare, completions, config, data, devices, eval, export, man, predict, rank, report, run,
-    search, select, show, space, train, watch,
+    compare, completions, config, data, devices, eval, export, fleet, man, predict, rank, report,
+    run, search, select, show, space, train, watch,
 };
 use crate::failure;
 use crate::output::{self, Format};
@@ -99,6 +99,7 @@ pub(crate) enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Export(export::ExportArgs),
+    Fleet(fleet::FleetArgs),
     Show(show::ShowArgs),
     Report(report::ReportArgs),
     Watch(watch::WatchArgs),
@@ -212,13 +213,31 @@ pub(crate) struct DeviceArgs {
 
 /// A device by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Cpu,
     /// By its number.
     Cuda(usize),
 }
 
-fn parse_device(text: &str) -> Result<Place, String> {
+impl Place {
+    pub(crate) fn kind(self) -> DeviceKind {
+        match self {
+            Place::Cpu => DeviceKind::Cpu,
+            Place::Cuda(_) => DeviceKind::Cuda,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Cpu => f.write_str("cpu"),
+            Place::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+pub(crate) fn parse_device(text: &str) -> Result<Place, String> {
     let number = |text: &str| text.parse().map(Place::Cuda).ok();
     let place = match text.split_once(':') {
         None if text == "cpu" => Some(Place::Cpu),
@@ -230,6 +249,11 @@ fn parse_device(text: &str) -> Result<Place, String> {
 }
 
 impl DeviceArgs {
+    /// What was asked for, if anything.
+    pub(crate) fn kind(&self) -> Option<DeviceKind> {
+        self.device.map(Place::kind)
+    }
+
     /// The device, for the run in a folder if there is one.
     pub(crate) fn compute(&self, run: Option<&Path>) -> anyhow::Result<Compute> {
         let place = match (self.device, run) {
@@ -304,7 +328,7 @@ mod tests {
 
     #[test]
     fn help_fits_a_terminal_of_100_columns() {
-        assert_eq!(check_widths(&Cli::command()), 19, "texts with examples");
+        assert_eq!(check_widths(&Cli::command()), 26, "texts with examples");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod export;
+pub(crate) mod fleet;
 pub(crate) mod man;
 pub(crate) mod predict;
 pub(crate) mod rank;

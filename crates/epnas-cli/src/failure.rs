@@ -9,6 +9,8 @@ use std::io;
 use std::process::ExitCode;
 
 use epnas_data::DataError;
+use epnas_fleet::FleetError;
+use epnas_fleet::slurm::SlurmError;
 use epnas_search::{DiskError, RunError, SearchError, StrategyError};
 use epnas_supernet::SupernetError;
 
@@ -138,6 +140,28 @@ pub(crate) fn of_search(error: SearchError) -> anyhow::Error {
         anyhow::Error::new(Usage(error.into()))
     } else {
         error.into()
+    }
+}
+
+/// An error of a fleet, likewise.
+pub(crate) fn of_fleet(error: FleetError) -> anyhow::Error {
+    match error {
+        FleetError::Search(error) => of_search(*error),
+        FleetError::Missing { .. }
+        | FleetError::Single { .. }
+        | FleetError::Fewer { .. }
+        | FleetError::Device { .. }
+        | FleetError::Piece { .. } => anyhow::Error::new(Usage(error.into())),
+        error => error.into(),
+    }
+}
+
+/// An error of Slurm: the user's to fix when Slurm refuses what the configuration says.
+pub(crate) fn of_slurm(error: SlurmError) -> anyhow::Error {
+    match error {
+        SlurmError::Fleet(error) => of_fleet(error),
+        error if error.is_usage() => anyhow::Error::new(Usage(error.into())),
+        error => error.into(),
     }
 }
 

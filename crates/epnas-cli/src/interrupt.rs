@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::failure::Exit;
@@ -56,6 +56,25 @@ impl Interrupt {
             second.store(true, Ordering::Relaxed);
         });
         Ok(interrupt)
+    }
+
+    /// A scheduler's word that time is running out, SIGUSR1, asks the work to end in order as well. Becomes true then.
+    pub(crate) fn on_notice(&self) -> anyhow::Result<Arc<AtomicBool>> {
+        let notice = Arc::new(AtomicBool::new(false));
+        flag::register(SIGUSR1, Arc::clone(&notice))
+            .and_then(|_| flag::register(SIGUSR1, self.stop()))
+            .context("cannot catch signals")?;
+        Ok(notice)
+    }
+
+    /// The end of standard input asks the work to end in order: whoever started this process holds the other end, and lets
+    /// go of it even when it is killed.
+    pub(crate) fn at_end_of_input(&self) {
+        let stop = self.stop();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 
     /// Becomes true at the first signal.

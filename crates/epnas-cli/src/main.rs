@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => commands::eval::run(args, global),
         Command::Predict(args) => commands::predict::run(args, global),
         Command::Export(args) => commands::export::run(args, global),
+        Command::Fleet(args) => commands::fleet::run(args, global),
         Command::Show(args) => commands::show::run(args, global),
         Command::Report(args) => commands::report::run(args, global),
         Command::Watch(args) => commands::watch::run(args, global),

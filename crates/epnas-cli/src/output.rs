@@ -143,6 +143,21 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The same with a last column of long words, which begin below one another.
+pub(crate) fn table_with(
+    header: &[&str],
+    rows: &[Vec<String>],
+    last: &str,
+    words: impl IntoIterator<Item = String>,
+) -> String {
+    let words = [last.to_owned()].into_iter().chain(words);
+    let numbers = table(header, rows);
+    let lines = numbers.lines().zip(words);
+    lines
+        .map(|(line, word)| format!("{line}  {word}\n"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

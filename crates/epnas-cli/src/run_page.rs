@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use epnas_arch::Shape;
+use epnas_fleet::{Fleet, Replica, ReplicaOutcome, read_outcomes};
 use epnas_report::page::{ChildNetwork, Epoch, RunPage, Tested, Trained, Training};
 use epnas_search::select::read_selection;
 use epnas_search::{
@@ -14,6 +15,71 @@ use epnas_supernet::{ClassAccuracy, TrainerReport};
 
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
+
+/// Searches of a fleet that a page shows.
+const REPLICAS: usize = 16;
+
+/// Reads all that a page shows of what is in `dir`: a run, or a fleet with its searches.
+pub(crate) fn read_all(dir: &Path, name: &str) -> anyhow::Result<Vec<RunPage>> {
+    match RunFolder::new(dir).fleet().exists() {
+        true => fleet(dir, name),
+        false => Ok(vec![read(dir, name.to_owned())?]),
+    }
+}
+
+/// The best of a fleet and its training, then the searches; where there are many, those that found the best.
+fn fleet(dir: &Path, name: &str) -> anyhow::Result<Vec<RunPage>> {
+    let fleet = Fleet::open(dir).map_err(failure::of_fleet)?;
+    let outcomes = match fleet.folder().outcomes().exists() {
+        true => read_outcomes(fleet.folder()).map_err(failure::of_fleet)?,
+        false => Vec::new(),
+    };
+    let outcome = |replica: &Replica| outcomes.iter().find(|outcome| outcome.replica == *replica);
+    let accuracy = |replica: &Replica| {
+        let network = outcome(replica).map(|outcome| &outcome.found.network);
+        let accuracy = network.and_then(|network| network.retrained_accuracy);
+        accuracy.unwrap_or(f64::NEG_INFINITY)
+    };
+    let mut shown: Vec<Replica> = fleet.replicas().to_vec();
+    // Stable: of equals the earlier.
+    shown.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
+    shown.truncate(REPLICAS);
+    shown.sort_by_key(|replica| replica.number);
+    let mut whole = without_children(dir, name.to_owned())?;
+    let searches = match (fleet.replicas().len(), shown.len()) {
+        (all, some) if all == some => all.to_string(),
+        (all, some) => format!("{all}, of which {some} are shown: those that found the best"),
+    };
+    whole.facts.push(("searches".to_owned(), searches));
+    let mut pages = vec![whole];
+    for replica in shown {
+        let folder = fleet.folder().replica(replica.number);
+        if folder.config().is_file() {
+            let mut page = read(folder.dir(), format!("{name}, replica {}", replica.number))?;
+            if let (Some(best), Some(outcome)) = (&mut page.best, outcome(&replica)) {
+                as_retrained(best, outcome);
+            }
+            pages.push(page);
+        }
+    }
+    Ok(pages)
+}
+
+/// A search's result as the fleet's retraining sees it.
+fn as_retrained(best: &mut Best, outcome: &ReplicaOutcome) {
+    let network = &outcome.found.network;
+    best.architecture = network.architecture.clone();
+    best.estimate = network.estimate;
+    best.retrained_accuracy = network.retrained_accuracy;
+    best.top = vec![network.clone()];
+    if let (Some(random), Some(outcome)) = (&mut best.random, &outcome.random) {
+        let network = &outcome.network;
+        random.architecture = network.architecture.clone();
+        random.estimate = network.estimate;
+        random.retrained_accuracy = network.retrained_accuracy;
+        random.top = vec![network.clone()];
+    }
+}
 
 /// Reads all that a page shows of the run in `dir`.
 pub(crate) fn read(dir: &Path, name: String) -> anyhow::Result<RunPage> {

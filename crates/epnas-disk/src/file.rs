@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::DiskError;
 use crate::fault::point;
@@ -25,9 +25,7 @@ pub fn write_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<(), D
 }
 
 fn replace(path: &Path, previous: Option<&Path>, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
+    let temporary = beside(path);
     write_whole(&temporary, bytes)?;
     if let Some(previous) = previous {
         match fs::rename(path, previous) {
@@ -60,6 +58,72 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(path);
     }
     result
+}
+
+/// A file that is written piece by piece beside its place, and takes it when it is whole: for what is too large to hold.
+#[derive(Debug)]
+pub struct Replacement {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: Option<File>,
+}
+
+impl Replacement {
+    /// Begins to write; what is at `path` stays.
+    ///
+    /// # Errors
+    /// [`DiskError`] names the file and what failed.
+    pub fn begin(path: &Path) -> Result<Self, DiskError> {
+        let temporary = beside(path);
+        let file = File::create(&temporary);
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file.map_err(|source| DiskError::new("write", path, source))?),
+            temporary,
+        })
+    }
+
+    /// Adds to it.
+    ///
+    /// # Errors
+    /// As [`Replacement::begin`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        let written = match &mut self.file {
+            Some(file) => write_in_halves(file, bytes),
+            None => Ok(()),
+        };
+        written.map_err(|source| DiskError::new("write", &self.path, source))
+    }
+
+    /// Puts it in its place; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Replacement::begin`].
+    pub fn finish(mut self) -> Result<(), DiskError> {
+        let result = self.file.take().map_or(Ok(()), |file| {
+            sync(&file)?;
+            point()?;
+            fs::rename(&self.temporary, &self.path)?;
+            point()?;
+            sync_parent(&self.path)
+        });
+        result.map_err(|source| DiskError::new("write", &self.path, source))
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Not finished: a disk that is full is not left fuller than it was.
+        if self.file.take().is_some() && !crate::fault::is_rehearsal() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
 }
 
 /// Appends one line and makes it durable.

@@ -17,8 +17,8 @@ pub mod seal;
 
 pub use error::{DiskError, FileError};
 pub use file::{
-    append, make_dir, open_truncated, read_if_present, remove, remove_dir, write_atomic,
-    write_keeping, write_new,
+    Replacement, append, make_dir, open_truncated, read_if_present, remove, remove_dir,
+    write_atomic, write_keeping, write_new,
 };
 pub use json::{read_json, write_json};
 pub use lines::{Line, Lines, parse_lines, read_lines};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostics::Diagnostics;
 use crate::error::SearchError;
 use crate::history::{History, Record, Status};
-use crate::pareto::pareto;
+use crate::pareto::{front, pareto};
 use crate::select::{Candidate, SelectionRecord, Shortlist};
 use epnas_disk as disk;
 
@@ -42,21 +42,51 @@ pub struct Fronts {
 }
 
 impl Fronts {
-    /// Those of a search, of which `retrained` may know more; of the deepest architectures when it was cut off before
-    /// there were full-length ones.
+    /// Those of a search; of the deepest architectures when it was cut off before there were full-length ones.
     #[must_use]
-    pub fn of(history: &History, retrained: &[SelectionRecord]) -> Self {
+    pub fn of(history: &History) -> Self {
         let records = history.best(usize::MAX, history.deepest().unwrap_or(0));
         let front = |cost: fn(&Record) -> Option<u64>| {
             let front = pareto(&records, cost).into_iter();
             let candidates = front.filter_map(Candidate::of);
             candidates
-                .map(|candidate| ranked(history.space(), &candidate, retrained))
+                .map(|candidate| ranked(history.space(), &candidate, &[]))
                 .collect()
         };
         Self {
             params: front(|record| record.params),
             macs: front(|record| record.macs),
+        }
+    }
+
+    /// That of all of several searches, from those of each.
+    #[must_use]
+    pub fn joined(fronts: &[Self]) -> Self {
+        let joined = |of: fn(&Self) -> &[RankedCandidate],
+                      cost: fn(&RankedCandidate) -> Option<u64>| {
+            let all = fronts.iter().flat_map(of);
+            front(all.filter_map(|one| Some((cost(one)?, one.estimate, one.clone()))))
+        };
+        Self {
+            params: joined(|front| &front.params, |one| one.params),
+            macs: joined(|front| &front.macs, |one| one.macs),
+        }
+    }
+
+    /// The same with what retraining has shown since.
+    #[must_use]
+    pub fn retrained(&self, space: &Space, records: &[SelectionRecord]) -> Self {
+        let with = |front: &[RankedCandidate]| {
+            let front = front.iter().cloned();
+            let known = |candidate: RankedCandidate| RankedCandidate {
+                retrained_accuracy: accuracy(space, &candidate.architecture, records),
+                ..candidate
+            };
+            front.map(known).collect()
+        };
+        Self {
+            params: with(&self.params),
+            macs: with(&self.macs),
         }
     }
 }
@@ -83,6 +113,17 @@ impl TotalCost {
             images: history.records().iter().map(|record| record.images).sum(),
             macs: u64::try_from(history.training_macs()).unwrap_or(u64::MAX),
             seconds,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            children: self.children + other.children,
+            images: self.images + other.images,
+            macs: self.macs.saturating_add(other.macs),
+            seconds: self.seconds + other.seconds,
         }
     }
 
@@ -256,17 +297,22 @@ impl Best {
 }
 
 fn ranked(space: &Space, candidate: &Candidate, retrained: &[SelectionRecord]) -> RankedCandidate {
-    let key = space.key(&candidate.arch);
-    let found = retrained
-        .iter()
-        .find(|r| r.status == Status::Ok && space.key(&r.arch) == key);
     RankedCandidate {
         architecture: candidate.arch.clone(),
         estimate: candidate.estimate,
-        retrained_accuracy: found.and_then(|record| record.retrained_accuracy),
+        retrained_accuracy: accuracy(space, &candidate.arch, retrained),
         params: candidate.params,
         macs: candidate.macs,
     }
+}
+
+/// That after retraining.
+fn accuracy(space: &Space, arch: &Arch, retrained: &[SelectionRecord]) -> Option<f64> {
+    let key = space.key(arch);
+    retrained
+        .iter()
+        .find(|r| r.status == Status::Ok && space.key(&r.arch) == key)?
+        .retrained_accuracy
 }
 
 /// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.

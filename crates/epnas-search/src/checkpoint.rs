@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SearchError;
-use crate::history::{self, Record, read_history};
+use crate::history::{self, Record};
 
 use epnas_disk::{self as disk, DiskError, FileError, seal};
 
@@ -377,10 +377,9 @@ impl State {
 pub fn run_history(folder: &Path) -> Result<Vec<Record>, SearchError> {
     let (dir, path) = (folder.join("checkpoint"), folder.join("history.jsonl"));
     let state = |name| State::read(&dir.join(name)).ok().flatten();
-    if let Some(state) = state(STATE).or_else(|| state(PREVIOUS)) {
-        history::kept(&path, state.children, state.last.as_deref())?;
-    }
-    Ok(read_history(&path)?)
+    let state = state(STATE).or_else(|| state(PREVIOUS));
+    let behind = state.map_or((0, None), |state| (state.children, state.last));
+    Ok(history::whole(&path, behind.0, behind.1.as_deref())?)
 }
 
 /// The version of a file that another version wrote: the first had no checksums.
@@ -395,13 +394,14 @@ fn other_version(path: &Path) -> Option<u64> {
     (value.get("crc32").is_none() && version != u64::from(VERSION)).then_some(version)
 }
 
-/// The wall time in a checkpoint, without reading the rest.
-pub(crate) fn peek_seconds(dir: &Path) -> Result<Option<f64>, CheckpointError> {
+/// Children and wall time in a checkpoint, without reading the rest; `None` when there is none.
+pub(crate) fn peek(dir: &Path) -> Result<Option<(usize, f64)>, CheckpointError> {
+    let of = |state: State| (state.children, state.seconds);
     let latest = State::read(&dir.join(STATE));
     match latest {
-        Ok(Some(state)) => Ok(Some(state.seconds)),
+        Ok(Some(state)) => Ok(Some(of(state))),
         latest => match State::read(&dir.join(PREVIOUS)) {
-            Ok(Some(previous)) => Ok(Some(previous.seconds)),
+            Ok(Some(previous)) => Ok(Some(of(previous))),
             _ => latest.map(|_| None),
         },
     }

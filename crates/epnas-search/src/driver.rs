@@ -170,8 +170,21 @@ impl Driver<'_> {
 /// # Errors
 /// [`CheckpointError`] when its checkpoint cannot be read.
 pub fn elapsed_seconds(folder: &Path) -> Result<f64, CheckpointError> {
-    if !folder.join("checkpoint").is_dir() {
-        return Ok(0.0);
+    Ok(so_far(folder)?.map_or(0.0, |(_, seconds)| seconds))
+}
+
+/// How many children the part of a run in `folder` has trained so far, without reading them.
+///
+/// # Errors
+/// As [`elapsed_seconds`].
+pub fn trained_children(folder: &Path) -> Result<usize, CheckpointError> {
+    Ok(so_far(folder)?.map_or(0, |(children, _)| children))
+}
+
+fn so_far(folder: &Path) -> Result<Option<(usize, f64)>, CheckpointError> {
+    let dir = folder.join("checkpoint");
+    match dir.is_dir() {
+        true => checkpoint::peek(&dir),
+        false => Ok(None),
     }
-    Ok(checkpoint::peek_seconds(&folder.join("checkpoint"))?.unwrap_or(0.0))
 }

@@ -156,7 +156,6 @@ impl History {
     }
 
     /// Other records of the same space, under the same policy.
-    #[cfg(feature = "supernet")]
     #[must_use]
     pub(crate) fn with(&self, records: Vec<Record>) -> Self {
         Self::from_records(self.space.clone(), self.policy, records)
@@ -229,6 +228,14 @@ impl History {
             .collect()
     }
 
+    /// The same as pairs of architecture and accuracy.
+    pub(crate) fn accuracies(&self) -> Vec<(Arch, f64)> {
+        let distinct = self.distinct().into_iter();
+        distinct
+            .filter_map(|record| Some((record.arch.clone(), record.estimate?)))
+            .collect()
+    }
+
     /// The best `n` distinct architectures of `length` levels by estimate, best first; the earlier of equals first.
     #[must_use]
     pub fn best(&self, n: usize, length: usize) -> Vec<&Record> {
@@ -267,9 +274,19 @@ impl History {
 /// # Errors
 /// [`HistoryError`] when the file cannot be read, or a complete line is no record, was changed or is out of order.
 pub fn read_history(path: &Path) -> Result<Vec<Record>, HistoryError> {
+    whole(path, 0, None)
+}
+
+/// The same of a history whose checkpoint has `count` children, `last` being the checksum of the last of them.
+pub(crate) fn whole(
+    path: &Path,
+    count: usize,
+    last: Option<&str>,
+) -> Result<Vec<Record>, HistoryError> {
     let bytes = std::fs::read(path)
         .map_err(|source| FileError::from(DiskError::new("read", path, source)))?;
     let lines = parse(path, &bytes, 0)?;
+    require(path, &lines, count, last)?;
     Ok(lines.into_iter().map(|line| line.value).collect())
 }
 
@@ -334,6 +351,21 @@ pub(crate) fn kept(path: &Path, count: usize, last: Option<&str>) -> Result<Kept
         .map(<[u8]>::len)
         .sum();
     let lines = parse(path, &bytes[..length], 0)?;
+    require(path, &lines, count, last)?;
+    let records = lines.into_iter().map(|line| line.value).collect();
+    Ok(Kept {
+        records,
+        length: length as u64,
+    })
+}
+
+/// Fails unless the first `count` lines are there, the last of them with the checksum `last`.
+fn require(
+    path: &Path,
+    lines: &[Line<Record>],
+    count: usize,
+    last: Option<&str>,
+) -> Result<(), HistoryError> {
     let other = |found: String, expected: String| HistoryError::Other {
         path: path.to_owned(),
         found,
@@ -344,18 +376,14 @@ pub(crate) fn kept(path: &Path, count: usize, last: Option<&str>) -> Result<Kept
         let expected = format!("at least the {count} of its checkpoint");
         return Err(other(found, expected));
     }
-    if let (Some(line), Some(last)) = (lines.last(), last)
-        && line.crc32 != last
-    {
-        let found = format!(
-            "is of another search: the CRC-32 of line {count} is {}",
-            line.crc32
-        );
-        return Err(other(found, format!("{last}, that of its checkpoint")));
+    match (lines[..count].last(), last) {
+        (Some(line), Some(last)) if line.crc32 != last => {
+            let found = format!(
+                "is of another search: the CRC-32 of line {count} is {}",
+                line.crc32
+            );
+            Err(other(found, format!("{last}, that of its checkpoint")))
+        }
+        _ => Ok(()),
     }
-    let records = lines.into_iter().map(|line| line.value).collect();
-    Ok(Kept {
-        records,
-        length: length as u64,
-    })
 }

@@ -21,10 +21,12 @@ pub mod config;
 pub mod diagnostics;
 pub mod driver;
 mod error;
+mod finding;
 pub mod history;
 pub mod limits;
 pub mod observer;
 pub mod pareto;
+mod pool;
 pub mod rank;
 pub mod run;
 pub mod schedule;
@@ -59,8 +61,8 @@ pub use compose::{
     compare_on_table, data_split, read_curve, read_training, run_device, run_images,
 };
 pub use config::{
-    BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,
-    SelectConfig, StrategyKind, WeightSharing,
+    BaselineConfig, BaselineKind, Continuation, FleetConfig, HistoryPolicy, Known, Parents,
+    SearchConfig, SelectConfig, SlurmConfig, StrategyKind, WeightSharing,
 };
 #[cfg(feature = "supernet")]
 pub use config::{Config, FinalConfig, FinalNetwork, FinalPreset, Preset, TrainOn, TrainingConfig};
@@ -68,10 +70,12 @@ pub use diagnostics::Diagnostics;
 pub use driver::{Driver, Ended, Outcome, StopRule};
 pub use epnas_disk::{DiskError, FileError, write_atomic};
 pub use error::{ConfigFileError, SearchError};
+pub use finding::Finding;
 pub use history::{History, HistoryError, HistoryTail, News, Record, Status, read_history};
 pub use limits::{LimitedNetwork, Limits, LimitsConfig};
 pub use observer::{Event, Observer, Phase, Silent, Total};
 pub use pareto::pareto;
+pub use pool::{Pool, PoolError};
 pub use rank::{Predictor, RankRecord, RankReport, read_rank};
 pub use run::{Run, RunError, RunFolder, Start};
 pub use schedule::{PlannedStep, Schedule};

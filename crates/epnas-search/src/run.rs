@@ -61,6 +61,12 @@ pub enum RunError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The folder holds a fleet, of which each replica is a run of its own.
+    #[error("{} holds a fleet, not a run: `epnas fleet` goes on with it", dir.display())]
+    Fleet {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The run was begun with other settings.
     #[error("{} was begun with other settings: {}", dir.display(), differences.join(", "))]
     Differs {
@@ -180,6 +186,31 @@ impl RunFolder {
     #[must_use]
     pub fn onnx(&self) -> PathBuf {
         self.dir.join("model.onnx")
+    }
+
+    /// How far the histories of other searches were read, a JSON line for each step, where they are learned from.
+    #[must_use]
+    pub fn pool(&self) -> PathBuf {
+        self.dir.join("pool.jsonl")
+    }
+
+    /// What makes the folder that of a fleet: its replicas.
+    #[must_use]
+    pub fn fleet(&self) -> PathBuf {
+        self.dir.join("fleet.json")
+    }
+
+    /// Fails where a fleet is and a run by itself is expected.
+    ///
+    /// # Errors
+    /// [`RunError::Fleet`].
+    pub fn require_single(&self) -> Result<(), RunError> {
+        match self.fleet().exists() {
+            false => Ok(()),
+            true => Err(RunError::Fleet {
+                dir: self.dir.clone(),
+            }),
+        }
     }
 
     /// The page that `epnas report` makes of the run.
@@ -376,6 +407,14 @@ impl Run {
                 _lock: file,
             }),
             Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: folder.dir }),
+            // Some file systems of clusters have no locks. Then it is for the user to start one process a folder.
+            Err(TryLockError::Error(source)) if has_no_locks(&source) => {
+                tracing::warn!("{} cannot be locked: {source}", path.display());
+                Ok(Self {
+                    folder,
+                    _lock: file,
+                })
+            }
             Err(TryLockError::Error(source)) => Err(DiskError::new("lock", &path, source).into()),
         }
     }
@@ -412,6 +451,14 @@ impl Run {
             differences,
         })
     }
+}
+
+/// Whether this is the file system's answer where it has no locks: ENOSYS, EOPNOTSUPP or, of NFS without its lock manager,
+/// ENOLCK.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    const ENOLCK: i32 = 37;
+    error.kind() == std::io::ErrorKind::Unsupported
+        || cfg!(target_os = "linux") && error.raw_os_error() == Some(ENOLCK)
 }
 
 /// Keys whose values differ between two configurations, as `key (stored, given)`.

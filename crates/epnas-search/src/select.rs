@@ -17,9 +17,10 @@ use crate::observer::{Event, Observer};
 use epnas_disk::{Lines, read_lines};
 
 /// An architecture that may win.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The architecture.
+    /// The architecture, in text form.
+    #[serde(with = "crate::text")]
     pub arch: Arch,
     /// Its estimate in the search.
     pub estimate: f64,
@@ -42,7 +43,7 @@ impl Candidate {
 }
 
 /// The best candidates of a search.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shortlist {
     /// Best first.
     pub candidates: Vec<Candidate>,

@@ -20,6 +20,7 @@ use crate::config::{SearchConfig, StrategyKind};
 use crate::history::{History, Status};
 use crate::limits::Shortfall;
 use crate::observer::Observer;
+use crate::pool::{Pool, PoolError};
 
 /// A strategy that could go on without a single success gives up after this many failed children in a row.
 const FAILURES: usize = 25;
@@ -123,12 +124,21 @@ pub enum StrategyError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What other searches know cannot be had.
+    #[error(transparent)]
+    Pool(Box<PoolError>),
     /// A stored state does not fit this strategy.
     #[error("the checkpoint's strategy state does not fit: {reason}")]
     State {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl From<PoolError> for StrategyError {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(Box::new(error))
+    }
 }
 
 /// An architecture of a stored state, which has to be of the space: what is computed from it takes that for granted.
@@ -210,7 +220,7 @@ pub trait Strategy {
 }
 
 /// The strategy that a configuration names, which proposes only what `admission` admits. `surrogate` is asked for by
-/// those that have one; `seed` is the run's root seed.
+/// those that have one, which also learns from `pool`; `seed` is the run's root seed.
 ///
 /// # Errors
 /// That of `surrogate`.
@@ -218,6 +228,7 @@ pub fn configured<S: Surrogate + 'static, E>(
     space: &Space,
     config: &SearchConfig,
     admission: Admission,
+    pool: Option<Pool>,
     surrogate: impl FnOnce() -> Result<S, E>,
     seed: u64,
 ) -> Result<Box<dyn Strategy>, E> {
@@ -225,7 +236,8 @@ pub fn configured<S: Surrogate + 'static, E>(
     Ok(match config.strategy {
         StrategyKind::Epnas | StrategyKind::Pnas => {
             let config = config.in_force();
-            Box::new(Progressive::new(space, config, surrogate()?, seed).limited(admission))
+            let search = Progressive::new(space, config, surrogate()?, seed);
+            Box::new(search.limited(admission).learning_from(pool))
         }
         StrategyKind::Random => Box::new(RandomSearch::new(space, seed).limited(admission)),
         StrategyKind::RegularizedEvolution => {

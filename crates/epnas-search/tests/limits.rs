@@ -88,7 +88,8 @@ fn search(
     seed: u64,
 ) -> Result<Outcome, SearchError> {
     let surrogate = || Ok::<_, SearchError>(Linear::new(space));
-    let mut strategy = strategy::configured(space, &config(kind), admission, surrogate, seed)?;
+    let mut strategy =
+        strategy::configured(space, &config(kind), admission, None, surrogate, seed)?;
     driver(space, seed, 30).run(evaluator, &mut *strategy, &mut Silent)
 }
 

@@ -18,7 +18,10 @@ pub(super) fn page(lab: &mut Lab) -> Result<Page> {
          that each search found, after brief retraining from scratch.",
     );
     let mut head = vec!["iterations".to_owned(), "children".to_owned()];
-    head.extend((1..=lab.seeds).map(|seed| format!("seed {seed}")));
+    head.extend((1..=lab.seeds).map(|seed| match lab.fleet {
+        Some(_) => format!("replica {}", seed - 1),
+        None => format!("seed {seed}"),
+    }));
     head.extend(["mean ± standard deviation", "variance", "search, selection"].map(String::from));
     let mut rows = vec![head];
     let mut points = Vec::new();
@@ -67,6 +70,12 @@ pub(super) fn page(lab: &mut Lab) -> Result<Page> {
         "Accuracies are those of briefly retrained networks; the paper does not say how it measured.",
         "Searches of more iterations train more children: the comparison is not at equal cost, and the paper's is not either.",
     ]);
+    if lab.fleet.is_some() {
+        page.deviations(&[
+            "The searches were replicas of a fleet: each has a seed that derives from the first, and their networks were retrained \
+             from one seed on one division of the images.",
+        ]);
+    }
     page.deviations(lab.scale.lighter_deviations());
     Ok(page)
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::Engine;
 use super::scale::{Kind, Scale};
 use crate::command;
 
@@ -22,6 +23,8 @@ pub(super) struct Lab {
     /// What was run with the first seed, or would have been if it had not been finished, as one would type it: `$OUT` and
     /// `$EPNAS_CIFAR10` stand for the folders of the reproduction and of the images.
     pub(super) commands: Vec<String>,
+    /// Who runs searches that are compared, and its settings; `None` for one after another.
+    pub(super) fleet: Option<(Engine, Vec<String>)>,
 }
 
 impl Lab {
@@ -57,6 +60,7 @@ impl Lab {
             data: data.map(Path::to_owned),
             seeds,
             commands: Vec::new(),
+            fleet: None,
         })
     }
 
@@ -108,6 +112,44 @@ impl Lab {
             .with_context(|| format!("cannot write {}", command.display()))?;
         write(&finished, &best)?;
         Ok((run, best))
+    }
+
+    /// As many searches as there are seeds, as a fleet; returns what `epnas fleet collect --json` prints.
+    pub(super) fn fleet(
+        &mut self,
+        (engine, more): &(Engine, Vec<String>),
+        name: &str,
+        kind: Kind,
+        settings: &[String],
+    ) -> Result<Value> {
+        let out = self.dir.join(format!("{name}-fleet"));
+        let mut fleet = self.epnas("fleet");
+        fleet.arg(match engine {
+            Engine::Local => "run",
+            Engine::Slurm => "submit",
+        });
+        self.settings(&mut fleet, kind, 1);
+        for setting in settings.iter().chain(more) {
+            fleet.args(["--set", setting]);
+        }
+        fleet.args(["--set", "baseline.kind=none", "--set", "fleet.train=false"]);
+        fleet.args(["--replicas", &self.seeds.to_string(), "--out"]);
+        fleet.arg(&out);
+        self.note(&fleet, 1);
+        let finished = out.with_added_extension("json");
+        if finished.exists() {
+            return read(&finished);
+        }
+        if *engine == Engine::Slurm {
+            fleet.arg("--wait");
+        }
+        eprintln!("$ {}", command::show(&fleet));
+        self.verbose(&mut fleet);
+        let printed = command::capture(fleet.arg("--json"))?;
+        let collected = serde_json::from_str(&printed);
+        let collected = collected.with_context(|| format!("fleet printed {printed:?}"))?;
+        write(&finished, &collected)?;
+        Ok(collected)
     }
 
     /// Trains a network from scratch into the folder `name` and tests it; returns what `epnas train --json` prints.

@@ -45,7 +45,10 @@ impl Page {
     }
 
     pub(super) fn finish(self, what: &str, lab: &Lab) -> String {
-        let scale = lab.scale.name();
+        let scale = match &lab.fleet {
+            Some((engine, _)) => format!("{} --fleet {}", lab.scale.name(), engine.name()),
+            None => lab.scale.name().to_owned(),
+        };
         let mut text = format!(
             "# {}\n\nPerez-Rua et al., 2018, *Efficient Progressive Neural Architecture Search*, reproduced.\n\n\
              - command: `cargo xtask reproduce {what} --scale {scale}`; seeds of whatever is random: 1 to {}\n",

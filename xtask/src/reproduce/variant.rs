@@ -1,7 +1,7 @@
 //! The method of the paper with one thing changed, over several seeds.
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::figure6::KIND;
 use super::lab::Lab;
@@ -47,6 +47,10 @@ impl Variant {
         let fixed = lab.scale.lighter().iter().chain(&METHOD);
         let mut settings: Vec<String> = fixed.map(ToString::to_string).collect();
         settings.extend(self.settings.iter().cloned());
+        if let Some(fleet) = lab.fleet.clone() {
+            let collected = lab.fleet(&fleet, &self.name, KIND, &settings)?;
+            return of_fleet(&collected);
+        }
         let seeds = 1..=lab.seeds;
         let searched = |seed| {
             let (_, best) = lab.search_with(&self.name, KIND, seed, &settings)?;
@@ -60,6 +64,28 @@ impl Variant {
         };
         seeds.map(searched).collect()
     }
+}
+
+/// What each search of a fleet gave. Its share of the selection's cost is that of all.
+fn of_fleet(collected: &Value) -> Result<Vec<Outcome>> {
+    let replicas = collected["replicas"].as_array();
+    let replicas = replicas.context("a fleet without replicas")?;
+    let selection = collected["best"]["selection_cost"]["seconds"].as_f64();
+    let selection = selection.unwrap_or(f64::NAN) / replicas.len() as f64;
+    let outcome = |replica: &Value| {
+        let mut best = replica["found"].clone();
+        best["machine"] = collected["best"]["machine"].clone();
+        best["selection_cost"] = json!({ "seconds": selection });
+        let accuracy = best["retrained_accuracy"].as_f64();
+        let number = &replica["number"];
+        let accuracy =
+            accuracy.with_context(|| format!("replica {number}: nothing was retrained"))?;
+        Ok(Outcome {
+            accuracy: 100.0 * accuracy,
+            best,
+        })
+    };
+    replicas.iter().map(outcome).collect()
 }
 
 impl Outcome {

@@ -78,11 +78,11 @@ pub(crate) fn run(args: &ReportArgs, global: &Global) -> anyhow::Result<()> {
     })
 }
 
-/// Writes the page of the run in `dir` into its folder.
+/// Writes the page of the run or fleet in `dir` into its folder.
 pub(super) fn of_run(dir: &Path) -> anyhow::Result<()> {
     let names = run_page::names(&[dir.to_owned()])?;
-    let run = run_page::read(dir, names.concat())?;
-    let html = page::html(&run.name, std::slice::from_ref(&run), &Mode::File);
+    let name = names.concat();
+    let html = page::html(&name, &run_page::read_all(dir, &name)?, &Mode::File);
     output::write_file(&RunFolder::new(dir).report(), html.as_bytes())
 }
 
@@ -102,10 +102,12 @@ fn logs(args: &ReportArgs, report: &Report) -> String {
 fn write(args: &ReportArgs, out: &Path) -> anyhow::Result<Report> {
     let dirs = &args.runs;
     let names = run_page::names(dirs)?;
-    let runs = dirs.iter().zip(&names);
-    let runs: Vec<_> = runs
-        .map(|(dir, name)| run_page::read(dir, name.clone()))
-        .collect::<anyhow::Result<_>>()?;
+    let mut runs = Vec::new();
+    for (dir, name) in dirs.iter().zip(&names) {
+        let pages = run_page::read_all(dir, name)?.into_iter();
+        runs.extend(pages.map(|run| (run, dir)));
+    }
+    let (runs, dirs): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
     let html = page::html(&names.join(", "), &runs, &Mode::File);
     output::write_file(out, html.as_bytes())?;
     let mut events = Vec::new();

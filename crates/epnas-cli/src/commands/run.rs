@@ -71,7 +71,7 @@ pub(crate) struct RunArgs {
 
 /// What `epnas run --json` prints, and `summary.json`.
 #[derive(Debug, Serialize)]
-struct Summary {
+pub(super) struct Summary {
     architecture: String,
     /// With shared weights, 0 to 1; ranks only.
     estimate: f64,
@@ -97,6 +97,8 @@ struct Summary {
 pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     let out = args.out.as_path();
     inputs::require_folder(out)?;
+    let folder = RunFolder::new(out);
+    folder.require_single().or_usage()?;
     let config = args.config(global)?;
     if let Space::Macro(space) = &config.space {
         // Now rather than after the search.
@@ -118,7 +120,6 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
     session.dataset().map_err(failure::of_search)?;
     let interrupt = Interrupt::catch()?;
     let session = session.with_stop(interrupt.stop());
-    let folder = RunFolder::new(out);
     let folders = folder.training(Which::Found);
     if !args.training.restart {
         require_same(&folder, &folders, session.config())?;
@@ -141,25 +142,39 @@ pub(crate) fn run(args: &RunArgs, global: &Global) -> anyhow::Result<()> {
         // Only now: a search that cannot go on takes no training with it.
         make_room(true, &folder, &folders, session.config())?;
     }
-    let found = Some((&best, Which::Found));
-    let design = best.architecture.clone().into();
     let _run = Run::open(out).map_err(|error| failure::of_search(error.into()))?;
-    let trainings = handover::train(&session, found, &design, &folders, &mut watcher);
+    let summary = train_best(&session, &folder, &best, &mut watcher);
     drop(watcher);
-    let trainings = match trainings {
+    let summary = match summary {
         Err(Failed::Training(SearchError::Stopped { .. })) if interrupt.is_set() => {
             return stopped();
         }
         Err(Failed::Training(error)) => return Err(failure::of_search(error)),
         Err(Failed::Handover(error)) => return Err(error),
-        Ok(trainings) => trainings,
+        Ok(summary) => summary,
     };
-    let summary = summary(&folder, &best, &trainings)?;
-    write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
     super::report::of_run(out)?;
     output::print_as(global.format(), &summary, |summary| {
         text(summary, &best, out)
     })
+}
+
+/// Trains what was found from scratch, or goes on with that, exports it and writes down what there is.
+pub(super) fn train_best(
+    session: &Session,
+    folder: &RunFolder,
+    best: &Best,
+    watcher: &mut Watcher,
+) -> Result<Summary, Failed> {
+    let found = Some((best, Which::Found));
+    let design = best.architecture.clone().into();
+    let folders = folder.training(Which::Found);
+    let trainings = handover::train(session, found, &design, &folders, watcher)?;
+    let written = summary(folder, best, &trainings).and_then(|summary| {
+        write_atomic(&folder.summary(), &serde_json::to_vec_pretty(&summary)?)?;
+        Ok(summary)
+    });
+    written.map_err(Failed::Handover)
 }
 
 impl RunArgs {

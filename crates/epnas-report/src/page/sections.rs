@@ -224,7 +224,7 @@ fn overview(runs: &[RunPage]) -> Markup {
                                 th scope="row" { (run.name) }
                                 td { (value(run, "search.strategy")) }
                                 td.number { (run.seed()) }
-                                td.number { (grouped(run.children.len() as u64)) }
+                                td.number { (grouped(children(run))) }
                                 td.number { (percent(top.first().map(|found| found.estimate))) }
                                 td.number { (percent(top.first().and_then(|found| found.retrained_accuracy))) }
                                 td.number { (tests(run)) }
@@ -279,6 +279,14 @@ fn doing(run: &RunPage) -> Option<String> {
             "no result yet; the search has trained {} children.",
             run.children.len()
         )),
+    }
+}
+
+/// Those of the page, or of a result whose children are other runs'.
+fn children(run: &RunPage) -> u64 {
+    match (run.children.len(), &run.best) {
+        (0, Some(best)) => best.cost.children,
+        (children, _) => children as u64,
     }
 }
 

@@ -166,7 +166,8 @@ impl Comparison {
         let meter = TableMeter(Arc::clone(table));
         let limits = config.limits.parse()?;
         let admission = Admission::new(table.space(), limits, meter, None)?;
-        let mut strategy = strategy::configured(table.space(), &config, admission, made, seed)?;
+        let mut strategy =
+            strategy::configured(table.space(), &config, admission, None, made, seed)?;
         let mut evaluator = TableEvaluator::new(Arc::clone(table), split(seed, "table"));
         let driver = Driver {
             folder: None,

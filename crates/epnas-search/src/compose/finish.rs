@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use epnas_arch::{Arch, Evaluator, Space};
-use epnas_supernet::DeviceKind;
 
 use super::{Fingerprint, Part, Session};
-use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Fronts, Machine, TotalCost, Versions, rank};
+use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, TotalCost, Versions, rank};
 use crate::budget::TimeBudget;
 use crate::checkpoint::run_history;
 use crate::diagnostics::Diagnostics;
 use crate::driver::elapsed_seconds;
 use crate::error::SearchError;
+use crate::finding::Finding;
 use crate::history::{History, Status};
 use crate::observer::{Event, Observer, Phase, Total};
 use crate::run::{Run, RunFolder};
-use crate::select::{Candidate, Selection, SelectionRecord, Shortlist, read_selection, shortlist};
+use crate::select::{Candidate, Retraining, Selection, SelectionRecord, read_selection, shortlist};
 use crate::settings::SettingsError;
 
 impl Session {
@@ -32,6 +32,7 @@ impl Session {
         }
         let run = Run::open(dir)?;
         let folder = run.folder();
+        folder.require_single()?;
         self.same_images(folder, Fingerprint::Compare)?;
         let search = self.stored(folder.dir())?;
         let baseline = if folder.random().join("history.jsonl").is_file() {
@@ -70,29 +71,40 @@ impl Session {
             0 => self.retrained_before(folder, &search.history)?,
             top => top,
         };
-        let list = shortlist(&search.history, top).ok_or_else(|| SearchError::Nothing {
-            dir: folder.dir().to_owned(),
-            reason: "no child of the search has an estimate".into(),
-        })?;
-        let random_list = baseline
-            .as_ref()
-            .and_then(|part| shortlist(&part.history, top));
-        let mut notes: Vec<String> = search
-            .note
-            .iter()
-            .chain(list.note.iter())
-            .cloned()
-            .collect();
-
-        let space = &self.config.space;
-        let mut candidates: Vec<Candidate> = list.candidates.clone();
-        candidates.extend(random_list.iter().flat_map(|list| list.candidates.clone()));
         let used = search.seconds + baseline.as_ref().map_or(0.0, |part| part.seconds);
+        let surrogate = Diagnostics::of(&search.history);
+        let found = search.finding(top).ok_or_else(|| nothing(folder))?;
+        let random = baseline.and_then(|part| part.finding(top));
+        let mut candidates: Vec<Candidate> = found.list.candidates.clone();
+        candidates.extend(random.iter().flat_map(|of| of.list.candidates.clone()));
         let (retrained, stopped) = match self.config.select.top {
             0 => (self.known(folder)?, None),
             _ => self.retrain(folder, &candidates, used, budget, observer)?,
         };
-        let failed = all_failed(space, &list.candidates, &retrained);
+        let random = random.as_ref();
+        self.conclude(folder, &found, random, surrogate, &retrained, stopped)
+    }
+
+    /// Writes `best.json`: what was found, in the order that retraining gives it. `stopped` says why some was not retrained.
+    ///
+    /// # Errors
+    /// [`SearchError`] when not one candidate could be retrained, or the file cannot be written.
+    pub fn conclude(
+        &self,
+        folder: &RunFolder,
+        found: &Finding,
+        random: Option<&Finding>,
+        surrogate: Option<Diagnostics>,
+        retrained: &[SelectionRecord],
+        stopped: Option<String>,
+    ) -> Result<Best, SearchError> {
+        let space = &self.config.space;
+        let mut notes: Vec<String> = [&found.note, &found.list.note]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let failed = all_failed(space, &found.list.candidates, retrained);
         if let Some(record) = failed {
             notes.push(format!(
                 "no candidate could be retrained: {}",
@@ -100,19 +112,8 @@ impl Session {
             ));
         }
         notes.extend(stopped);
-
-        let ranked = rank(space, &list, &retrained);
-        let winner = ranked
-            .first()
-            .cloned()
-            .ok_or_else(|| SearchError::Nothing {
-                dir: folder.dir().to_owned(),
-                reason: "no child of the search has an estimate".into(),
-            })?;
-        let random = match (baseline, random_list) {
-            (Some(part), Some(list)) => random_result(space, part, &list, &retrained),
-            _ => None,
-        };
+        let ranked = rank(space, &found.list, retrained);
+        let winner = ranked.first().cloned().ok_or_else(|| nothing(folder))?;
         let best = Best {
             architecture: winner.architecture,
             estimate: winner.estimate,
@@ -120,17 +121,17 @@ impl Session {
             retrained_accuracy: winner.retrained_accuracy,
             retrained_epochs: winner.retrained_accuracy.map(|_| self.config.select.epochs),
             notes,
-            random,
-            surrogate: Diagnostics::of(&search.history),
-            cost: TotalCost::of(&search.history, search.seconds),
-            selection_cost: TotalCost::of_selection(&retrained),
+            random: random.and_then(|random| random_result(space, random, retrained)),
+            surrogate,
+            cost: found.cost,
+            selection_cost: TotalCost::of_selection(retrained),
             seed: self.config.seed,
             machine: Machine {
                 device: self.compute.name().to_owned(),
                 ..Machine::here()
             },
             precision: self.precisions(folder)?,
-            pareto: Fronts::of(&search.history, &retrained),
+            pareto: found.pareto.retrained(space, retrained),
             versions: Versions::default(),
             top: ranked,
         };
@@ -145,24 +146,38 @@ impl Session {
         }
     }
 
-    /// What the retraining depends on besides the architecture.
-    pub(super) fn selection_key(&self, folder: &RunFolder) -> Result<String, SearchError> {
-        let (network, mut recipe) = self.config.selection();
-        let device = self.compute.kind();
-        recipe.precision = recipe.precision.available_on(device);
-        let key = match device {
-            DeviceKind::Cpu => serde_json::to_string(&(self.config.seed, network, recipe)),
-            DeviceKind::Cuda => serde_json::to_string(&(self.config.seed, network, recipe, device)),
+    /// Retrains one architecture from scratch, briefly, as a selection does; what comes of it depends on the configuration and
+    /// the architecture alone.
+    ///
+    /// # Errors
+    /// [`SearchError`] when the images cannot be read or the evaluator cannot go on.
+    pub fn retrain_one(
+        &self,
+        arch: &Arch,
+        observer: &mut dyn Observer,
+    ) -> Result<SelectionRecord, SearchError> {
+        let (network, recipe) = self.config.selection();
+        let mut evaluator = self.supernet(&network, &recipe, 0)?;
+        let retraining = Retraining {
+            space: &self.config.space,
+            seed: self.config.seed,
+            settings: &self.selection_key()?,
         };
-        key.map_err(|error| SearchError::Result {
-            path: folder.selection(),
-            message: error.to_string(),
-        })
+        observer.event(Event::Phase {
+            phase: Phase::Selection,
+            total: Total::Pieces(1),
+        });
+        retraining.run(arch, &mut evaluator, observer)
+    }
+
+    /// What the retraining depends on besides the architecture.
+    pub(super) fn selection_key(&self) -> Result<String, SearchError> {
+        Ok(self.config.selection_key(self.compute.kind())?)
     }
 
     /// What was retrained with the present settings.
     fn known(&self, folder: &RunFolder) -> Result<Vec<SelectionRecord>, SearchError> {
-        let settings = self.selection_key(folder)?;
+        let settings = self.selection_key()?;
         let mut records = read_selection(&folder.selection())?;
         records.retain(|record| record.settings == settings);
         Ok(records)
@@ -194,7 +209,7 @@ impl Session {
         observer: &mut dyn Observer,
     ) -> Result<(Vec<SelectionRecord>, Option<String>), SearchError> {
         let (network, recipe) = self.config.selection();
-        let settings = self.selection_key(folder)?;
+        let settings = self.selection_key()?;
         let mut evaluator = self.supernet(&network, &recipe, 0)?;
         observer.event(Event::Phase {
             phase: Phase::Selection,
@@ -242,20 +257,26 @@ fn all_failed<'r>(
 
 fn random_result(
     space: &Space,
-    part: Part,
-    list: &Shortlist,
+    random: &Finding,
     retrained: &[SelectionRecord],
 ) -> Option<BestRandom> {
-    let top = rank(space, list, retrained);
+    let top = rank(space, &random.list, retrained);
     let winner = top.first()?.clone();
     Some(BestRandom {
         architecture: winner.architecture,
         estimate: winner.estimate,
         retrained_accuracy: winner.retrained_accuracy,
-        cost: TotalCost::of(&part.history, part.seconds),
-        note: part.note.or_else(|| list.note.clone()),
+        cost: random.cost,
+        note: random.note.clone().or_else(|| random.list.note.clone()),
         top,
     })
+}
+
+fn nothing(folder: &RunFolder) -> SearchError {
+    SearchError::Nothing {
+        dir: folder.dir().to_owned(),
+        reason: "no child of the search has an estimate".into(),
+    }
 }
 
 /// Wall time of all retraining so far.

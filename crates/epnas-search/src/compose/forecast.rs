@@ -150,6 +150,28 @@ impl Session {
         })
     }
 
+    /// Seconds of a final training, from a few steps of an architecture drawn at random; averaged weights, mixup and the like
+    /// are not counted.
+    ///
+    /// # Errors
+    /// As [`Session::dry_run`].
+    pub fn final_training_seconds(&self) -> Result<f64, SearchError> {
+        let network = self.config.final_network();
+        let supernet = self.supernet(&network, &self.config.train.recipe, self.config.seed)?;
+        let Some(arch) = self.sample(0, self.config.space.levels()) else {
+            return Ok(0.0);
+        };
+        let images = self.images()?;
+        let share = images.unlimited.train.len() as f64 / images.training.train.len() as f64;
+        Ok(share * supernet.forecast(&arch)?.seconds_per_child)
+    }
+
+    /// What networks are trained on: `cpu`, or the name of a GPU.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        self.compute.name()
+    }
+
     /// The share of random architectures within the limits that can be counted.
     fn within_limits(&self) -> Result<Option<f64>, SearchError> {
         if self.config.search.limits.parse()?.is_unlimited() {

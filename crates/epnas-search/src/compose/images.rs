@@ -21,6 +21,14 @@ pub(super) enum Fingerprint {
 }
 
 impl Session {
+    /// Fails when the images are not those that the run or fleet in a folder was begun with.
+    ///
+    /// # Errors
+    /// [`SearchError::OtherImages`] names what differs.
+    pub fn same_images_as(&self, folder: &RunFolder) -> Result<(), SearchError> {
+        self.same_images(folder, Fingerprint::Compare)
+    }
+
     /// Compares the images with `data.json` in the run folder, or writes it.
     pub(super) fn same_images(
         &self,

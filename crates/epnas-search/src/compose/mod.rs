@@ -12,7 +12,7 @@ mod precision;
 mod rank;
 mod train;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -40,10 +40,13 @@ use crate::budget::{Baseline, Budget, TimeBudget};
 use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind, WeightSharing};
 use crate::driver::{Driver, Ended, Outcome, elapsed_seconds};
 use crate::error::SearchError;
+use crate::finding::Finding;
 use crate::history::History;
 use crate::observer::{Event, Observer, Phase};
+use crate::pool::Pool;
 use crate::run::{Run, RunFolder, Start};
 use crate::schedule::Schedule;
+use crate::settings::SettingsError;
 use crate::strategy::random::RandomSearch;
 use crate::strategy::{self, StrategyError};
 
@@ -56,6 +59,8 @@ pub struct Session {
     compute: Compute,
     /// Becomes true when whoever runs the session wants it to end soon.
     stop: Arc<AtomicBool>,
+    /// The histories of searches that the surrogate learns from too; `None` of a run by itself.
+    beside: Option<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +85,13 @@ struct Part {
     history: History,
     seconds: f64,
     note: Option<String>,
+}
+
+impl Part {
+    /// With its best `top`; `None` when no child has an estimate.
+    fn finding(self, top: usize) -> Option<Finding> {
+        Finding::of(&self.history, self.seconds, self.note, top)
+    }
 }
 
 impl From<Outcome> for Part {
@@ -108,6 +120,7 @@ impl Session {
             images: OnceLock::new(),
             compute: Compute::cpu(),
             stop: Arc::default(),
+            beside: None,
         })
     }
 
@@ -124,6 +137,16 @@ impl Session {
     #[must_use]
     pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
         Self { stop, ..self }
+    }
+
+    /// With `fleet.pooled`, the surrogate also learns from these histories of searches of the same space, which may be under
+    /// way.
+    #[must_use]
+    pub fn with_searches_beside(self, histories: Vec<PathBuf>) -> Self {
+        Self {
+            beside: Some(histories),
+            ..self
+        }
     }
 
     fn stop_requested(&self) -> bool {
@@ -250,6 +273,30 @@ impl Session {
 
     /// Begins a run in `dir`, or goes on with the one in it if its settings, images and device are the same.
     fn begin(&self, dir: &Path, start: Start) -> Result<Run, SearchError> {
+        RunFolder::new(dir).require_single()?;
+        if self.config.fleet.pooled && self.beside.is_none() {
+            let expected = "false: a run by itself has no others beside it to learn from";
+            return Err(SettingsError::value("fleet.pooled", true, expected).into());
+        }
+        self.claim(dir, start, |folder, fingerprint| {
+            self.same_computation(folder, fingerprint)
+        })
+    }
+
+    /// Makes `dir` the folder of a fleet, or opens that of the same fleet: settings, images and, while the result lives, a lock.
+    ///
+    /// # Errors
+    /// As [`Session::search`] before its first child.
+    pub fn claim_fleet(&self, dir: &Path, start: Start) -> Result<Run, SearchError> {
+        self.claim(dir, start, |_, _| Ok(()))
+    }
+
+    fn claim(
+        &self,
+        dir: &Path,
+        start: Start,
+        same: impl Fn(&RunFolder, Fingerprint) -> Result<(), SearchError>,
+    ) -> Result<Run, SearchError> {
         let config = self.config.to_toml()?;
         RunFolder::new(dir).require_free()?;
         let run = Run::prepare(dir, &config, &MAY_DIFFER, start)?;
@@ -259,7 +306,7 @@ impl Session {
             false => Fingerprint::Store,
         };
         self.same_images(folder, fingerprint)?;
-        self.same_computation(folder, fingerprint)?;
+        same(folder, fingerprint)?;
         run.store_config(&config)?;
         Ok(run)
     }
@@ -321,7 +368,12 @@ impl Session {
         };
         let admission = self.admission(Some(folder))?;
         let surrogate = || self.surrogate();
-        let mut strategy = strategy::configured(space, search, admission, surrogate, seed)?;
+        let pool = match (&self.beside, self.config.fleet.pooled) {
+            (Some(beside), true) => Some(Pool::open(folder.pool(), beside.iter().cloned())),
+            _ => None,
+        };
+        let pool = pool.transpose().map_err(StrategyError::from)?;
+        let mut strategy = strategy::configured(space, search, admission, pool, surrogate, seed)?;
         let mut evaluator: Box<dyn Evaluator> = match search.weight_sharing() {
             WeightSharing::Shared => Box::new(evaluator),
             WeightSharing::None => Box::new(FreshWeights(evaluator)),

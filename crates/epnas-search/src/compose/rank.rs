@@ -89,12 +89,13 @@ impl Session {
         }
         let run = Run::open(dir)?;
         let folder = run.folder();
+        folder.require_single()?;
         self.same_images(folder, Fingerprint::Compare)?;
         let history = self.stored(folder.dir())?.history;
         let loaded = self.last_state(folder, &history)?;
         let admission = self.admission(Some(folder))?;
         let draws = draws(&history, &admission, options.seed, options.architectures)?;
-        let settings = self.rank_key(folder, options.seed, &loaded)?;
+        let settings = self.rank_key(options.seed, &loaded)?;
         let mut learnt = self.learnt(loaded)?;
         let (network, recipe) = self.config.selection();
         let mut retraining = self.supernet(&network, &recipe, 0)?;
@@ -184,16 +185,11 @@ impl Session {
     }
 
     /// What a line of `rank.jsonl` depends on besides the architecture.
-    fn rank_key(
-        &self,
-        folder: &RunFolder,
-        seed: u64,
-        loaded: &Loaded,
-    ) -> Result<String, SearchError> {
+    fn rank_key(&self, seed: u64, loaded: &Loaded) -> Result<String, SearchError> {
         let training = &self.config.training.recipe;
         let precision = training.precision.available_on(self.compute.kind());
         let weights = crc32fast::hash(&loaded.weights);
-        let (children, retraining) = (loaded.children(), self.selection_key(folder)?);
+        let (children, retraining) = (loaded.children(), self.selection_key()?);
         Ok(format!(
             r#"{{"seed":{seed},"children":{children},"weights":"{weights:08x}","precision":"{precision}","retraining":{retraining}}}"#
         ))

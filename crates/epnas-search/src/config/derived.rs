@@ -2,7 +2,7 @@
 //! uses them from here, and the configuration is checked against them before anything is trained.
 
 use epnas_arch::{HeadSharing, NetworkConfig, NetworkError, Space, SpaceError, StageChannels};
-use epnas_supernet::{Refinements, TrainConfig, TrainConfigError};
+use epnas_supernet::{DeviceKind, Refinements, TrainConfig, TrainConfigError};
 use epnas_surrogate::LstmError;
 
 use super::{Config, FinalPreset};
@@ -21,6 +21,23 @@ impl Config {
         recipe.batch = select.batch.unwrap_or(recipe.batch);
         recipe.learning_rate = select.learning_rate.unwrap_or(recipe.learning_rate);
         (network, recipe)
+    }
+
+    /// What a retraining depends on besides the architecture, as records of it say.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when it has no text form.
+    pub fn selection_key(&self, device: DeviceKind) -> Result<String, SettingsError> {
+        let (network, mut recipe) = self.selection();
+        recipe.precision = recipe.precision.available_on(device);
+        let key = match device {
+            DeviceKind::Cpu => serde_json::to_string(&(self.seed, network, recipe)),
+            DeviceKind::Cuda => serde_json::to_string(&(self.seed, network, recipe, device)),
+        };
+        key.map_err(|error| SettingsError::Syntax {
+            line: None,
+            message: error.to_string(),
+        })
     }
 
     /// The network of the final training: that of the children with what `[train]` changes.
@@ -74,6 +91,10 @@ impl Config {
                 "double",
                 expected,
             ));
+        }
+        if self.fleet.pooled && !self.search.strategy.is_progressive() {
+            let expected = "false, or a search.strategy with a surrogate: \"epnas\" or \"pnas\"";
+            return Err(SettingsError::value("fleet.pooled", true, expected));
         }
         let (network_of_selection, recipe_of_selection) = self.selection();
         network("select", &network_of_selection)?;

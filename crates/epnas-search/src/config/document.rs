@@ -8,18 +8,24 @@ use epnas_surrogate::LstmConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BaselineConfig, FinalConfig, SearchConfig, SelectConfig, TrainingConfig, derived};
+use super::{
+    BaselineConfig, FinalConfig, FleetConfig, SearchConfig, SelectConfig, TrainingConfig, derived,
+};
 use crate::settings::{self, KeyDoc, SettingsError};
 
 /// Keys (or whole sections, with a trailing dot) that may change when a run is resumed: they do not change what the
 /// search computes, only how long it may take, what follows it and where the images lie (which images they are is
 /// compared by itself).
-pub const MAY_DIFFER: [&str; 5] = [
+pub const MAY_DIFFER: [&str; 9] = [
     "search.budget",
     "baseline.",
     "select.",
     "train.",
     "data.dir",
+    "fleet.replicas",
+    "fleet.candidates",
+    "fleet.train",
+    "fleet.slurm.",
 ];
 
 /// Everything that decides a run, with the keys of its TOML document.
@@ -46,6 +52,9 @@ pub struct Config {
     pub select: SelectConfig,
     /// Training of the found network from scratch.
     pub train: FinalConfig,
+    /// Many searches as one.
+    #[serde(skip_serializing_if = "FleetConfig::is_default")]
+    pub fleet: FleetConfig,
 }
 
 impl Config {
@@ -161,6 +170,7 @@ impl Config {
         derived::recipe("training", &self.training.recipe)?;
         self.select.validate()?;
         derived::recipe("train", &self.train.recipe)?;
+        self.fleet.validate()?;
         self.validate_derived()
     }
 }

@@ -7,6 +7,7 @@
 mod derived;
 #[cfg(feature = "supernet")]
 mod document;
+mod fleet;
 mod search;
 mod select;
 #[cfg(feature = "supernet")]
@@ -14,6 +15,7 @@ mod training;
 
 #[cfg(feature = "supernet")]
 pub use document::{Config, MAY_DIFFER};
+pub use fleet::{FleetConfig, SlurmConfig};
 pub(crate) use search::range;
 pub use search::{
     BaselineConfig, BaselineKind, Continuation, HistoryPolicy, Known, Parents, SearchConfig,

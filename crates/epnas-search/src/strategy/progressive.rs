@@ -21,6 +21,7 @@ use crate::admission::Admission;
 use crate::config::{Continuation, Known, Parents, SearchConfig};
 use crate::history::{History, Record};
 use crate::observer::{Event, Observer};
+use crate::pool::Pool;
 
 /// Candidates scored at a time: enough to keep every core busy, few enough that their scores stay in the cache.
 const CHUNK: u64 = 16_384;
@@ -34,6 +35,7 @@ pub struct Progressive<S> {
     seed: u64,
     state: State,
     admission: Admission,
+    pool: Option<Pool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,7 @@ impl<S: Surrogate> Progressive<S> {
             seed,
             state,
             admission: Admission::default(),
+            pool: None,
         }
     }
 
@@ -72,6 +75,12 @@ impl<S: Surrogate> Progressive<S> {
     #[must_use]
     pub fn limited(self, admission: Admission) -> Self {
         Self { admission, ..self }
+    }
+
+    /// The same, whose surrogate also learns from what other searches have measured.
+    #[must_use]
+    pub fn learning_from(self, pool: Option<Pool>) -> Self {
+        Self { pool, ..self }
     }
 
     /// The surrogate.
@@ -325,11 +334,10 @@ impl<S: Surrogate> Strategy for Progressive<S> {
                 reason,
             });
         }
-        let known: Vec<(Arch, f64)> = history
-            .distinct()
-            .into_iter()
-            .filter_map(|record| Some((record.arch.clone(), record.estimate?)))
-            .collect();
+        let known = match &mut self.pool {
+            None => history.accuracies(),
+            Some(pool) => pool.joined(iteration, step, history)?,
+        };
         let report = self
             .surrogate
             .fit(&known, split(self.seed, &format!("fit/{iteration}/{step}")))?;

@@ -2,7 +2,7 @@
 
 use epnas_search::{Best, RankedCandidate};
 
-use crate::output::{grouped, table};
+use crate::output::{grouped, table_with};
 use crate::progress::percent;
 
 /// The chosen network, those that come next, and that of random search, as lines; each ends in its architecture, which can
@@ -48,17 +48,10 @@ pub(crate) fn text(best: &Best) -> Option<String> {
         })
         .collect();
     let header = ["best", "estimate", "retrained", "params", "MACs"];
-    let numbers = table(&header, &numbers);
     let architectures = rows
         .iter()
         .map(|(_, candidate)| candidate.architecture.to_string());
-    let last = ["architecture".to_owned()].into_iter().chain(architectures);
-    let lines = numbers.lines().zip(last);
-    Some(
-        lines
-            .map(|(numbers, last)| format!("{numbers}  {last}\n"))
-            .collect(),
-    )
+    Some(table_with(&header, &numbers, "architecture", architectures))
 }
 
 #[cfg(test)]

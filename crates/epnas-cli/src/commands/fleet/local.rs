@@ -1,0 +1,103 @@
+//! `epnas fleet run`: a fleet on this machine.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use epnas_fleet::{Ended, Fleet, Stage};
+use epnas_supernet::DeviceKind;
+
+use super::crew::{Crew, Logs, Slot};
+use super::{NewFleetArgs, collect};
+use crate::arguments::{Global, Place, parse_device};
+use crate::failure::{self, usage};
+use crate::interrupt::Interrupt;
+
+/// Run a fleet on this machine: a process for each search, as many at a time as there are devices.
+///
+/// With --devices each GPU that is named does one piece after another; without, the CPU's cores
+/// are shared among the processes. The folder is that of `epnas fleet submit`, and so is the
+/// result. Whatever interrupts it, the same command goes on where it was. What the processes say
+/// is in FLEET/logs.
+///
+/// Examples:
+///   epnas fleet run --config demo --replicas 2 --out fleets/demo
+///   epnas fleet run --config my.toml --replicas 8 --devices cuda:0,cuda:1 --out fleets/mine
+///   epnas fleet run --out fleets/mine --replicas 12
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct LocalArgs {
+    #[command(flatten)]
+    new: NewFleetArgs,
+
+    /// Folder of the fleet.
+    #[arg(short, long, value_name = "FLEET")]
+    out: PathBuf,
+
+    /// GPUs to compute on, such as cuda:0,cuda:1; one that is named twice does two pieces at a time [default: what the fleet
+    /// was begun on, cpu for a new one].
+    #[arg(long, value_name = "DEVICE,..", value_delimiter = ',', value_parser = parse_device)]
+    devices: Vec<Place>,
+
+    /// How many processes share the CPU [default: a core for each, or the number of searches if that is less].
+    #[arg(long, value_name = "N", conflicts_with = "devices")]
+    at_once: Option<NonZeroUsize>,
+}
+
+pub(crate) fn run(args: &LocalArgs, global: &Global) -> anyhow::Result<()> {
+    let kind = args.devices.first().map(|device| device.kind());
+    if args
+        .devices
+        .iter()
+        .any(|device| Some(device.kind()) != kind)
+    {
+        return Err(usage(
+            "--devices: expected GPUs only, or cpu only: estimates of different devices are not mixed",
+        ));
+    }
+    let fleet = args.new.fleet(&args.out, kind, global)?;
+    let interrupt = Interrupt::catch()?;
+    let crew = Crew {
+        fleet: &fleet,
+        slots: slots(args, &fleet, global),
+        logs: Logs::Files,
+        stop: interrupt.stop(),
+        grace: None,
+        global,
+    };
+    for stage in Stage::ALL {
+        let missing = fleet.missing(stage).map_err(failure::of_fleet)?;
+        if crew.run(stage, &missing)? == Ended::Stopped {
+            return Err(interrupt.end("everything is saved; the same command goes on"));
+        }
+    }
+    collect::print(&fleet, global)
+}
+
+/// Where processes compute: on each device, or on shares of the CPU.
+fn slots(args: &LocalArgs, fleet: &Fleet, global: &Global) -> Vec<Slot> {
+    let given = global.threads.map(usize::from);
+    if fleet.device() == DeviceKind::Cuda {
+        let devices = match args.devices.is_empty() {
+            true => vec![Place::Cuda(0)],
+            false => args.devices.clone(),
+        };
+        let slot = |device: Place| Slot {
+            device: device.to_string(),
+            threads: given,
+        };
+        return devices.into_iter().map(slot).collect();
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let processes = match (args.at_once, args.devices.len()) {
+        (Some(at_once), _) => at_once.get(),
+        // cpu,cpu,cpu
+        (None, devices @ 2..) => devices,
+        (None, _) => cores.min(fleet.replicas().len()),
+    };
+    let slot = Slot {
+        device: "cpu".to_owned(),
+        threads: given.or(Some((cores / processes).max(1))),
+    };
+    vec![slot; processes]
+}

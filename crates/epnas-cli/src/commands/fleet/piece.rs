@@ -1,0 +1,110 @@
+//! `epnas fleet piece`: one piece of a fleet's work, in a process of its own.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use epnas_fleet::{Ended, Fleet, FleetError, Stage, Worker, merge};
+use epnas_search::{RunError, SearchError};
+
+use super::open;
+use crate::arguments::{DeviceArgs, Global};
+use crate::commands::{report, run};
+use crate::failure::{self, Exit, usage};
+use crate::handover::Failed;
+use crate::interrupt::Interrupt;
+use crate::watcher::Watcher;
+
+/// Exit code of a piece that was asked to end early: EX_TEMPFAIL of sysexits.h.
+pub(super) const STOPPED: u8 = 75;
+
+/// Another process may hold a folder for so long after its end: file systems of clusters learn late that a node is lost.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Do one piece of a fleet's work; `epnas fleet run` and jobs start it.
+///
+/// It ends early and in order when its standard input ends.
+#[derive(Debug, Args)]
+#[command(hide = true)]
+pub(crate) struct PieceArgs {
+    /// Folder of the fleet.
+    #[arg(value_name = "FLEET")]
+    fleet: PathBuf,
+
+    /// The stage.
+    #[arg(long)]
+    stage: Stage,
+
+    /// The piece, from 0.
+    #[arg(long)]
+    number: usize,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(crate) fn run(args: &PieceArgs, global: &Global) -> anyhow::Result<()> {
+    let fleet = open(&args.fleet)?;
+    // First: another program may take over here.
+    let compute = args.device.compute(None)?;
+    let interrupt = Interrupt::catch()?;
+    interrupt.at_end_of_input();
+    let worker = Worker::new(&fleet, compute, interrupt.stop());
+    let mut watcher = Watcher::new(global, &interrupt);
+    let begun = Instant::now();
+    let ended = loop {
+        let ended = match args.stage {
+            Stage::Search => worker.search(args.number, &mut watcher),
+            Stage::Merge => fleet.lock().and_then(|_held| {
+                merge(&fleet, false)?;
+                Ok(Ended::Done)
+            }),
+            Stage::Select => worker.select(args.number, &mut watcher),
+            Stage::Train => match fleet.lock() {
+                Ok(_held) => break train(&fleet, &worker, &mut watcher)?,
+                Err(error) => Err(error),
+            },
+        };
+        match ended {
+            Err(FleetError::Search(error))
+                if matches!(*error, SearchError::Run(RunError::Locked { .. }))
+                    && begun.elapsed() < PATIENCE
+                    && !interrupt.is_set() =>
+            {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            ended => break ended.map_err(failure::of_fleet)?,
+        }
+    };
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Stopped => Err(Exit(STOPPED).into()),
+    }
+}
+
+/// Chooses the best of all, trains it and reports.
+fn train(fleet: &Fleet, worker: &Worker<'_>, watcher: &mut Watcher) -> anyhow::Result<Ended> {
+    let best = worker.conclude(false).map_err(failure::of_fleet)?;
+    let folder = fleet.folder().run();
+    if fleet.config().fleet.train {
+        let session = worker.session().map_err(failure::of_fleet)?;
+        match run::train_best(&session, folder, &best, watcher) {
+            Err(Failed::Training(SearchError::Stopped { .. })) => return Ok(Ended::Stopped),
+            // Of other settings, or of another network that was the best before.
+            Err(Failed::Training(error @ SearchError::TrainingCheckpoint { .. })) => {
+                let dir = folder.dir().display();
+                return Err(usage(format_args!(
+                    "{error}: `epnas train {dir} --restart`"
+                )));
+            }
+            Err(Failed::Training(error)) => return Err(failure::of_search(error)),
+            Err(Failed::Handover(error)) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    fleet
+        .note_done(best.architecture.to_string())
+        .map_err(failure::of_fleet)?;
+    report::of_run(folder.dir())?;
+    Ok(Ended::Done)
+}

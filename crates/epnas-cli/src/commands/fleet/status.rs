@@ -1,0 +1,164 @@
+//! `epnas fleet status`: how far a fleet is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use epnas_fleet::slurm::{self, Entry, SlurmError};
+use epnas_fleet::{Fleet, Progress, Stage};
+use serde::Serialize;
+
+use super::open;
+use crate::arguments::Global;
+use crate::failure;
+use crate::output::{self, grouped, table};
+use crate::progress::shortened;
+
+/// Replicas that are shown one by one.
+const SHOWN: usize = 32;
+
+/// Letters of Slurm's reasons; --json has all of them.
+const REASON: usize = 40;
+
+/// Show how far a fleet is: pieces and children done, jobs in the queue, what was lost.
+///
+/// What is done is read from the folder; what runs and why the rest waits, Slurm is asked.
+///
+/// Examples:
+///   epnas fleet status fleets/mine
+///   epnas fleet status fleets/mine --json
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct StatusArgs {
+    /// Folder of the fleet.
+    #[arg(value_name = "FLEET")]
+    fleet: PathBuf,
+}
+
+/// What `epnas fleet status --json` prints.
+#[derive(Debug, Serialize)]
+struct Status {
+    fleet: PathBuf,
+    replicas: usize,
+    done: bool,
+    #[serde(flatten)]
+    progress: Progress,
+    /// Jobs in the queue, those of arrays one by one.
+    queue: Vec<Entry>,
+    /// Whether jobs were submitted of which none is left although not everything is done.
+    lost: bool,
+}
+
+pub(crate) fn run(args: &StatusArgs, global: &Global) -> anyhow::Result<()> {
+    let fleet = open(&args.fleet)?;
+    let jobs = slurm::jobs(&fleet).map_err(failure::of_slurm)?;
+    let queue = match slurm::queue(&fleet) {
+        // The folder may be looked at from where no jobs are submitted.
+        Err(SlurmError::Absent { program }) => {
+            tracing::warn!("there is no `{program}` here: jobs are not shown");
+            Vec::new()
+        }
+        queue => queue.map_err(failure::of_slurm)?,
+    };
+    let progress = Progress::of(&fleet).map_err(failure::of_fleet)?;
+    let status = Status {
+        fleet: args.fleet.clone(),
+        replicas: fleet.replicas().len(),
+        done: progress.is_done(),
+        lost: !jobs.is_empty() && queue.is_empty() && !progress.is_done(),
+        progress,
+        queue,
+    };
+    output::print_as(global.format(), &status, |status| text(status, &fleet))
+}
+
+/// What the jobs of a stage do: `2 running, 1 pending (Resources)`.
+fn jobs(stage: Stage, queue: &[Entry]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in queue.iter().filter(|entry| entry.stage == stage) {
+        let state = entry.state.to_lowercase();
+        let what = match (entry.state.as_str(), entry.reason.as_str()) {
+            ("PENDING", reason) if reason != "None" => {
+                format!("{state} ({})", shortened(reason, REASON))
+            }
+            _ => state,
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
+    counts.join(", ")
+}
+
+/// In one line.
+pub(super) fn line(progress: &Progress, queue: &[Entry]) -> String {
+    let stages = progress.stages.iter().map(|stage| {
+        let done = stage.pieces - stage.missing.len();
+        format!("{} {done}/{}", stage.stage, stage.pieces)
+    });
+    let running = queue
+        .iter()
+        .filter(|entry| entry.state == "RUNNING")
+        .count();
+    format!(
+        "{}; {} children; {} jobs, {running} running",
+        stages.collect::<Vec<_>>().join(", "),
+        grouped(progress.children.iter().sum::<usize>()),
+        queue.len()
+    )
+}
+
+fn text(status: &Status, fleet: &Fleet) -> String {
+    let progress = &status.progress;
+    let rows: Vec<Vec<String>> = progress
+        .stages
+        .iter()
+        .map(|stage| {
+            vec![
+                stage.stage.name().to_owned(),
+                grouped(stage.pieces - stage.missing.len()),
+                grouped(stage.pieces),
+                jobs(stage.stage, &status.queue),
+            ]
+        })
+        .collect();
+    let mut text = table(&["stage", "done", "of", "jobs"], &rows);
+    let children: usize = progress.children.iter().sum();
+    let planned = progress.planned * progress.children.len() as u64;
+    text.push_str(&format!(
+        "\n{} of {} children\n",
+        grouped(children),
+        grouped(planned)
+    ));
+    if progress.children.len() <= SHOWN {
+        for (replica, children) in fleet.replicas().iter().zip(&progress.children) {
+            let entry = status
+                .queue
+                .iter()
+                .find(|entry| entry.stage == Stage::Search && entry.task == Some(replica.number));
+            let doing = entry.map_or_else(String::new, |entry| match entry.state.as_str() {
+                "RUNNING" => format!("  running on {} for {}", entry.node, entry.time),
+                state => format!(
+                    "  {} ({})",
+                    state.to_lowercase(),
+                    shortened(&entry.reason, REASON)
+                ),
+            });
+            text.push_str(&format!(
+                "replica {:<4} seed {:<19} {:>6} children{doing}\n",
+                replica.number, replica.seed, children
+            ));
+        }
+    }
+    let dir = status.fleet.display();
+    match (status.done, status.lost) {
+        (true, _) => text.push_str(&format!("next          epnas fleet collect {dir}\n")),
+        (false, true) => text.push_str(&format!(
+            "no job is left in the queue; why is in {dir}/slurm/*.log\nnext          epnas fleet submit --out {dir}\n"
+        )),
+        (false, false) => {}
+    }
+    text
+}

@@ -1,0 +1,426 @@
+//! A fleet: its configuration, its replicas, and what of its work is done.
+
+use std::path::Path;
+
+use epnas_arch::seed::split;
+use epnas_disk::{FileError, read_json, write_json};
+use epnas_search::select::{Candidate, SelectionRecord};
+use epnas_search::{
+    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind,
+    TotalCost,
+};
+use epnas_supernet::DeviceKind;
+use serde::{Deserialize, Serialize};
+
+use crate::derived::read_derived;
+use crate::ended::EndedSearch;
+use crate::error::FleetError;
+use crate::folder::FleetFolder;
+use crate::merge::Merged;
+use crate::snapshot::Snapshot;
+use crate::stage::Stage;
+
+/// Version of `fleet.json`.
+const VERSION: u32 = 1;
+
+/// A search of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Counted from 0.
+    pub number: usize,
+    /// Its root seed.
+    pub seed: u64,
+}
+
+/// `fleet.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    /// What networks are trained on.
+    device: DeviceKind,
+    replicas: Vec<Replica>,
+}
+
+/// What says that everything is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    /// Of which merged searches.
+    merged: String,
+    /// Of which retraining.
+    selection: String,
+    /// Of which final training; absent without one.
+    training: Option<String>,
+    architecture: String,
+}
+
+/// The seed of a replica: a search by itself with this `--seed` finds the same. It has 63 bits, as seeds in configurations.
+#[must_use]
+pub fn replica_seed(root: u64, number: usize) -> u64 {
+    split(root, &format!("replica/{number}")) >> 1
+}
+
+/// A folder with searches that belong together.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    folder: FleetFolder,
+    config: Config,
+    description: Description,
+}
+
+impl Fleet {
+    /// Makes `dir` the folder of a fleet, or opens that of the same fleet, which may get more replicas. Images are read first,
+    /// so that where there are none nothing is left behind.
+    ///
+    /// # Errors
+    /// [`FleetError`] when the folder holds something else, or a fleet of other settings, images or of another device.
+    pub fn create(dir: &Path, config: Config, device: DeviceKind) -> Result<Self, FleetError> {
+        let folder = FleetFolder::new(dir);
+        let run = folder.run();
+        let is_single = run.history().exists() || run.best().exists();
+        if !run.fleet().exists() && is_single {
+            return Err(FleetError::Single {
+                dir: dir.to_owned(),
+            });
+        }
+        let stored = match run.fleet().exists() {
+            true => Some(Description::read(&folder)?),
+            false => None,
+        };
+        let asked = config.fleet.replicas;
+        if let Some(stored) = &stored {
+            let found = stored.replicas.len();
+            if found > asked {
+                let dir = dir.to_owned();
+                return Err(FleetError::Fewer { dir, found, asked });
+            }
+            if stored.device != device {
+                return Err(FleetError::Device {
+                    dir: dir.to_owned(),
+                    stored: stored.device.to_string(),
+                    given: device.to_string(),
+                });
+            }
+        }
+        let session = Session::new(config.clone())?;
+        session.dataset()?;
+        let _run = session.claim_fleet(dir, Start::Resume)?;
+        let replica = |number| Replica {
+            number,
+            seed: replica_seed(config.seed, number),
+        };
+        let description = Description {
+            version: VERSION,
+            device,
+            replicas: (0..asked).map(replica).collect(),
+        };
+        if stored.as_ref() != Some(&description) {
+            write_json(&run.fleet(), &description)?;
+        }
+        Ok(Self {
+            folder,
+            config,
+            description,
+        })
+    }
+
+    /// Opens the folder of a fleet.
+    ///
+    /// # Errors
+    /// [`FleetError`] when it holds none, or a file of it was changed.
+    pub fn open(dir: &Path) -> Result<Self, FleetError> {
+        let folder = FleetFolder::new(dir);
+        let description = Description::read(&folder)?;
+        let text = folder.run().config_text()?;
+        let config = Config::from_toml(&text)
+            .map_err(|source| FileError::damaged(&folder.run().config(), source.to_string()))?;
+        Ok(Self {
+            folder,
+            config,
+            description,
+        })
+    }
+
+    /// The same, which no other process may conclude meanwhile.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn lock(&self) -> Result<Run, FleetError> {
+        Ok(Run::open(self.folder.dir())?)
+    }
+
+    /// Its places.
+    #[must_use]
+    pub fn folder(&self) -> &FleetFolder {
+        &self.folder
+    }
+
+    /// The configuration of all.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its searches.
+    #[must_use]
+    pub fn replicas(&self) -> &[Replica] {
+        &self.description.replicas
+    }
+
+    /// What its networks are trained on.
+    #[must_use]
+    pub fn device(&self) -> DeviceKind {
+        self.description.device
+    }
+
+    /// The configuration of a replica's run: that of the fleet with a seed of its own, and without a selection, which is that
+    /// of the fleet.
+    #[must_use]
+    pub fn replica_config(&self, replica: Replica) -> Config {
+        Config {
+            seed: replica.seed,
+            select: SelectConfig {
+                top: 0,
+                ..self.config.select.clone()
+            },
+            fleet: FleetConfig {
+                pooled: self.config.fleet.pooled,
+                ..FleetConfig::default()
+            },
+            ..self.config.clone()
+        }
+    }
+
+    /// How many pieces a stage has. Those of the selection are known after the merge; before it, how many there are at most.
+    ///
+    /// # Errors
+    /// When a file of the fleet cannot be read.
+    pub fn pieces(&self, stage: Stage) -> Result<usize, FleetError> {
+        Ok(self.snapshot()?.pieces(stage))
+    }
+
+    /// How many candidates there are at most.
+    #[must_use]
+    pub fn most_candidates(&self) -> usize {
+        let config = &self.config;
+        let lists = match (config.baseline.kind, config.search.strategy) {
+            (BaselineKind::None, _) | (_, StrategyKind::Random) => 1,
+            (BaselineKind::Random, _) => 2,
+        };
+        lists
+            * self
+                .most_of_a_list()
+                .min(self.replicas().len() * config.select.top)
+    }
+
+    /// How many candidates of the searches there are at most, and of their baselines as many.
+    pub(crate) fn most_of_a_list(&self) -> usize {
+        self.config.fleet.candidates.unwrap_or(usize::MAX)
+    }
+
+    /// The pieces of a stage that are not done.
+    ///
+    /// # Errors
+    /// When a file of the fleet cannot be read.
+    pub fn missing(&self, stage: Stage) -> Result<Vec<usize>, FleetError> {
+        self.snapshot()?.missing(stage)
+    }
+
+    /// Those of some pieces of a stage that are not done, without a look at the others: thousands of jobs ask this, each for its
+    /// own.
+    ///
+    /// # Errors
+    /// As [`Fleet::missing`].
+    pub fn missing_of(&self, stage: Stage, pieces: &[usize]) -> Result<Vec<usize>, FleetError> {
+        let mut missing = Vec::new();
+        match stage {
+            Stage::Search => {
+                for &piece in pieces {
+                    if self.ended(piece)?.is_none() {
+                        missing.push(piece);
+                    }
+                }
+            }
+            Stage::Select => {
+                let Some(merged) = self.latest_merge()? else {
+                    return Ok(pieces.to_vec());
+                };
+                let candidates = merged.candidates(&self.config.space);
+                let settings = self.selection_settings()?;
+                // How many there would be was not known when the pieces were dealt.
+                for (piece, candidate) in
+                    pieces.iter().filter_map(|&p| Some((p, candidates.get(p)?)))
+                {
+                    if self.retrained_one(piece, candidate, &settings)?.is_none() {
+                        missing.push(piece);
+                    }
+                }
+            }
+            Stage::Merge | Stage::Train => missing = self.missing(stage)?,
+        }
+        Ok(missing)
+    }
+
+    /// What of the work is done.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, FleetError> {
+        Snapshot::of(self)
+    }
+
+    /// Fails when a stage is not done.
+    ///
+    /// # Errors
+    /// [`FleetError::Unfinished`].
+    pub fn require(&self, stage: Stage) -> Result<(), FleetError> {
+        let missing = self.missing(stage)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(FleetError::Unfinished {
+            dir: self.folder.dir().to_owned(),
+            stage,
+            missing,
+            of: self.pieces(stage)?,
+        })
+    }
+
+    /// What a replica's search says of itself once it has ended; `None` until then, or when it may take longer now.
+    pub(crate) fn ended(&self, number: usize) -> Result<Option<EndedSearch>, FleetError> {
+        let ended = EndedSearch::read(&self.folder.ended(number))?;
+        Ok(ended.filter(|ended| {
+            ended.budget == self.config.search.budget && ended.baseline == self.baseline()
+        }))
+    }
+
+    /// Says that a search has ended, with what it found.
+    pub(crate) fn note_end(&self, number: usize, best: &Best) -> Result<(), FleetError> {
+        let random = best.random.as_ref();
+        let children = |cost: TotalCost| usize::try_from(cost.children).unwrap_or(usize::MAX);
+        let ended = EndedSearch {
+            children: children(best.cost),
+            random: random.map_or(0, |random| children(random.cost)),
+            budget: self.config.search.budget.clone(),
+            baseline: self.baseline(),
+            notes: [
+                best.notes.first().cloned(),
+                random.and_then(|random| random.note.clone()),
+            ],
+        };
+        Ok(ended.write(&self.folder.ended(number))?)
+    }
+
+    fn baseline(&self) -> String {
+        format!("{:?}", self.config.baseline.kind)
+    }
+
+    /// What all searches found together; `None` while there is more to merge than was merged.
+    ///
+    /// # Errors
+    /// When a file of the fleet cannot be read.
+    pub fn merged(&self) -> Result<Option<Merged>, FleetError> {
+        Ok(self.snapshot()?.merged)
+    }
+
+    /// The same, whether there is more to merge or not.
+    pub(crate) fn latest_merge(&self) -> Result<Option<Merged>, FleetError> {
+        Ok(read_derived(&self.folder.merged())?)
+    }
+
+    /// What a merge of these searches depends on: what has ended, and how many of each may win.
+    pub(crate) fn merge_key(&self, ended: &[Option<EndedSearch>]) -> String {
+        let children = |ended: &EndedSearch| (ended.children, ended.random);
+        let ended: Vec<_> = ended.iter().map(|one| one.as_ref().map(children)).collect();
+        let text = format!(
+            "{ended:?} {} {:?}",
+            self.config.select.top, self.config.fleet.candidates
+        );
+        checksum(&text)
+    }
+
+    /// The candidates as far as they are retrained with the present settings, in order.
+    pub(crate) fn retrained(
+        &self,
+        merged: &Merged,
+    ) -> Result<Vec<Option<SelectionRecord>>, FleetError> {
+        let candidates = merged.candidates(&self.config.space);
+        let candidates = candidates.iter().enumerate();
+        let settings = self.selection_settings()?;
+        candidates
+            .map(|(number, candidate)| self.retrained_one(number, candidate, &settings))
+            .collect()
+    }
+
+    /// A candidate, if it is retrained with these settings.
+    pub(crate) fn retrained_one(
+        &self,
+        number: usize,
+        candidate: &Candidate,
+        settings: &str,
+    ) -> Result<Option<SelectionRecord>, FleetError> {
+        let space = &self.config.space;
+        let record: Option<SelectionRecord> = read_derived(&self.folder.candidate(number))?;
+        Ok(record.filter(|record| {
+            record.settings == settings && space.key(&record.arch) == space.key(&candidate.arch)
+        }))
+    }
+
+    /// What a candidate's record says of its settings.
+    pub(crate) fn selection_settings(&self) -> Result<String, FleetError> {
+        Ok(self.config.selection_key(self.device())?)
+    }
+
+    /// Whether the winner among what was merged is chosen, and trained if it is to be.
+    pub(crate) fn is_concluded(&self, merged: &Merged) -> Result<bool, FleetError> {
+        let results = [self.folder.run().best(), self.folder.outcomes()];
+        let Some(done): Option<Done> = read_derived(&self.folder.done())? else {
+            return Ok(false);
+        };
+        if !results.iter().all(|result| result.exists()) {
+            return Ok(false);
+        }
+        Ok(self.done(merged, done.architecture.clone())? == done)
+    }
+
+    fn done(&self, merged: &Merged, architecture: String) -> Result<Done, FleetError> {
+        let training = || serde_json::to_string(&self.config.train).unwrap_or_default();
+        Ok(Done {
+            merged: merged.key.clone(),
+            selection: checksum(&self.selection_settings()?),
+            training: self.config.fleet.train.then(|| checksum(&training())),
+            architecture,
+        })
+    }
+
+    /// Says that all is done.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_done(&self, architecture: String) -> Result<(), FleetError> {
+        match self.merged()? {
+            Some(merged) => {
+                let done = self.done(&merged, architecture)?;
+                Ok(write_json(&self.folder.done(), &done)?)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+impl Description {
+    fn read(folder: &FleetFolder) -> Result<Self, FleetError> {
+        let path = folder.run().fleet();
+        let description: Option<Self> = read_json(&path)?;
+        let description = description.ok_or_else(|| FleetError::Missing {
+            dir: folder.dir().to_owned(),
+        })?;
+        match description.version {
+            VERSION => Ok(description),
+            found => {
+                let message = format!("has version {found}, expected {VERSION}");
+                Err(FileError::damaged(&path, message).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Where everything of a fleet lies.
+
+use std::path::{Path, PathBuf};
+
+use epnas_search::RunFolder;
+
+use crate::stage::Stage;
+
+/// The places in a fleet's folder. It is a run folder too, whose `config.toml` is that of all replicas and whose `best.json`
+/// and `model/` are those of the best of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetFolder {
+    run: RunFolder,
+}
+
+impl FleetFolder {
+    /// The places in `dir`, which need not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            run: RunFolder::new(dir),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.run.dir()
+    }
+
+    /// What a fleet's folder has in common with a run's.
+    #[must_use]
+    pub fn run(&self) -> &RunFolder {
+        &self.run
+    }
+
+    /// The run folder of a replica, counted from 0.
+    #[must_use]
+    pub fn replica(&self, number: usize) -> RunFolder {
+        RunFolder::new(self.dir().join(format!("replica-{number:04}")))
+    }
+
+    /// Says that the search of a replica has ended by itself.
+    #[must_use]
+    pub fn ended(&self, number: usize) -> PathBuf {
+        self.replica(number).dir().join("ended.json")
+    }
+
+    /// What all searches found together.
+    #[must_use]
+    pub fn merged(&self) -> PathBuf {
+        self.dir().join("merged.json")
+    }
+
+    /// The children of all replicas, one JSON line each.
+    #[must_use]
+    pub fn children(&self) -> PathBuf {
+        self.dir().join("children.jsonl")
+    }
+
+    /// A candidate after its retraining, counted from 0.
+    #[must_use]
+    pub fn candidate(&self, number: usize) -> PathBuf {
+        self.dir()
+            .join("selection")
+            .join(format!("{number:05}.json"))
+    }
+
+    /// What became of each replica.
+    #[must_use]
+    pub fn outcomes(&self) -> PathBuf {
+        self.dir().join("replicas.json")
+    }
+
+    /// Says that everything is done, and of what.
+    #[must_use]
+    pub fn done(&self) -> PathBuf {
+        self.dir().join("done.json")
+    }
+
+    /// What processes on this host print, a file for each piece.
+    #[must_use]
+    pub fn log(&self, stage: Stage, number: usize) -> PathBuf {
+        self.dir()
+            .join("logs")
+            .join(format!("{stage}-{number:04}.log"))
+    }
+
+    /// Scripts, numbers and logs of jobs.
+    #[must_use]
+    pub fn slurm(&self) -> PathBuf {
+        self.dir().join("slurm")
+    }
+}

@@ -1,0 +1,100 @@
+//! How far a fleet has come, as its folder tells.
+
+use std::fs;
+use std::path::Path;
+
+use epnas_search::driver::trained_children;
+use epnas_search::{Schedule, Which, read_curve};
+use serde::Serialize;
+
+use crate::error::FleetError;
+use crate::fleet::Fleet;
+use crate::stage::Stage;
+
+/// How far a stage has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageProgress {
+    /// Which.
+    pub stage: Stage,
+    /// Pieces; before the merge those of the selection are what there are at most.
+    pub pieces: usize,
+    /// Those that are not done.
+    pub missing: Vec<usize>,
+}
+
+/// How far a fleet has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Stage by stage.
+    pub stages: Vec<StageProgress>,
+    /// Children of the searches so far, by replica; those of baselines are not counted.
+    pub children: Vec<usize>,
+    /// Children that a search is planned to have.
+    pub planned: u64,
+    /// Epochs of the final training so far.
+    pub epochs: usize,
+}
+
+impl Progress {
+    /// Reads it from the folder.
+    ///
+    /// # Errors
+    /// [`FleetError`] when a file of the fleet cannot be read.
+    pub fn of(fleet: &Fleet) -> Result<Self, FleetError> {
+        let snapshot = fleet.snapshot()?;
+        let mut stages = Vec::new();
+        for stage in Stage::ALL {
+            stages.push(StageProgress {
+                stage,
+                pieces: snapshot.pieces(stage),
+                missing: snapshot.missing(stage)?,
+            });
+        }
+        let config = fleet.config();
+        let folder = fleet.folder();
+        let replicas = fleet.replicas().iter();
+        let training = folder.run().training(Which::Found).work;
+        Ok(Self {
+            stages,
+            children: replicas
+                .map(|replica| {
+                    // One that is just being written or cannot be read says nothing of the others.
+                    trained_children(folder.replica(replica.number).dir()).unwrap_or(0)
+                })
+                .collect(),
+            planned: Schedule::new(&config.space, &config.search).children(),
+            epochs: read_curve(&training).map_or(0, |curve| curve.len()),
+        })
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stages.iter().all(|stage| stage.missing.is_empty())
+    }
+}
+
+impl Fleet {
+    /// A number that grows while a piece makes progress.
+    #[must_use]
+    pub fn mark(&self, stage: Stage, number: usize) -> u64 {
+        let folder = self.folder();
+        let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        match stage {
+            Stage::Search => {
+                let replica = folder.replica(number);
+                size(&replica.history()) + size(&replica.random().join("history.jsonl"))
+            }
+            Stage::Train => {
+                // Steps within an epoch are saved too: each checkpoint is newer than the one before.
+                let checkpoint = folder.run().training(Which::Found).checkpoint();
+                let written = fs::metadata(checkpoint).and_then(|meta| meta.modified());
+                let since = written
+                    .ok()
+                    .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+                since.map_or(0, |time| time.as_secs())
+            }
+            Stage::Merge | Stage::Select => 0,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What several searches of one space know together.
+//!
+//! Searches beside one another write a history each. At the end of a step a search reads those of the others, as far as they
+//! have come, and its surrogate learns from all of them. How far that was depends on the machines; so it is written down, in
+//! `pool.jsonl`, before it is used, and a search that is resumed or repeated reads the same children again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use epnas_arch::Arch;
+use serde::{Deserialize, Serialize};
+
+use crate::history::{History, HistoryError, HistoryTail, News, Record};
+use epnas_disk::{FileError, Lines};
+
+/// Why the children of other searches cannot be learned from.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// A history cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The record of what was read before cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Children that were learned from are no longer there, or others are in their place.
+    #[error(
+        "{}, iteration {iteration}, step {step}: of {} {found}, expected {expected}; it may be on its way back to where it was",
+        record.display(),
+        history.display()
+    )]
+    Missing {
+        /// `pool.jsonl`.
+        record: PathBuf,
+        /// Iteration, from 0.
+        iteration: usize,
+        /// Step, from 1.
+        step: usize,
+        /// The history of another search.
+        history: PathBuf,
+        /// What it has.
+        found: String,
+        /// What it had.
+        expected: String,
+    },
+}
+
+/// What was read at the end of a step: a line of `pool.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reading {
+    /// Iteration, from 0.
+    iteration: usize,
+    /// Step, from 1.
+    step: usize,
+    /// How many children of each search, in the order of the searches.
+    children: Vec<usize>,
+    /// Checksums of those children.
+    checksums: Vec<String>,
+}
+
+/// The histories of the searches beside one.
+#[derive(Debug)]
+pub struct Pool {
+    record: PathBuf,
+    lines: Lines,
+    readings: Vec<Reading>,
+    others: Vec<Other>,
+}
+
+/// A search beside this one.
+#[derive(Debug)]
+struct Other {
+    path: PathBuf,
+    tail: HistoryTail,
+    records: Vec<Record>,
+}
+
+impl Other {
+    /// Reads what has come. Training by epochs teaches a surrogate nothing and takes memory.
+    fn poll(&mut self) -> Result<(), HistoryError> {
+        let (news, keep) = match self.tail.poll()? {
+            News::None => return Ok(()),
+            News::More(news) => (news, true),
+            News::Anew(news) => (news, false),
+        };
+        if !keep {
+            self.records.clear();
+        }
+        self.records.extend(news.into_iter().map(|record| Record {
+            epochs: Vec::new(),
+            ..record
+        }));
+        Ok(())
+    }
+
+    /// How many children are there to stay: the checkpoint of its search may lack the latest.
+    fn settled(&self) -> usize {
+        self.records.len().saturating_sub(1)
+    }
+
+    fn checksum(&self, children: usize) -> Option<String> {
+        let records = self.records.get(..children)?;
+        let mut hasher = crc32fast::Hasher::new();
+        for record in records {
+            hasher.update(record.arch.to_string().as_bytes());
+            let estimate = record.estimate.map_or(u64::MAX, f64::to_bits);
+            hasher.update(&estimate.to_le_bytes());
+        }
+        Some(format!("{:08x}", hasher.finalize()))
+    }
+}
+
+impl Pool {
+    /// Reads `histories`, which need not exist yet, always in this order, and remembers in the file `record` how far.
+    ///
+    /// # Errors
+    /// [`PoolError::File`] when that file cannot be read or written.
+    pub fn open(
+        record: PathBuf,
+        histories: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Self, PoolError> {
+        let (lines, readings) = Lines::open(&record)?;
+        let other = |path: PathBuf| Other {
+            tail: HistoryTail::new(&path),
+            path,
+            records: Vec::new(),
+        };
+        Ok(Self {
+            record,
+            lines,
+            readings,
+            others: histories.into_iter().map(other).collect(),
+        })
+    }
+
+    /// What is known at the end of a step: every architecture once, with the mean over the searches that measured it; those of
+    /// `own` first, each in the order in which they were first measured.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub(crate) fn joined(
+        &mut self,
+        iteration: usize,
+        step: usize,
+        own: &History,
+    ) -> Result<Vec<(Arch, f64)>, PoolError> {
+        for other in &mut self.others {
+            other.poll()?;
+        }
+        let before = self
+            .readings
+            .iter()
+            .find(|reading| (reading.iteration, reading.step) == (iteration, step));
+        let children = match before {
+            Some(reading) => {
+                self.require(reading)?;
+                reading.children.clone()
+            }
+            None => self.note(iteration, step)?,
+        };
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        let mut sums: Vec<(Arch, f64, f64)> = Vec::new();
+        let mut add = |history: &History| {
+            for (arch, accuracy) in history.accuracies() {
+                let next = sums.len();
+                let place = *known.entry(history.space().key(&arch)).or_insert(next);
+                match sums.get_mut(place) {
+                    Some((_, sum, count)) => {
+                        *sum += accuracy;
+                        *count += 1.0;
+                    }
+                    None => sums.push((arch, accuracy, 1.0)),
+                }
+            }
+        };
+        add(own);
+        for (other, &children) in self.others.iter().zip(&children) {
+            add(&own.with(other.records[..children].to_vec()));
+        }
+        let means = sums.into_iter();
+        Ok(means
+            .map(|(arch, sum, count)| (arch, sum / count))
+            .collect())
+    }
+
+    /// Writes down what is read now.
+    fn note(&mut self, iteration: usize, step: usize) -> Result<Vec<usize>, PoolError> {
+        let children: Vec<usize> = self.others.iter().map(Other::settled).collect();
+        let checksums = self.others.iter().zip(&children);
+        let reading = Reading {
+            iteration,
+            step,
+            children: children.clone(),
+            checksums: checksums
+                .filter_map(|(other, &children)| other.checksum(children))
+                .collect(),
+        };
+        self.lines.push(&reading)?;
+        self.readings.push(reading);
+        Ok(children)
+    }
+
+    /// Fails when what was read before cannot be read again.
+    fn require(&self, reading: &Reading) -> Result<(), PoolError> {
+        let failed = |other: &Other, found: String, expected: String| PoolError::Missing {
+            record: self.record.clone(),
+            iteration: reading.iteration,
+            step: reading.step,
+            history: other.path.clone(),
+            found,
+            expected,
+        };
+        // There may be more searches by now, after those that there were.
+        if reading.children.len() > self.others.len()
+            || reading.checksums.len() != reading.children.len()
+        {
+            let message = format!(
+                "is of {} other searches, expected at most {}",
+                reading.children.len(),
+                self.others.len()
+            );
+            return Err(FileError::damaged(&self.record, message).into());
+        }
+        for ((other, &children), checksum) in self
+            .others
+            .iter()
+            .zip(&reading.children)
+            .zip(&reading.checksums)
+        {
+            let Some(found) = other.checksum(children) else {
+                let found = format!("there are {} children", other.records.len());
+                return Err(failed(other, found, children.to_string()));
+            };
+            if found != *checksum {
+                let found = format!("the first {children} children have the checksum {found}");
+                return Err(failed(other, found, checksum.clone()));
+            }
+        }
+        Ok(())
+    }
+}

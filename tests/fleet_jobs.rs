@@ -1,0 +1,201 @@
+//! Jobs of a fleet, with Slurm's commands played by scripts: what is submitted, and what is left where one is refused.
+
+use std::path::{Path, PathBuf};
+
+use crate::command::{Folder, Outcome, epnas, line};
+use crate::fleet::{assert_same_fleet, fleet};
+
+/// A folder with scripts that play Slurm's commands, before all others.
+struct FakeSlurm {
+    folder: Folder,
+}
+
+impl FakeSlurm {
+    /// `sbatch` does what `script` says; the others succeed, and write down what they were asked.
+    fn new(script: &str) -> Self {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.path("bin")).expect("a folder");
+        let note = format!("echo \"$(basename $0) $@\" >> {}\n", folder.arg("calls"));
+        for (name, body) in [
+            ("sbatch", script),
+            ("scancel", ""),
+            ("scontrol", ""),
+            ("squeue", ""),
+            ("sinfo", "echo main"),
+        ] {
+            let path = folder.write(
+                &format!("bin/{name}"),
+                format!("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n{note}{body}\n"),
+            );
+            let status = std::process::Command::new("chmod")
+                .args(["+x", &path])
+                .status();
+            assert!(status.expect("chmod runs").success());
+        }
+        FakeSlurm { folder }
+    }
+
+    fn submit(&self, more: &[&str]) -> Outcome {
+        let path = std::env::var("PATH").expect("a path");
+        let (config, out) = (self.folder.arg("tiny.toml"), self.folder.arg("fleet"));
+        let mut command = epnas();
+        command
+            .args(["fleet", "submit", "--config", &config, "--out", &out])
+            .args(more);
+        command.env("PATH", format!("{}:{path}", self.folder.arg("bin")));
+        Outcome::from(command.output().expect("epnas starts"))
+    }
+
+    fn calls(&self) -> String {
+        std::fs::read_to_string(self.folder.path("calls")).unwrap_or_default()
+    }
+
+    fn fleet(&self) -> PathBuf {
+        self.folder.path("fleet")
+    }
+}
+
+/// Numbers from 100 on.
+const COUNTS: &str = "n=$(cat $0.n 2>/dev/null || echo 100); echo $((n+1)) > $0.n; echo $n";
+
+#[test]
+fn jobs_are_submitted_in_order_and_run_once_all_are_accepted() {
+    let slurm = FakeSlurm::new(COUNTS);
+    let settings = [
+        "--set",
+        "fleet.slurm.partition=gpu",
+        "--set",
+        "fleet.slurm.gpus=1",
+        "--set",
+        "fleet.slurm.cpus=8",
+        "--set",
+        "fleet.slurm.memory=16G",
+        "--set",
+        "fleet.slurm.time=\"4:00:00\"",
+        "--set",
+        "fleet.slurm.at_once=3",
+        "--set",
+        "fleet.slurm.options=[\"--account=vision\"]",
+        "--set",
+        "fleet.slurm.setup=[\"module load cuda\"]",
+        "--json",
+    ];
+    let submitted = slurm.submit(&settings).ok().json();
+    assert_eq!(submitted["jobs"][2]["id"], "102");
+    let calls = slurm.calls();
+    let fleet = slurm.fleet();
+    let script = |stage: &str| {
+        fleet
+            .join(format!("slurm/{stage}.sh"))
+            .display()
+            .to_string()
+    };
+    // 4 replicas, of each 2 candidates, and of its baseline 2.
+    let expected = format!(
+        "sbatch --parsable --array=0-3%3 --hold {}\nsbatch --parsable --dependency=afterany:100 --kill-on-invalid-dep=yes {}\n\
+         sbatch --parsable --array=0-15%3 --dependency=afterok:101 --kill-on-invalid-dep=yes {}\n\
+         sbatch --parsable --dependency=afterany:102 --kill-on-invalid-dep=yes {}\nscontrol release 100\n",
+        script("search"),
+        script("merge"),
+        script("select"),
+        script("train")
+    );
+    assert_eq!(calls, expected);
+    let search = std::fs::read_to_string(script("search")).expect("a script");
+    for line in [
+        "#SBATCH --partition=gpu",
+        "#SBATCH --gres=gpu:1",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --mem=16G",
+        "#SBATCH --time=4:00:00",
+        "#SBATCH --account=vision",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=B:USR1@120",
+        "module load cuda",
+    ] {
+        assert!(
+            search.lines().any(|found| found == line),
+            "{line} is not in\n{search}"
+        );
+    }
+    let last = search.lines().last().expect("a line");
+    assert!(last.starts_with("exec '") && last.ends_with("--stage search --task \"${SLURM_ARRAY_TASK_ID:-0}\" --tasks 4 --device cuda --notice 120 --threads 8"), "{last}");
+}
+
+#[test]
+fn where_one_job_is_refused_none_stays() {
+    // The third is refused.
+    let slurm = FakeSlurm::new(&format!(
+        "case \"$*\" in *select.sh) echo 'sbatch: error: Batch job submission failed: Invalid job array specification' >&2; exit 1;; esac\n{COUNTS}"
+    ));
+    slurm.submit(&[]).fails(
+        2,
+        &[
+            "nothing was submitted",
+            "`select`",
+            "Invalid job array specification",
+            "fleet.slurm.jobs",
+        ],
+    );
+    let calls = slurm.calls();
+    assert!(
+        calls.contains("scancel 100 101\n") && !calls.contains("release"),
+        "{calls}"
+    );
+    assert!(!slurm.fleet().join("slurm/jobs.json").exists());
+    // Fewer jobs, of which each does several pieces.
+    let slurm = FakeSlurm::new(COUNTS);
+    slurm.submit(&["--set", "fleet.slurm.jobs=3"]).ok();
+    assert!(
+        slurm.calls().contains("--array=0-2 --hold"),
+        "{}",
+        slurm.calls()
+    );
+    assert!(
+        slurm
+            .calls()
+            .contains("--array=0-2 --dependency=afterok:101"),
+        "{}",
+        slurm.calls()
+    );
+}
+
+#[test]
+fn without_slurm_nothing_is_made() {
+    let folder = Folder::new();
+    let mut command = epnas();
+    command
+        .args([
+            "fleet",
+            "submit",
+            "--config",
+            "demo",
+            "--out",
+            &folder.arg("fleet"),
+        ])
+        .env("PATH", folder.arg("nothing"));
+    let outcome = Outcome::from(command.output().expect("epnas starts"));
+    outcome.fails(2, &["there is no `sbatch` here", "epnas fleet run"]);
+    assert!(!folder.path("fleet").exists());
+}
+
+#[test]
+fn a_job_makes_up_for_those_that_were_lost() {
+    let folder = Folder::new();
+    let more = ["--replicas", "2"];
+    fleet(&folder, "whole", &more).ok();
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("fleet"));
+    let slurm = FakeSlurm::new(COUNTS);
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = epnas();
+    command
+        .args(["fleet", "submit", "--config", &config, "--out", &out])
+        .args(more);
+    command.env("PATH", format!("{}:{path}", slurm.folder.arg("bin")));
+    Outcome::from(command.output().expect("epnas starts")).ok();
+    // As the jobs would: one of the searches never ran, nor did any of the candidates.
+    for job in ["search --task 1 --tasks 2", "merge", "train"] {
+        line(&format!("fleet work {out} --stage {job}")).ok();
+    }
+    assert_same_fleet(&folder.path("whole"), Path::new(&out));
+}

@@ -193,6 +193,13 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
     error.fails(2, &["search.iterations (stored 1, given 2)"]);
     let error = fleet(&folder, "grown", &["--replicas", "2", "--seed", "9"]);
     error.fails(2, &["seed (stored 3, given 9)"]);
+    // With a training: where the best is another network now, it is trained once that is asked for.
+    fleet(&folder, "trained", &["--replicas", "1"]).ok();
+    let more = fleet(&folder, "trained", &["--replicas", "3", "--restart"]);
+    more.ok();
+    let whole = fleet(&folder, "all-at-once", &["--replicas", "3"]);
+    whole.ok();
+    assert_same_fleet(&folder.path("all-at-once"), &folder.path("trained"));
     // Those that learn from one another as well, one that has not ended among them.
     let pooled = [
         "--set",
@@ -294,6 +301,8 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
     // Whatever is made of other files is made again.
     let path = folder.path("faults");
     for name in [
+        "best.json",
+        "replicas.json",
         "merged.json",
         "selection/00001.json",
         "replica-0001/ended.json",
@@ -316,22 +325,27 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
         run(&all).ok();
         assert_same_fleet(&folder.path("whole"), &path);
     }
-    // Another training of the same network is not begun over the one that is there.
-    let longer = [
-        all.as_slice(),
-        &["--set".to_owned(), "train.epochs=3".to_owned()],
-    ]
-    .concat();
+    // Another training of the same network is not begun over the one that is there, unless it is asked for; until then the
+    // accuracies of the old one are not told.
+    let changed = |more: &[&str]| {
+        let more = more.iter().map(|word| (*word).to_owned());
+        all.iter().cloned().chain(more).collect::<Vec<String>>()
+    };
+    let longer = changed(&["--set", "train.epochs=3"]);
+    run(&longer).fails(1, &["train.epochs (stored 2, given 3)", "--restart"]);
     let out = folder.arg("faults");
-    run(&longer).fails(
-        1,
-        &[
-            "train.epochs (stored 2, given 3)",
-            &format!("epnas train {out} --restart"),
-        ],
+    let stale = line(&format!("fleet collect {out} --json")).ok().json();
+    assert_eq!(stale["summary"], Value::Null);
+    run(&changed(&["--set", "train.epochs=3", "--restart"])).ok();
+    let anew = line(&format!("fleet collect {out} --json")).ok().json();
+    assert_eq!(
+        anew["summary"]["architecture"],
+        anew["best"]["architecture"]
     );
+    // A training by itself leaves no summary and no ONNX: the fleet makes them.
     line(&format!("train {out} --restart")).ok();
     run(&longer).ok();
+    assert!(path.join("model.onnx").exists() && path.join("summary.json").exists());
     // What nothing can make again is named.
     let description = path.join("fleet.json");
     let text = std::fs::read_to_string(&description).expect("a file");
@@ -448,12 +462,35 @@ fn what_has_ended_is_collected_before_the_rest() {
         "{notes:?}"
     );
     assert_eq!(partial["best"]["architecture"], whole["architecture"]);
+    // It is not taken for the whole: not by itself, and not by the jobs that follow.
+    line(&format!("fleet collect {out}")).fails(1, &["1 of 3 pieces of the stage search"]);
+    let job = line(&format!("fleet work {out} --stage train"));
+    assert_eq!(job.code, Some(1));
+    assert!(
+        job.stderr.contains("stage merge are not done"),
+        "{}",
+        job.stderr
+    );
+    assert!(!folder.path("fleet/done.json").exists());
+    let status = line(&format!("fleet status {out} --json")).ok().json();
+    let missing = |stage: usize| status["stages"][stage]["missing"].as_array().map(Vec::len);
+    assert!((0..4).all(|stage| missing(stage) > Some(0)), "{status}");
     // And then all of it.
     std::fs::remove_dir_all(folder.path("fleet/replica-0002")).expect("removed");
     run(&more).ok();
     let done = line(&format!("fleet collect {out} --json")).ok().json();
     assert_eq!(done["replicas"].as_array().map(Vec::len), Some(3));
     assert_eq!(done["best"]["notes"], Value::Array(vec![]));
+}
+
+/// Takes away what a search has done, but not its record of what it read.
+fn forget_search(replica: &Path) {
+    for gone in ["checkpoint", "random"] {
+        std::fs::remove_dir_all(replica.join(gone)).expect("removed");
+    }
+    for gone in ["history.jsonl", "best.json", "ended.json"] {
+        std::fs::remove_file(replica.join(gone)).expect("removed");
+    }
 }
 
 #[test]
@@ -495,12 +532,7 @@ fn pooled_replicas_learn_from_one_another_as_their_record_says() {
     for replica in [0, 1] {
         let again = copy(&format!("again-{replica}"));
         let of = again.join(format!("replica-{replica:04}"));
-        for gone in ["checkpoint", "random"] {
-            std::fs::remove_dir_all(of.join(gone)).expect("removed");
-        }
-        for gone in ["history.jsonl", "best.json", "ended.json"] {
-            std::fs::remove_file(of.join(gone)).expect("removed");
-        }
+        forget_search(&of);
         let out = again.to_str().expect("UTF-8").to_owned();
         line(&format!("fleet run --out {out} --at-once 1")).ok();
         assert_same_fleet(&path, &again);
@@ -512,12 +544,7 @@ fn pooled_replicas_learn_from_one_another_as_their_record_says() {
             history.lines().next().expect("a line").to_owned() + "\n",
         )
         .expect("written");
-        for gone in ["checkpoint", "random"] {
-            std::fs::remove_dir_all(of.join(gone)).expect("removed");
-        }
-        for gone in ["history.jsonl", "best.json", "ended.json"] {
-            std::fs::remove_file(of.join(gone)).expect("removed");
-        }
+        forget_search(&of);
         let error = line(&format!("fleet run --out {out} --at-once 1"));
         error.fails(
             1,

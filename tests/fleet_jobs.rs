@@ -199,3 +199,158 @@ fn a_job_makes_up_for_those_that_were_lost() {
     }
     assert_same_fleet(&folder.path("whole"), Path::new(&out));
 }
+
+#[test]
+fn jobs_in_the_queue_keep_the_settings_that_they_were_submitted_with() {
+    let slurm = FakeSlurm::new(COUNTS);
+    slurm.submit(&["--replicas", "2"]).ok();
+    let before = ["config.toml", "fleet.json"]
+        .map(|name| std::fs::read(slurm.fleet().join(name)).expect("a file"));
+    slurm.folder.write(
+        "bin/squeue",
+        "#!/bin/sh\necho '100_0|RUNNING|None|0:10|node'\n",
+    );
+    let refused = slurm.submit(&["--replicas", "9", "--set", "train.epochs=9"]);
+    refused.fails(2, &["1 jobs in the queue", "epnas fleet cancel"]);
+    let after = ["config.toml", "fleet.json"]
+        .map(|name| std::fs::read(slurm.fleet().join(name)).expect("a file"));
+    assert!(before == after, "settings changed under jobs in the queue");
+}
+
+#[test]
+fn two_submissions_at_once_submit_once() {
+    let slurm = FakeSlurm::new(&format!("sleep 0.2\n{COUNTS}"));
+    // Slurm would show what was submitted.
+    let shown = "[ -f $(dirname $0)/sbatch.n ] && echo '100_0|PENDING|None|0:00|'; exit 0";
+    slurm
+        .folder
+        .write("bin/squeue", format!("#!/bin/sh\n{shown}\n"));
+    let both: Vec<Outcome> = std::thread::scope(|scope| {
+        let one = || slurm.submit(&["--replicas", "2"]);
+        let started = [scope.spawn(one), scope.spawn(one)];
+        started.map(|thread| thread.join().expect("it ends")).into()
+    });
+    let submitted = both
+        .iter()
+        .filter(|outcome| outcome.code == Some(0))
+        .count();
+    assert_eq!(submitted, 1, "{both:?}");
+    assert_eq!(
+        slurm.calls().matches("sbatch --parsable").count(),
+        4,
+        "{}",
+        slurm.calls()
+    );
+}
+
+#[test]
+fn devices_that_jobs_do_not_ask_for_are_refused() {
+    let slurm = FakeSlurm::new(COUNTS);
+    slurm
+        .submit(&["--device", "cuda"])
+        .fails(2, &["fleet.slurm.gpus to 1"]);
+    slurm
+        .submit(&["--device", "cpu", "--set", "fleet.slurm.gpus=1"])
+        .fails(2, &["fleet.slurm.gpus to 0"]);
+    assert!(!slurm.fleet().exists());
+}
+
+#[test]
+fn several_processes_may_have_the_same_candidates() {
+    let folder = Folder::new();
+    let more = ["--replicas", "2", "--set", "fleet.train=false"];
+    fleet(&folder, "fleet", &more).ok();
+    let selection = folder.path("fleet/selection");
+    let read = |number: usize| std::fs::read(selection.join(format!("{number:05}.json")));
+    let out = folder.arg("fleet");
+    let many = std::fs::read_dir(&selection).expect("candidates").flatten();
+    let many = many
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
+        .count();
+    for entry in std::fs::read_dir(&selection).expect("candidates").flatten() {
+        std::fs::remove_file(entry.path()).expect("removed");
+    }
+    std::thread::scope(|scope| {
+        let work = || line(&format!("fleet work {out} --stage select"));
+        for thread in [scope.spawn(work), scope.spawn(work), scope.spawn(work)] {
+            thread.join().expect("it ends").ok();
+        }
+    });
+    assert!(
+        many > 2 && (0..many).all(|number| read(number).is_ok()),
+        "{many}"
+    );
+}
+
+#[test]
+fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_further() {
+    let folder = Folder::new();
+    let slurm = FakeSlurm::new(COUNTS);
+    // Slurm ends a job that goes back.
+    slurm
+        .folder
+        .write("bin/scontrol", "#!/bin/sh\nkill -KILL $PPID\n");
+    let (config, out) = (folder.arg("tiny.toml"), folder.arg("fleet"));
+    let path = format!(
+        "{}:{}",
+        slurm.folder.arg("bin"),
+        std::env::var("PATH").expect("a path")
+    );
+    let mut submit = epnas();
+    submit.args([
+        "fleet",
+        "submit",
+        "--config",
+        &config,
+        "--out",
+        &out,
+        "--replicas",
+        "2",
+    ]);
+    submit.args([
+        "--set",
+        "network.channels=8",
+        "--set",
+        "training.epochs=3",
+        "--set",
+        "search.iterations=2",
+    ]);
+    // Released by a command that would end it.
+    drop(submit.env("PATH", &path).output().expect("epnas starts"));
+    let children = || {
+        (0..2)
+            .map(|replica| crate::fleet::children(Path::new(&out), replica))
+            .sum::<usize>()
+    };
+    let mut returns = 0;
+    loop {
+        let before = children();
+        let mut job = epnas();
+        job.args(["fleet", "work", &out, "--stage", "merge"])
+            .env("PATH", &path)
+            .env("SLURM_JOB_ID", "100");
+        let mut job = job.spawn().expect("epnas starts");
+        let code = loop {
+            if let Some(status) = job.try_wait().expect("a status") {
+                break status.code();
+            }
+            if children() > before {
+                let status = std::process::Command::new("kill")
+                    .args(["-USR1", &job.id().to_string()])
+                    .status();
+                drop(status);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        match code {
+            Some(0) => break,
+            // Killed, as by Slurm.
+            None => returns += 1,
+            Some(code) => panic!(
+                "it ended with {code} after {returns} returns and {} children",
+                children()
+            ),
+        }
+    }
+    assert!(returns > 4, "{returns} returns");
+}

@@ -220,12 +220,11 @@ fn slurm_a_disturbed_fleet_ends_as_an_undisturbed_one() {
         "disturbed: {:.0?}; killed after {at_death} children, put back after {at_limit}, lost its node after {at_loss:?}",
         clock.elapsed()
     );
-    assert!(
+    wait_until("the queue is empty", || {
         status(&troubled)["queue"]
             .as_array()
             .is_some_and(Vec::is_empty)
-            || is_done(&troubled)
-    );
+    });
     assert_same_fleet(&folder.path("calm"), &path);
 }
 

@@ -31,9 +31,9 @@ use crate::output::{self, Format};
 ///   epnas predict cat.png --model runs/demo        use it
 ///
 /// Results go to standard output; progress and logs go to standard error (see EPNAS_LOG). Exit
-/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end run, search, select, rank and
-/// train after the piece of work in progress, which can then go on (exit codes 130, 143); a second
-/// one ends them at once.
+/// codes: 0 success, 1 failure, 2 bad input. Ctrl-C and SIGTERM end run, search, select, rank,
+/// train and fleet run after the piece of work in progress, which can then go on (exit codes 130,
+/// 143); a second one ends them at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "epnas",

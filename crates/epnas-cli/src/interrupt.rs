@@ -82,6 +82,11 @@ impl Interrupt {
         Arc::clone(&self.stop)
     }
 
+    /// Whether someone wants an end: not a scheduler's word of a time limit, nor the end of input.
+    pub(crate) fn is_by_signal(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether a signal has come.
     pub(crate) fn is_set(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

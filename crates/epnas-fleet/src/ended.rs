@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use epnas_disk::{FileError, write_json};
+use epnas_search::{SearchError, run_history};
 use serde::{Deserialize, Serialize};
 
 use crate::derived::read_derived;
@@ -18,11 +19,27 @@ pub struct EndedSearch {
     pub budget: Option<String>,
     /// What it was compared with, likewise.
     pub baseline: String,
+    /// Of what the children of both were and reached, so that others are told from them.
+    pub checksums: [String; 2],
     /// Why it, and its baseline, are not all they should be, when they are not.
     pub notes: [Option<String>; 2],
 }
 
 impl EndedSearch {
+    /// A checksum of the children in a folder, times aside.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn checksum(folder: &Path) -> Result<String, SearchError> {
+        let mut hasher = crc32fast::Hasher::new();
+        for record in run_history(folder)? {
+            let estimate = record.estimate.map_or(u64::MAX, f64::to_bits);
+            hasher.update(record.arch.to_string().as_bytes());
+            hasher.update(&estimate.to_le_bytes());
+        }
+        Ok(format!("{:08x}", hasher.finalize()))
+    }
+
     /// Reads it; `None` while the search has not ended.
     ///
     /// # Errors

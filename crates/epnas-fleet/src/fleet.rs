@@ -7,9 +7,9 @@ use epnas_disk::{FileError, read_json, write_json};
 use epnas_search::select::{Candidate, SelectionRecord};
 use epnas_search::{
     BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind,
-    TotalCost,
+    TotalCost, Which,
 };
-use epnas_supernet::DeviceKind;
+use epnas_supernet::{DeviceKind, MODEL_FILE, WEIGHTS_FILE};
 use serde::{Deserialize, Serialize};
 
 use crate::derived::read_derived;
@@ -17,6 +17,7 @@ use crate::ended::EndedSearch;
 use crate::error::FleetError;
 use crate::folder::FleetFolder;
 use crate::merge::Merged;
+use crate::outcome::Outcomes;
 use crate::snapshot::Snapshot;
 use crate::stage::Stage;
 
@@ -241,7 +242,7 @@ impl Fleet {
                 }
             }
             Stage::Select => {
-                let Some(merged) = self.latest_merge()? else {
+                let Some(merged) = self.whole_merge()? else {
                     return Ok(pieces.to_vec());
                 };
                 let candidates = merged.candidates(&self.config.space);
@@ -292,6 +293,7 @@ impl Fleet {
 
     /// Says that a search has ended, with what it found.
     pub(crate) fn note_end(&self, number: usize, best: &Best) -> Result<(), FleetError> {
+        let replica = self.folder.replica(number);
         let random = best.random.as_ref();
         let children = |cost: TotalCost| usize::try_from(cost.children).unwrap_or(usize::MAX);
         let ended = EndedSearch {
@@ -299,6 +301,13 @@ impl Fleet {
             random: random.map_or(0, |random| children(random.cost)),
             budget: self.config.search.budget.clone(),
             baseline: self.baseline(),
+            checksums: [
+                EndedSearch::checksum(replica.dir())?,
+                match random {
+                    Some(_) => EndedSearch::checksum(&replica.random())?,
+                    None => String::new(),
+                },
+            ],
             notes: [
                 best.notes.first().cloned(),
                 random.and_then(|random| random.note.clone()),
@@ -320,14 +329,19 @@ impl Fleet {
     }
 
     /// The same, whether there is more to merge or not.
+    pub(crate) fn whole_merge(&self) -> Result<Option<Merged>, FleetError> {
+        Ok(self
+            .latest_merge()?
+            .filter(|merged| merged.absent.is_empty()))
+    }
+
+    /// The latest, which may be of some searches only.
     pub(crate) fn latest_merge(&self) -> Result<Option<Merged>, FleetError> {
         Ok(read_derived(&self.folder.merged())?)
     }
 
-    /// What a merge of these searches depends on: what has ended, and how many of each may win.
+    /// What a merge of these searches depends on: their children and notes, and how many of each may win.
     pub(crate) fn merge_key(&self, ended: &[Option<EndedSearch>]) -> String {
-        let children = |ended: &EndedSearch| (ended.children, ended.random);
-        let ended: Vec<_> = ended.iter().map(|one| one.as_ref().map(children)).collect();
         let text = format!(
             "{ended:?} {} {:?}",
             self.config.select.top, self.config.fleet.candidates
@@ -369,14 +383,21 @@ impl Fleet {
 
     /// Whether the winner among what was merged is chosen, and trained if it is to be.
     pub(crate) fn is_concluded(&self, merged: &Merged) -> Result<bool, FleetError> {
-        let results = [self.folder.run().best(), self.folder.outcomes()];
-        let Some(done): Option<Done> = read_derived(&self.folder.done())? else {
+        let run = self.folder.run();
+        let done: Option<Done> = read_derived(&self.folder.done())?;
+        let best: Option<Best> = read_derived(&run.best())?;
+        let outcomes: Option<Outcomes> = read_derived(&self.folder.outcomes())?;
+        let (Some(done), Some(best), Some(_)) = (done, best, outcomes) else {
             return Ok(false);
         };
-        if !results.iter().all(|result| result.exists()) {
-            return Ok(false);
+        let mut results = Vec::new();
+        if self.config.fleet.train {
+            let model = run.training(Which::Found).model;
+            results.extend([run.summary(), run.onnx()]);
+            results.extend([model.join(MODEL_FILE), model.join(WEIGHTS_FILE)]);
         }
-        Ok(self.done(merged, done.architecture.clone())? == done)
+        let is_there = results.iter().all(|result| result.exists());
+        Ok(is_there && self.done(merged, best.architecture.to_string())? == done)
     }
 
     fn done(&self, merged: &Merged, architecture: String) -> Result<Done, FleetError> {

@@ -92,8 +92,13 @@ struct Part {
 pub fn merge(fleet: &Fleet, partial: bool) -> Result<Merged, FleetError> {
     let snapshot = fleet.snapshot()?;
     let absent = snapshot.missing(Stage::Search)?;
-    if !partial {
-        fleet.require(Stage::Search)?;
+    if !partial && !absent.is_empty() {
+        return Err(FleetError::Unfinished {
+            dir: fleet.folder().dir().to_owned(),
+            stage: Stage::Search,
+            of: snapshot.pieces(Stage::Search),
+            missing: absent,
+        });
     }
     let present = fleet.replicas().iter().copied();
     let present = present.filter(|replica| !absent.contains(&replica.number));

@@ -2,7 +2,7 @@
 
 use epnas_arch::Space;
 use epnas_disk::{read_json, write_json};
-use epnas_search::best::{RankedCandidate, TotalCost, rank};
+use epnas_search::best::{RankedCandidate, Retrained, TotalCost};
 use epnas_search::select::SelectionRecord;
 use epnas_search::{Finding, SearchError};
 use serde::{Deserialize, Serialize};
@@ -36,13 +36,13 @@ pub struct ReplicaOutcome {
 
 /// `replicas.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Outcomes {
+pub(crate) struct Outcomes {
     replicas: Vec<ReplicaOutcome>,
 }
 
-fn winner(space: &Space, finding: &Finding, retrained: &[SelectionRecord]) -> Option<Winner> {
+fn winner(finding: &Finding, retrained: &Retrained<'_>) -> Option<Winner> {
     Some(Winner {
-        network: rank(space, &finding.list, retrained).into_iter().next()?,
+        network: retrained.rank(&finding.list).into_iter().next()?,
         cost: finding.cost,
     })
 }
@@ -54,11 +54,12 @@ pub(crate) fn write_outcomes(
     merged: &Merged,
     retrained: &[SelectionRecord],
 ) -> Result<(), FleetError> {
+    let retrained = Retrained::of(space, retrained);
     let outcome = |finding: &ReplicaFinding| {
         Some(ReplicaOutcome {
             replica: finding.replica,
-            found: winner(space, &finding.found, retrained)?,
-            random: (finding.random.as_ref()).and_then(|random| winner(space, random, retrained)),
+            found: winner(&finding.found, &retrained)?,
+            random: (finding.random.as_ref()).and_then(|random| winner(random, &retrained)),
         })
     };
     let replicas = merged.replicas.iter().filter_map(outcome).collect();

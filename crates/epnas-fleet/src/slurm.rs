@@ -67,6 +67,20 @@ pub fn queue(fleet: &Fleet) -> Result<Vec<Entry>, SlurmError> {
     client::queue(&jobs(fleet)?)
 }
 
+/// Fails while jobs of the fleet are in the queue: they read its settings when they begin.
+///
+/// # Errors
+/// [`SlurmError::Submitted`], or when Slurm cannot be asked.
+pub fn require_idle(fleet: &Fleet) -> Result<(), SlurmError> {
+    match queue(fleet)?.len() {
+        0 => Ok(()),
+        jobs => Err(SlurmError::Submitted {
+            dir: fleet.folder().dir().to_owned(),
+            jobs,
+        }),
+    }
+}
+
 /// Submits all that is not done, and returns the jobs: none when nothing is left to do. `epnas` is the program that they run,
 /// at a path that every node sees. Where Slurm refuses one of the jobs, none stays.
 ///
@@ -74,13 +88,9 @@ pub fn queue(fleet: &Fleet) -> Result<Vec<Entry>, SlurmError> {
 /// [`SlurmError::Submitted`] when jobs of an earlier submission are in the queue; [`SlurmError::Refused`] with what Slurm says
 /// and what to change.
 pub fn submit(fleet: &Fleet, epnas: &Path) -> Result<Vec<Job>, SlurmError> {
-    let queued = queue(fleet)?;
-    if !queued.is_empty() {
-        return Err(SlurmError::Submitted {
-            dir: fleet.folder().dir().to_owned(),
-            jobs: queued.len(),
-        });
-    }
+    // Two submissions at once would both find the queue empty.
+    let _held = fleet.lock()?;
+    require_idle(fleet)?;
     let mut submission = Submission {
         fleet,
         jobs: Vec::new(),
@@ -119,17 +129,20 @@ impl Submission<'_> {
         let fleet = self.fleet;
         let dir = fleet.folder().slurm();
         make_dir(&dir)?;
+        forget_requeues(&dir)?;
         for stage in Stage::ALL {
             let missing = fleet.missing(stage)?;
             if missing.is_empty() {
                 continue;
             }
-            let tasks = tasks(fleet, stage)?;
+            let mut tasks = tasks(fleet, stage)?;
             let path = dir.join(format!("{stage}.sh"));
             write_atomic(&path, script(fleet, stage, tasks, epnas)?.as_bytes())?;
             let mut options = Vec::new();
             if matches!(stage, Stage::Search | Stage::Select) {
-                options.push(array(&missing, tasks, fleet.config().fleet.slurm.at_once));
+                let busy = busy(&missing, tasks);
+                options.push(array(&busy, fleet.config().fleet.slurm.at_once));
+                tasks = busy.len();
             }
             match self.jobs.last() {
                 // Nothing runs before everything is accepted.
@@ -181,11 +194,26 @@ fn tasks(fleet: &Fleet, stage: Stage) -> Result<usize, SlurmError> {
     Ok(pieces.min(most.unwrap_or(usize::MAX)))
 }
 
-/// The option that asks for those jobs of an array that have something to do.
-fn array(missing: &[usize], tasks: usize, at_once: Option<usize>) -> String {
+/// A submission begins to count anew how often its jobs go back to the queue.
+fn forget_requeues(dir: &Path) -> Result<(), SlurmError> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    for name in names.filter(|name| name.starts_with(job::REQUEUED)) {
+        remove(&dir.join(name))?;
+    }
+    Ok(())
+}
+
+/// Those of so many jobs that have something to do.
+fn busy(missing: &[usize], tasks: usize) -> Vec<usize> {
     let mut busy: Vec<usize> = missing.iter().map(|piece| piece % tasks).collect();
     busy.sort_unstable();
     busy.dedup();
+    busy
+}
+
+/// The option that asks for these jobs of an array.
+fn array(busy: &[usize], at_once: Option<usize>) -> String {
     let ranges = busy.chunk_by(|a, b| a + 1 == *b);
     let ranges = ranges.map(|range| match range {
         [one] => one.to_string(),
@@ -198,13 +226,16 @@ fn array(missing: &[usize], tasks: usize, at_once: Option<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::array;
+    use super::{array, busy};
 
     #[test]
     fn an_array_has_the_jobs_that_have_something_to_do() {
-        assert_eq!(array(&[0, 1, 2, 3], 4, None), "--array=0-3");
-        assert_eq!(array(&[1, 4, 5, 9], 10, Some(2)), "--array=1,4-5,9%2");
+        assert_eq!(array(&busy(&[0, 1, 2, 3], 4), None), "--array=0-3");
+        assert_eq!(
+            array(&busy(&[1, 4, 5, 9], 10), Some(2)),
+            "--array=1,4-5,9%2"
+        );
         // Three jobs for ten pieces: piece 4 is done by job 1, pieces 5 and 8 by job 2.
-        assert_eq!(array(&[4, 5, 8], 3, None), "--array=1-2");
+        assert_eq!(array(&busy(&[4, 5, 8], 3), None), "--array=1-2");
     }
 }

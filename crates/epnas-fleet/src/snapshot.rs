@@ -10,7 +10,7 @@ pub(crate) struct Snapshot<'f> {
     fleet: &'f Fleet,
     /// By replica.
     pub(crate) ended: Vec<Option<EndedSearch>>,
-    /// Unless there is more to merge than was merged.
+    /// Of all searches: neither what lacks some, nor what lacks children that have come since.
     pub(crate) merged: Option<Merged>,
 }
 
@@ -23,7 +23,7 @@ impl<'f> Snapshot<'f> {
         Ok(Self {
             fleet,
             ended,
-            merged: fleet.latest_merge()?.filter(|merged| merged.key == key),
+            merged: fleet.whole_merge()?.filter(|merged| merged.key == key),
         })
     }
 

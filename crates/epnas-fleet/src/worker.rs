@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use epnas_disk::{make_dir, read_if_present, seal, write_atomic, write_json};
+use epnas_disk::{make_dir, read_if_present, remove, seal, write_atomic, write_json};
+use epnas_search::run::lock_file;
 use epnas_search::select::SelectionRecord;
 use epnas_search::{Best, Observer, SearchError, Session, Start};
 use epnas_supernet::Compute;
@@ -90,7 +91,7 @@ impl<'f> Worker<'f> {
     /// [`FleetError::Unfinished`] before the merge; when the evaluator cannot go on.
     pub fn select(&self, number: usize, observer: &mut dyn Observer) -> Result<Ended, FleetError> {
         let fleet = self.fleet;
-        let merged = fleet.latest_merge()?.ok_or_else(|| self.not_merged())?;
+        let merged = fleet.whole_merge()?.ok_or_else(|| self.not_merged())?;
         let candidates = merged.candidates(&fleet.config().space);
         let Some(candidate) = candidates.get(number) else {
             return match number < fleet.most_candidates() {
@@ -102,13 +103,18 @@ impl<'f> Worker<'f> {
         if fleet.retrained_one(number, candidate, &settings)?.is_some() {
             return Ok(Ended::Done);
         }
-        let session = self.session()?;
-        session.same_images_as(fleet.folder().run())?;
-        let record = session.retrain_one(&candidate.arch, observer)?;
         let path = fleet.folder().candidate(number);
         if let Some(dir) = path.parent() {
             make_dir(dir)?;
         }
+        // Another process may have the same piece: a job that was put back while it still ends, a second crew.
+        let _held = lock_file(&path.with_extension("lock"), fleet.folder().dir())?;
+        if fleet.retrained_one(number, candidate, &settings)?.is_some() {
+            return Ok(Ended::Done);
+        }
+        let session = self.session()?;
+        session.same_images_as(fleet.folder().run())?;
+        let record = session.retrain_one(&candidate.arch, observer)?;
         write_json(&path, &record)?;
         Ok(Ended::Done)
     }
@@ -119,11 +125,17 @@ impl<'f> Worker<'f> {
     /// # Errors
     /// [`FleetError::Unfinished`], or when not one candidate could be retrained.
     pub fn conclude(&self, partial: bool) -> Result<Best, FleetError> {
-        let (fleet, merged) = (self.fleet, self.merged()?);
+        let fleet = self.fleet;
+        let merged = match partial {
+            true => fleet.latest_merge()?.ok_or_else(|| self.not_merged())?,
+            false => self.merged()?,
+        };
         if !partial {
             fleet.require(Stage::Select)?;
         }
         let folder = fleet.folder();
+        // It vouches for the results that are replaced now.
+        remove(&folder.done())?;
         let known = fleet.retrained(&merged)?;
         let (of, records) = (known.len(), known.into_iter().flatten());
         let records: Vec<SelectionRecord> = records.collect();

@@ -1,5 +1,6 @@
 //! The result of a run: `best.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use epnas_arch::{Arch, Space};
@@ -49,9 +50,8 @@ impl Fronts {
         let front = |cost: fn(&Record) -> Option<u64>| {
             let front = pareto(&records, cost).into_iter();
             let candidates = front.filter_map(Candidate::of);
-            candidates
-                .map(|candidate| ranked(history.space(), &candidate, &[]))
-                .collect()
+            let unknown = Retrained::of(history.space(), &[]);
+            candidates.map(|one| unknown.ranked(&one)).collect()
         };
         Self {
             params: front(|record| record.params),
@@ -75,11 +75,11 @@ impl Fronts {
 
     /// The same with what retraining has shown since.
     #[must_use]
-    pub fn retrained(&self, space: &Space, records: &[SelectionRecord]) -> Self {
+    pub fn retrained(&self, retrained: &Retrained<'_>) -> Self {
         let with = |front: &[RankedCandidate]| {
             let front = front.iter().cloned();
             let known = |candidate: RankedCandidate| RankedCandidate {
-                retrained_accuracy: accuracy(space, &candidate.architecture, records),
+                retrained_accuracy: retrained.accuracy(&candidate.architecture),
                 ..candidate
             };
             front.map(known).collect()
@@ -88,6 +88,55 @@ impl Fronts {
             params: with(&self.params),
             macs: with(&self.macs),
         }
+    }
+}
+
+/// Accuracies after brief retraining, by architecture.
+#[derive(Debug)]
+pub struct Retrained<'s> {
+    space: &'s Space,
+    accuracies: BTreeMap<String, Option<f64>>,
+}
+
+impl<'s> Retrained<'s> {
+    /// Those of records; of several for one architecture the first that succeeded.
+    #[must_use]
+    pub fn of(space: &'s Space, records: &[SelectionRecord]) -> Self {
+        let mut accuracies = BTreeMap::new();
+        for record in records.iter().filter(|record| record.status == Status::Ok) {
+            let accuracy = accuracies.entry(space.key(&record.arch));
+            accuracy.or_insert(record.retrained_accuracy);
+        }
+        Self { space, accuracies }
+    }
+
+    fn accuracy(&self, arch: &Arch) -> Option<f64> {
+        *self.accuracies.get(&self.space.key(arch))?
+    }
+
+    fn ranked(&self, candidate: &Candidate) -> RankedCandidate {
+        RankedCandidate {
+            architecture: candidate.arch.clone(),
+            estimate: candidate.estimate,
+            retrained_accuracy: self.accuracy(&candidate.arch),
+            params: candidate.params,
+            macs: candidate.macs,
+        }
+    }
+
+    /// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.
+    #[must_use]
+    pub fn rank(&self, shortlist: &Shortlist) -> Vec<RankedCandidate> {
+        let candidates = shortlist.candidates.iter();
+        let mut ranked: Vec<_> = candidates.map(|one| self.ranked(one)).collect();
+        // Stable: of equals the better estimate stays first.
+        ranked.sort_by(|a, b| {
+            let of = |candidate: &RankedCandidate| {
+                candidate.retrained_accuracy.unwrap_or(f64::NEG_INFINITY)
+            };
+            of(b).total_cmp(&of(a))
+        });
+        ranked
     }
 }
 
@@ -296,41 +345,12 @@ impl Best {
     }
 }
 
-fn ranked(space: &Space, candidate: &Candidate, retrained: &[SelectionRecord]) -> RankedCandidate {
-    RankedCandidate {
-        architecture: candidate.arch.clone(),
-        estimate: candidate.estimate,
-        retrained_accuracy: accuracy(space, &candidate.arch, retrained),
-        params: candidate.params,
-        macs: candidate.macs,
-    }
-}
-
-/// That after retraining.
-fn accuracy(space: &Space, arch: &Arch, retrained: &[SelectionRecord]) -> Option<f64> {
-    let key = space.key(arch);
-    retrained
-        .iter()
-        .find(|r| r.status == Status::Ok && space.key(&r.arch) == key)?
-        .retrained_accuracy
-}
-
-/// A shortlist ranked by retrained accuracy; candidates that were not retrained, or failed, follow by estimate.
+/// As [`Retrained::rank`], for one list.
 #[must_use]
 pub fn rank(
     space: &Space,
     shortlist: &Shortlist,
     retrained: &[SelectionRecord],
 ) -> Vec<RankedCandidate> {
-    let candidates = shortlist.candidates.iter();
-    let mut ranked: Vec<RankedCandidate> = candidates
-        .map(|candidate| ranked(space, candidate, retrained))
-        .collect();
-    // Stable: of equals the better estimate stays first.
-    ranked.sort_by(|a, b| {
-        let of =
-            |candidate: &RankedCandidate| candidate.retrained_accuracy.unwrap_or(f64::NEG_INFINITY);
-        of(b).total_cmp(&of(a))
-    });
-    ranked
+    Retrained::of(space, retrained).rank(shortlist)
 }

@@ -394,29 +394,11 @@ impl Run {
     }
 
     fn lock(folder: RunFolder) -> Result<Self, RunError> {
-        let path = folder.dir.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| DiskError::new("write", &path, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self {
-                folder,
-                _lock: file,
-            }),
-            Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: folder.dir }),
-            // Some file systems of clusters have no locks. Then it is for the user to start one process a folder.
-            Err(TryLockError::Error(source)) if has_no_locks(&source) => {
-                tracing::warn!("{} cannot be locked: {source}", path.display());
-                Ok(Self {
-                    folder,
-                    _lock: file,
-                })
-            }
-            Err(TryLockError::Error(source)) => Err(DiskError::new("lock", &path, source).into()),
-        }
+        let lock = lock_file(&folder.dir.join("lock"), &folder.dir)?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
     }
 
     /// Checks that the stored configuration is `config`, less the keys in `may_differ` (or sections, with a trailing dot).
@@ -450,6 +432,31 @@ impl Run {
             dir: self.folder.dir.clone(),
             differences,
         })
+    }
+}
+
+/// Locks a file, which is made if need be, until it is dropped. `dir` is what is said to be in use where another process has it.
+///
+/// # Errors
+/// [`RunError::Locked`], or when the file cannot be made.
+pub fn lock_file(path: &Path, dir: &Path) -> Result<File, RunError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|source| DiskError::new("write", path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked {
+            dir: dir.to_owned(),
+        }),
+        // Some file systems of clusters have no locks. Then it is for the user to start one process a folder.
+        Err(TryLockError::Error(source)) if has_no_locks(&source) => {
+            tracing::warn!("{} cannot be locked: {source}", path.display());
+            Ok(file)
+        }
+        Err(TryLockError::Error(source)) => Err(DiskError::new("lock", path, source).into()),
     }
 }
 

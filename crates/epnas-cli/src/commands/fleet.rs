@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use epnas_fleet::Fleet;
-use epnas_search::{Config, RunFolder};
+use epnas_fleet::slurm::{self, SlurmError};
+use epnas_search::{Config, RunFolder, Which};
 use epnas_supernet::DeviceKind;
 
 use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
+use crate::commands::train::make_room;
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 
@@ -83,6 +85,11 @@ struct NewFleetArgs {
 
     #[command(flatten)]
     precision: PrecisionArgs,
+
+    /// Throw the training of a network that is no longer the best, or of other settings, away; its model stays until the new
+    /// one is there.
+    #[arg(long)]
+    restart: bool,
 }
 
 impl NewFleetArgs {
@@ -125,7 +132,11 @@ impl NewFleetArgs {
         inputs::require_folder(out)?;
         let config = self.config(Some(out), global)?;
         let begun_on = match RunFolder::new(out).fleet().exists() {
-            true => Some(open(out)?.device()),
+            true => {
+                let begun = open(out)?;
+                require_idle(&begun)?;
+                Some(begun.device())
+            }
             false => None,
         };
         let by_config = match config.fleet.slurm.gpus {
@@ -133,7 +144,21 @@ impl NewFleetArgs {
             _ => DeviceKind::Cuda,
         };
         let device = device.or(begun_on).unwrap_or(by_config);
-        Fleet::create(out, config, device).map_err(failure::of_fleet)
+        let fleet = Fleet::create(out, config, device).map_err(failure::of_fleet)?;
+        if self.restart {
+            let run = fleet.folder().run();
+            make_room(true, run, &run.training(Which::Found), fleet.config())?;
+        }
+        Ok(fleet)
+    }
+}
+
+/// Fails while jobs are in the queue that would read other settings when they begin. From where no jobs are submitted, none
+/// can be asked about.
+fn require_idle(fleet: &Fleet) -> anyhow::Result<()> {
+    match slurm::require_idle(fleet) {
+        Err(SlurmError::Absent { .. }) => Ok(()),
+        idle => idle.map_err(failure::of_slurm),
     }
 }
 

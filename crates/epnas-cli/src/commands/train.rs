@@ -238,7 +238,7 @@ fn places(folders: &TrainingFolders, config: &Config) -> Vec<Places> {
 /// Makes room for a training: with `--restart` by deleting an earlier one, whose model stays until there is a new one,
 /// otherwise by refusing to touch a model without its training. The data and the configuration have been read and are
 /// valid by now.
-pub(super) fn make_room(
+pub(crate) fn make_room(
     restart: bool,
     folder: &RunFolder,
     folders: &TrainingFolders,

@@ -37,7 +37,7 @@ pub(super) fn advice(message: &str, slurm: &SlurmConfig) -> Option<String> {
             "{gpus}; `sinfo --format=\"%P %G\"` lists what nodes have"
         ));
     }
-    if says(&["memory"]) {
+    if says(&["memory", "--mem"]) {
         return Some(memory);
     }
     if says(&["time limit", "time specification", "--time"]) {
@@ -111,6 +111,7 @@ mod tests {
                 "Memory specification can not be satisfied; Batch job submission failed: Requested node configuration is not available",
                 "fleet.slurm.memory is 900G",
             ),
+            ("Invalid --mem specification", "fleet.slurm.memory is 900G"),
             ("Invalid --time specification", "fleet.slurm.time is x"),
             (
                 "Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)",

@@ -10,6 +10,9 @@ use crate::error::FleetError;
 use crate::fleet::Fleet;
 use crate::stage::Stage;
 
+/// What the names of files begin with that say how far a job had come.
+pub(super) const REQUEUED: &str = "requeued-";
+
 /// A job goes back to the queue so many times without having done anything.
 const IN_VAIN: u32 = 3;
 
@@ -45,16 +48,28 @@ impl Share {
         fleet.missing_of(self.stage, &own)
     }
 
-    /// A number that grows while its pieces make progress.
-    fn mark(&self, fleet: &Fleet) -> Result<u64, SlurmError> {
-        let missing = self.missing(fleet)?;
-        let within: u64 = missing
-            .iter()
-            .map(|piece| fleet.mark(self.stage, *piece))
-            .sum();
-        // A piece that is done counts for more than any progress within one.
-        let left = missing.len() as u64;
-        Ok(within + ((u64::from(u16::MAX).saturating_sub(left)) << 44))
+    /// The stage whose pieces a job does first where they were left undone.
+    #[must_use]
+    pub fn before(&self) -> Option<Stage> {
+        match self.stage {
+            Stage::Search | Stage::Select => None,
+            Stage::Merge => Some(Stage::Search),
+            Stage::Train => Some(Stage::Select),
+        }
+    }
+
+    /// Numbers that change while its pieces make progress, or those that it makes up for.
+    fn mark(&self, fleet: &Fleet) -> Result<Vec<u64>, SlurmError> {
+        let mut marks = Vec::new();
+        let mut add = |stage: Stage, missing: Vec<usize>| {
+            marks.push(missing.len() as u64);
+            marks.push(missing.iter().map(|piece| fleet.mark(stage, *piece)).sum());
+        };
+        add(self.stage, self.missing(fleet)?);
+        if let Some(before) = self.before() {
+            add(before, fleet.missing(before)?);
+        }
+        Ok(marks)
     }
 }
 
@@ -70,7 +85,7 @@ pub enum Requeue {
 /// How far a job had come when it went back to the queue.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
-    mark: u64,
+    mark: Vec<u64>,
     times: u32,
 }
 
@@ -82,7 +97,7 @@ struct Mark {
 pub fn requeue(fleet: &Fleet, share: Share) -> Result<Requeue, SlurmError> {
     let dir = fleet.folder().slurm();
     make_dir(&dir)?;
-    let path = dir.join(format!("requeued-{}-{}.json", share.stage, share.task));
+    let path = dir.join(format!("{REQUEUED}{}-{}.json", share.stage, share.task));
     let before: Option<Mark> = read_json(&path)?;
     let mark = share.mark(fleet)?;
     let times = match before {

@@ -1,11 +1,12 @@
 //! From histories to the result: shortlists, brief retraining, `best.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use epnas_arch::{Arch, Evaluator, Space};
 
 use super::{Fingerprint, Part, Session};
-use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, TotalCost, Versions, rank};
+use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, Retrained, TotalCost, Versions};
 use crate::budget::TimeBudget;
 use crate::checkpoint::run_history;
 use crate::diagnostics::Diagnostics;
@@ -112,7 +113,8 @@ impl Session {
             ));
         }
         notes.extend(stopped);
-        let ranked = rank(space, &found.list, retrained);
+        let accuracies = Retrained::of(space, retrained);
+        let ranked = accuracies.rank(&found.list);
         let winner = ranked.first().cloned().ok_or_else(|| nothing(folder))?;
         let best = Best {
             architecture: winner.architecture,
@@ -121,7 +123,7 @@ impl Session {
             retrained_accuracy: winner.retrained_accuracy,
             retrained_epochs: winner.retrained_accuracy.map(|_| self.config.select.epochs),
             notes,
-            random: random.and_then(|random| random_result(space, random, retrained)),
+            random: random.and_then(|random| random_result(random, &accuracies)),
             surrogate,
             cost: found.cost,
             selection_cost: TotalCost::of_selection(retrained),
@@ -131,7 +133,7 @@ impl Session {
                 ..Machine::here()
             },
             precision: self.precisions(folder)?,
-            pareto: found.pareto.retrained(space, retrained),
+            pareto: found.pareto.retrained(&accuracies),
             versions: Versions::default(),
             top: ranked,
         };
@@ -246,21 +248,21 @@ fn all_failed<'r>(
     candidates: &[Candidate],
     records: &'r [SelectionRecord],
 ) -> Option<&'r SelectionRecord> {
+    let mut known = BTreeMap::new();
+    for record in records {
+        known.entry(space.key(&record.arch)).or_insert(record);
+    }
     let found: Option<Vec<&SelectionRecord>> = candidates
         .iter()
-        .map(|candidate| record_of(space, &candidate.arch, records))
+        .map(|candidate| known.get(&space.key(&candidate.arch)).copied())
         .collect();
     let found = found?;
     let failed = found.iter().all(|record| record.status == Status::Failed);
     found.first().copied().filter(|_| failed)
 }
 
-fn random_result(
-    space: &Space,
-    random: &Finding,
-    retrained: &[SelectionRecord],
-) -> Option<BestRandom> {
-    let top = rank(space, &random.list, retrained);
+fn random_result(random: &Finding, retrained: &Retrained<'_>) -> Option<BestRandom> {
+    let top = retrained.rank(&random.list);
     let winner = top.first()?.clone();
     Some(BestRandom {
         architecture: winner.architecture,

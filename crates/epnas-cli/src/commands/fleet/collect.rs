@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use epnas_fleet::{Fleet, FleetError, ReplicaOutcome, Stage, Worker, merge, read_outcomes};
 use epnas_search::{Best, statistics};
@@ -23,9 +24,10 @@ const SHOWN: usize = 32;
 
 /// Print what a fleet found, from all of its searches or, with --partial, from those that are done.
 ///
-/// Nothing is trained here. FLEET is a run folder too: `epnas eval FLEET`, `epnas predict
-/// PICTURE --model FLEET`, `epnas export FLEET` and `epnas show FLEET` take it. children.jsonl
-/// has the children of all searches, replicas.json what each found, report.html shows both.
+/// Nothing is trained here; what is done is merged, chosen among and written, if it is not yet.
+/// FLEET is a run folder too: `epnas eval FLEET`, `epnas predict PICTURE --model FLEET`, `epnas
+/// export --model FLEET` and `epnas show FLEET` take it. children.jsonl has the children of all
+/// searches, replicas.json what each found, report.html shows both.
 ///
 /// Examples:
 ///   epnas fleet collect fleets/mine
@@ -101,18 +103,26 @@ pub(super) fn print(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
         fleet: folder.dir().to_owned(),
         best: Best::read(&folder.run().best()).map_err(failure::of_search)?,
         replicas: read_outcomes(folder).map_err(failure::of_fleet)?,
-        summary: summary(&folder.run().summary())?,
+        summary: match is_trained(fleet)? {
+            true => Some(summary(&folder.run().summary())?),
+            false => None,
+        },
         children: folder.children(),
         report: folder.run().report(),
     };
     output::print_as(global.format(), &collected, text)
 }
 
-fn summary(path: &Path) -> anyhow::Result<Option<Value>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(_) => Ok(None),
-    }
+/// Whether the network in the folder is the one that was chosen, trained as the settings say.
+fn is_trained(fleet: &Fleet) -> anyhow::Result<bool> {
+    let missing = fleet.missing(Stage::Train).map_err(failure::of_fleet)?;
+    Ok(fleet.config().fleet.train && missing.is_empty())
+}
+
+fn summary(path: &Path) -> anyhow::Result<Value> {
+    let read = std::fs::read(path).map_err(anyhow::Error::from);
+    read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
+        .with_context(|| format!("{}", path.display()))
 }
 
 fn text(collected: &Collected) -> String {

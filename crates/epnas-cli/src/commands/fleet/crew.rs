@@ -55,6 +55,8 @@ pub(super) struct Crew<'a> {
 /// A process at work.
 struct Hand {
     piece: usize,
+    /// Where in its log it began.
+    log: u64,
     child: Child,
     /// Its end asks the process to end in order.
     input: Option<ChildStdin>,
@@ -106,7 +108,7 @@ impl Crew<'_> {
                 if let Some(hand) = place
                     && let Some(status) = hand.child.try_wait()?
                 {
-                    let piece = hand.piece;
+                    let (piece, log) = (hand.piece, hand.log);
                     *place = None;
                     match (
                         status.code().and_then(|code| u8::try_from(code).ok()),
@@ -119,7 +121,7 @@ impl Crew<'_> {
                             waiting.push_front(piece);
                         }
                         _ => {
-                            let why = self.why(stage, piece, status);
+                            let why = self.why(stage, piece, log, status);
                             board.failed(&why);
                             failures.push(why);
                         }
@@ -173,25 +175,29 @@ impl Crew<'_> {
             false => command.args((0..self.global.verbose.max(1)).map(|_| "-v")),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let path = folder.log(stage, piece);
+        let log = fs::metadata(&path).map_or(0, |meta| meta.len());
         if self.logs == Logs::Files {
-            let path = folder.log(stage, piece);
             command.stderr(append_to(&path)?);
         }
         let mut child = command.spawn().context("cannot start a process")?;
         Ok(Hand {
             piece,
+            log,
             input: child.stdin.take(),
             child,
         })
     }
 
     /// What a piece that failed said last.
-    fn why(&self, stage: Stage, piece: usize, status: ExitStatus) -> String {
+    fn why(&self, stage: Stage, piece: usize, log: u64, status: ExitStatus) -> String {
         let path = self.fleet.folder().log(stage, piece);
         let said = match self.logs {
-            Logs::Files => fs::read_to_string(&path).unwrap_or_default(),
-            Logs::Inherited => String::new(),
+            Logs::Files => fs::read(&path).unwrap_or_default(),
+            Logs::Inherited => Vec::new(),
         };
+        let said = said.get(usize::try_from(log).unwrap_or(usize::MAX)..);
+        let said = String::from_utf8_lossy(said.unwrap_or_default());
         let last = said.lines().rev().find(|line| line.starts_with("error: "));
         match last {
             Some(line) => format!(

@@ -55,6 +55,11 @@ pub(crate) fn run(args: &LocalArgs, global: &Global) -> anyhow::Result<()> {
             "--devices: expected GPUs only, or cpu only: estimates of different devices are not mixed",
         ));
     }
+    #[cfg(not(feature = "cuda"))]
+    if kind == Some(DeviceKind::Cuda) {
+        // Before a folder is made that is begun on what there is not.
+        crate::companion::ask(&["--version"])?;
+    }
     let fleet = args.new.fleet(&args.out, kind, global)?;
     let interrupt = Interrupt::catch()?;
     let crew = Crew {

@@ -10,7 +10,7 @@ use epnas_search::{RunError, SearchError};
 use super::open;
 use crate::arguments::{DeviceArgs, Global};
 use crate::commands::{report, run};
-use crate::failure::{self, Exit, usage};
+use crate::failure::{self, Exit};
 use crate::handover::Failed;
 use crate::interrupt::Interrupt;
 use crate::watcher::Watcher;
@@ -90,13 +90,6 @@ fn train(fleet: &Fleet, worker: &Worker<'_>, watcher: &mut Watcher) -> anyhow::R
         let session = worker.session().map_err(failure::of_fleet)?;
         match run::train_best(&session, folder, &best, watcher) {
             Err(Failed::Training(SearchError::Stopped { .. })) => return Ok(Ended::Stopped),
-            // Of other settings, or of another network that was the best before.
-            Err(Failed::Training(error @ SearchError::TrainingCheckpoint { .. })) => {
-                let dir = folder.dir().display();
-                return Err(usage(format_args!(
-                    "{error}: `epnas train {dir} --restart`"
-                )));
-            }
             Err(Failed::Training(error)) => return Err(failure::of_search(error)),
             Err(Failed::Handover(error)) => return Err(error),
             Ok(_) => {}

@@ -58,6 +58,10 @@ pub(crate) fn run(args: &StatusArgs, global: &Global) -> anyhow::Result<()> {
             tracing::warn!("there is no `{program}` here: jobs are not shown");
             Vec::new()
         }
+        Err(error @ SlurmError::Failed { .. }) => {
+            tracing::warn!("{error}: jobs are not shown");
+            Vec::new()
+        }
         queue => queue.map_err(failure::of_slurm)?,
     };
     let progress = Progress::of(&fleet).map_err(failure::of_fleet)?;

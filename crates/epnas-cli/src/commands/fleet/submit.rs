@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use epnas_fleet::slurm::{self, Job};
+use epnas_fleet::slurm::{self, Job, SlurmError};
 use epnas_fleet::{Fleet, Progress};
+use epnas_supernet::DeviceKind;
 use serde::Serialize;
 
 use super::{NewFleetArgs, collect, epnas};
 use crate::arguments::{DeviceArgs, Global};
-use crate::failure;
+use crate::failure::{self, usage};
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::progress::Style;
@@ -74,6 +75,21 @@ pub(crate) fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<()> {
     let Engine::Slurm = args.engine;
     // Before a folder is made.
     slurm::require().map_err(failure::of_slurm)?;
+    let config = args.new.config(Some(&args.out), global)?;
+    let gpus = config.fleet.slurm.gpus;
+    match args.device.kind() {
+        Some(DeviceKind::Cuda) if gpus == 0 => {
+            return Err(usage(
+                "--device cuda, but jobs ask for no GPU: set fleet.slurm.gpus to 1",
+            ));
+        }
+        Some(DeviceKind::Cpu) if gpus > 0 => {
+            return Err(usage(
+                "--device cpu, but jobs ask for a GPU: set fleet.slurm.gpus to 0",
+            ));
+        }
+        _ => {}
+    }
     let fleet = args.new.fleet(&args.out, args.device.kind(), global)?;
     let jobs = slurm::submit(&fleet, &epnas()?).map_err(failure::of_slurm)?;
     let submitted = Submitted {
@@ -115,7 +131,15 @@ fn wait(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
     let style = Style::choose(global);
     let mut shown = String::new();
     loop {
-        let queue = slurm::queue(fleet).map_err(failure::of_slurm)?;
+        let queue = match slurm::queue(fleet) {
+            // A controller that is busy or being restarted answers later.
+            Err(error @ SlurmError::Failed { .. }) if !interrupt.is_set() => {
+                tracing::warn!("{error}; asking again");
+                std::thread::sleep(POLL);
+                continue;
+            }
+            queue => queue.map_err(failure::of_slurm)?,
+        };
         let progress = Progress::of(fleet).map_err(failure::of_fleet)?;
         let line = super::status::line(&progress, &queue);
         if line != shown {

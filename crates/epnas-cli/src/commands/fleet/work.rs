@@ -77,7 +77,8 @@ pub(crate) fn run(args: &WorkArgs, global: &Global) -> anyhow::Result<()> {
     if work(&crew, share)? == Ended::Done {
         return Ok(());
     }
-    if !notice.load(Ordering::Relaxed) {
+    // A job that is cancelled within its notice stays out of the queue.
+    if !notice.load(Ordering::Relaxed) || interrupt.is_by_signal() {
         return Err(interrupt.end("everything is saved"));
     }
     output::stderr_line(
@@ -103,13 +104,14 @@ pub(crate) fn run(args: &WorkArgs, global: &Global) -> anyhow::Result<()> {
 }
 
 fn work(crew: &Crew<'_>, share: Share) -> anyhow::Result<Ended> {
+    if share.stage == Stage::Train {
+        // Without it there are no candidates to make up for.
+        crew.fleet
+            .require(Stage::Merge)
+            .map_err(failure::of_fleet)?;
+    }
     // Jobs of theirs may have been killed.
-    let before = match share.stage {
-        Stage::Search | Stage::Select => None,
-        Stage::Merge => Some(Stage::Search),
-        Stage::Train => Some(Stage::Select),
-    };
-    if let Some(before) = before {
+    if let Some(before) = share.before() {
         let missing = crew.fleet.missing(before).map_err(failure::of_fleet)?;
         if !missing.is_empty() {
             output::stderr_line(&format!(

@@ -89,7 +89,7 @@ fn a_training_is_stopped_after_a_step_and_goes_on_to_the_same_network() {
     let config = folder.arg("tiny.toml");
     let train = |out: &str| -> Vec<String> {
         let mut arguments = vec!["train", "--arch", "macro:c3.0/c5.1", "--config", &config];
-        let sets = ["train.epochs=6", "train.channels=16", "train.batch=8"];
+        let sets = ["train.epochs=24", "train.channels=16", "train.batch=8"];
         arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
         arguments.extend(["--out", out]);
         arguments.iter().map(ToString::to_string).collect()
@@ -112,7 +112,7 @@ fn a_training_is_stopped_after_a_step_and_goes_on_to_the_same_network() {
         assert_eq!(stopped.stdout, "");
         let last = stopped.stderr.lines().last().unwrap_or_default();
         assert!(
-            last.contains("of 6 epochs") && last.contains("same command"),
+            last.contains("of 24 epochs") && last.contains("same command"),
             "{}",
             stopped.stderr
         );
@@ -126,7 +126,7 @@ fn a_training_is_stopped_after_a_step_and_goes_on_to_the_same_network() {
         let read = |run: &str| std::fs::read(folder.path(run).join(file)).expect(file);
         assert!(read("mine") == read("whole"), "{file}");
     }
-    assert_eq!(read_lines(&folder.path("mine/train/curve.jsonl")).len(), 6);
+    assert_eq!(read_lines(&folder.path("mine/train/curve.jsonl")).len(), 24);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use epnas_search::Best;
 use serde_json::Value;
 
 use crate::command::{Folder, Outcome, epnas, line, read_json, read_lines, run};
@@ -152,7 +153,16 @@ fn a_fleet_ends_with_the_best_of_all_trained() {
     let tested = line(&format!("eval {out} --json")).ok().json();
     assert_eq!(tested["accuracy"], collected["summary"]["test_accuracy"]);
     line(&format!("show {out}")).ok();
-    assert!(path.join("report.html").is_file());
+    // A fleet's page shows its searches, and the fleet as what came of them.
+    let page = std::fs::read_to_string(path.join("report.html")).expect("a page");
+    assert!(page.contains("over 3 runs: their mean"), "runs of a page");
+    let whole = page.split("<details class=\"run\">").nth(1);
+    let whole = whole.expect("a part about the fleet");
+    assert!(
+        whole.contains("the searches") && whole.contains("their random searches"),
+        "{whole}"
+    );
+    assert!(!whole.contains("Nothing to show"), "{whole}");
     // Once done, nothing is done again.
     let before = std::fs::metadata(path.join("merged.json"))
         .and_then(|meta| meta.modified())
@@ -177,14 +187,24 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
     let folder = Folder::new();
     let none = ["--set", "fleet.train=false", "--replicas"];
     fleet(&folder, "grown", &[none.as_slice(), &["1"]].concat()).ok();
+    let grown = folder.path("grown");
+    let read = |names: &[String]| -> Vec<Vec<u8>> {
+        let read = |name| std::fs::read(grown.join(name)).expect("a candidate");
+        names.iter().map(read).collect()
+    };
+    let first = candidates(&grown);
+    let retrained = read(&first);
     fleet(&folder, "grown", &[none.as_slice(), &["2"]].concat()).ok();
+    // Times are in it.
+    assert!(read(&first) == retrained, "candidates were retrained again");
+    assert!(candidates(&grown).len() > first.len());
     fleet(&folder, "whole", &[none.as_slice(), &["2"]].concat()).ok();
     for name in ["merged.json", "replicas.json", "best.json"] {
         let of = |fleet: &str| timeless(&read_json(&folder.path(fleet).join(name)));
         assert_eq!(of("grown"), of("whole"), "{name}");
     }
     let error = fleet(&folder, "grown", &[none.as_slice(), &["1"]].concat());
-    error.fails(2, &["has 2 replicas, expected at most 1"]);
+    error.fails(2, &["has 2 replicas and not 1"]);
     let error = fleet(
         &folder,
         "grown",
@@ -273,6 +293,68 @@ fn fleets_killed_at_random_moments_end_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn a_fleet_may_have_a_name_like_a_flag() {
+    let folder = Folder::new();
+    let mut command = epnas();
+    command.args(["fleet", "run", "--config", "tiny.toml", "--out=-x"]);
+    command.args(["--replicas", "1", "--set", "fleet.train=false"]);
+    command.current_dir(folder.path(""));
+    let ended = Outcome::from(command.output().expect("epnas starts")).ok();
+    assert!(
+        ended.stdout.contains("next          epnas train ./-x\n"),
+        "{}",
+        ended.stdout
+    );
+    let out = folder.arg("-x");
+    line(&format!("watch {out} --port 0")).fails(2, &["replica-0000", "epnas fleet status"]);
+}
+
+/// `collect` is for any machine, such as one without the GPU that everything was trained on.
+#[test]
+fn a_result_names_the_machine_of_the_searches() {
+    let folder = Folder::new();
+    let more = ["--replicas", "1", "--set", "fleet.train=false"];
+    fleet(&folder, "fleet", &more).ok();
+    let path = folder.path("fleet");
+    let searched = path.join("replica-0000/best.json");
+    let mut best = Best::read(&searched).expect("a result");
+    best.machine.device = "another device".to_owned();
+    best.write(&searched).expect("written");
+    std::fs::remove_file(path.join("best.json")).expect("removed");
+    let out = folder.arg("fleet");
+    let collected = line(&format!("fleet collect {out} --json")).ok().json();
+    assert_eq!(collected["best"]["machine"]["device"], "another device");
+}
+
+/// The candidates that are retrained, as paths in the fleet's folder.
+pub(crate) fn candidates(fleet: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(fleet.join("selection")).expect("candidates");
+    let names = entries.map(|entry| {
+        let name = entry.expect("an entry").file_name();
+        format!("selection/{}", name.to_string_lossy())
+    });
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
+    names.sort();
+    names
+}
+
+/// A folder with the searches of a fleet and no description is neither a run nor taken for an empty fleet.
+#[track_caller]
+fn what_needs_a_description_is_refused(fleet: &str) {
+    let page = Path::new(fleet).join("report.html");
+    let before = std::fs::read(&page).expect("a page");
+    for command in ["fleet status", "fleet collect", "report"] {
+        line(&format!("{command} {fleet}"))
+            .fails(2, &["no fleet.json", "`epnas fleet run` or `submit`"]);
+    }
+    line(&format!("search --resume --out {fleet}")).fails(2, &["holds a fleet"]);
+    assert!(
+        std::fs::read(&page).expect("a page") == before,
+        "the page was lost"
+    );
+}
+
+#[test]
 fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
     if !cfg!(debug_assertions) {
         eprintln!("skipped: faults are for builds with debug assertions");
@@ -300,11 +382,12 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
 
     // Whatever is made of other files is made again.
     let path = folder.path("faults");
+    let candidate = candidates(&path).swap_remove(0);
     for name in [
         "best.json",
         "replicas.json",
         "merged.json",
-        "selection/00001.json",
+        &candidate,
         "replica-0001/ended.json",
         "done.json",
     ] {
@@ -320,8 +403,17 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
         assert_same_fleet(&folder.path("whole"), &path);
     }
     // And so is what was taken away.
-    for name in ["best.json", "replicas.json", "selection/00000.json"] {
+    for name in [
+        "best.json",
+        "replicas.json",
+        "children.jsonl",
+        "fleet.json",
+        &candidate,
+    ] {
         std::fs::remove_file(path.join(name)).expect("removed");
+        if name == "fleet.json" {
+            what_needs_a_description_is_refused(&folder.arg("faults"));
+        }
         run(&all).ok();
         assert_same_fleet(&folder.path("whole"), &path);
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::command::{Folder, Outcome, epnas, line};
-use crate::fleet::{assert_same_fleet, fleet};
+use crate::fleet::{assert_same_fleet, candidates, children, fleet};
 
 /// A folder with scripts that play Slurm's commands, before all others.
 struct FakeSlurm {
@@ -218,6 +218,61 @@ fn jobs_in_the_queue_keep_the_settings_that_they_were_submitted_with() {
 }
 
 #[test]
+fn who_waits_for_jobs_that_were_submitted_before_submits_nothing() {
+    let slurm = FakeSlurm::new(COUNTS);
+    let more = ["--replicas", "1", "--set", "fleet.train=false"];
+    slurm.submit(&more).ok();
+    let before = slurm.calls();
+    // In the queue until the work is done.
+    let done = slurm.fleet().join("done.json");
+    let shown = format!(
+        "[ -f {} ] || echo '100_0|RUNNING|None|0:10|node'; exit 0",
+        done.display()
+    );
+    slurm
+        .folder
+        .write("bin/squeue", format!("#!/bin/sh\n{shown}\n"));
+    let waited = std::thread::scope(|scope| {
+        let wait = scope.spawn(|| slurm.submit(&[more.as_slice(), &["--wait", "--json"]].concat()));
+        let out = slurm.folder.arg("fleet");
+        for stage in ["search", "merge", "select", "train"] {
+            line(&format!("fleet work {out} --stage {stage}")).ok();
+        }
+        wait.join().expect("it ends")
+    });
+    let result = waited.ok().json();
+    assert!(result["best"]["architecture"].is_string(), "{result}");
+    assert_eq!(slurm.calls(), before);
+}
+
+#[test]
+fn a_job_that_is_cancelled_within_its_notice_stays_out_of_the_queue() {
+    let slurm = FakeSlurm::new(COUNTS);
+    let more = ["--replicas", "1", "--set", "network.channels=8"];
+    slurm.submit(&more).ok();
+    let fleet = slurm.fleet();
+    let path = std::env::var("PATH").expect("a path");
+    let mut job = epnas();
+    job.args(["fleet", "work", &slurm.folder.arg("fleet")])
+        .args(["--stage", "search"])
+        .env("PATH", format!("{}:{path}", slurm.folder.arg("bin")))
+        .env("SLURM_JOB_ID", "100");
+    let mut job = job.spawn().expect("epnas starts");
+    while children(&fleet, 0) == 0 {
+        assert!(job.try_wait().expect("a status").is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let both = format!("kill -USR1 {0}; kill -TERM {0}", job.id());
+    let sent = std::process::Command::new("sh")
+        .args(["-c", &both])
+        .status();
+    assert!(sent.expect("sh runs").success());
+    let status = job.wait().expect("a status");
+    assert_ne!(status.code(), Some(0));
+    assert!(!slurm.calls().contains("requeue"), "{}", slurm.calls());
+}
+
+#[test]
 fn two_submissions_at_once_submit_once() {
     let slurm = FakeSlurm::new(&format!("sleep 0.2\n{COUNTS}"));
     // Slurm would show what was submitted.
@@ -261,12 +316,8 @@ fn several_processes_may_have_the_same_candidates() {
     let more = ["--replicas", "2", "--set", "fleet.train=false"];
     fleet(&folder, "fleet", &more).ok();
     let selection = folder.path("fleet/selection");
-    let read = |number: usize| std::fs::read(selection.join(format!("{number:05}.json")));
     let out = folder.arg("fleet");
-    let many = std::fs::read_dir(&selection).expect("candidates").flatten();
-    let many = many
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
-        .count();
+    let all = candidates(Path::new(&out));
     for entry in std::fs::read_dir(&selection).expect("candidates").flatten() {
         std::fs::remove_file(entry.path()).expect("removed");
     }
@@ -276,10 +327,8 @@ fn several_processes_may_have_the_same_candidates() {
             thread.join().expect("it ends").ok();
         }
     });
-    assert!(
-        many > 2 && (0..many).all(|number| read(number).is_ok()),
-        "{many}"
-    );
+    assert!(all.len() > 2);
+    assert_eq!(candidates(Path::new(&out)), all);
 }
 
 #[test]
@@ -319,7 +368,7 @@ fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_fu
     drop(submit.env("PATH", &path).output().expect("epnas starts"));
     let children = || {
         (0..2)
-            .map(|replica| crate::fleet::children(Path::new(&out), replica))
+            .map(|replica| children(Path::new(&out), replica))
             .sum::<usize>()
     };
     let mut returns = 0;

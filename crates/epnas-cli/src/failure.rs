@@ -148,6 +148,7 @@ pub(crate) fn of_fleet(error: FleetError) -> anyhow::Error {
     match error {
         FleetError::Search(error) => of_search(*error),
         FleetError::Missing { .. }
+        | FleetError::Lost { .. }
         | FleetError::Single { .. }
         | FleetError::Fewer { .. }
         | FleetError::Device { .. }

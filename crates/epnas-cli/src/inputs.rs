@@ -9,6 +9,7 @@ use epnas_supernet::{MODEL_FILE, Model};
 
 use crate::arguments::{ConfigArgs, Global, SettingsArgs};
 use crate::failure::{self, OrUsage, usage};
+use crate::output::word;
 use crate::progress::shortened;
 
 /// Refuses `path`, where a folder is to be made or used, when a file is in the way.
@@ -256,7 +257,8 @@ pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
         ))
     } else if folder.holds_run() {
         usage(format_args!(
-            "{dir} has no trained model yet; make it with `epnas train {dir}{flag}`"
+            "{dir} has no trained model yet; make it with `epnas train {}{flag}`",
+            word(folder.dir())
         ))
     } else {
         usage(format_args!(

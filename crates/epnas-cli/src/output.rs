@@ -21,6 +21,17 @@ pub(crate) enum Format {
     Json,
 }
 
+/// A path as a word of a command that is suggested.
+pub(crate) fn word(path: &Path) -> String {
+    let path = match path.to_string_lossy() {
+        // A flag, otherwise.
+        text if text.starts_with('-') => format!("./{text}"),
+        text => text.into_owned(),
+    };
+    // Only a zero byte, which no path has, cannot be quoted.
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), Into::into)
+}
+
 /// A number of epochs in words.
 pub(crate) fn epochs(number: usize) -> String {
     match number {
@@ -161,6 +172,19 @@ pub(crate) fn table_with(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_words_of_a_shell() {
+        for (path, expected) in [
+            ("runs/a-1", "runs/a-1"),
+            ("-x", "./-x"),
+            ("a b", "'a b'"),
+            ("it's", "\"it's\""),
+            ("$x", "'$x'"),
+        ] {
+            assert_eq!(word(Path::new(path)), expected);
+        }
+    }
 
     #[test]
     fn digits_are_grouped_by_three() {

@@ -21,7 +21,7 @@ const REPLICAS: usize = 16;
 
 /// Reads all that a page shows of what is in `dir`: a run, or a fleet with its searches.
 pub(crate) fn read_all(dir: &Path, name: &str) -> anyhow::Result<Vec<RunPage>> {
-    match RunFolder::new(dir).fleet().exists() {
+    match RunFolder::new(dir).is_fleet() {
         true => fleet(dir, name),
         false => Ok(vec![read(dir, name.to_owned())?]),
     }
@@ -138,6 +138,7 @@ pub(crate) fn without_children(dir: &Path, name: String) -> anyhow::Result<RunPa
         },
         trainings: trainings(&folder)?,
         facts,
+        is_fleet: folder.is_fleet(),
     })
 }
 

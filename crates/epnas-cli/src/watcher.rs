@@ -193,7 +193,6 @@ impl Observer for Watcher {
                 });
             }
             Event::Stopped { reason } => self.style.note(&format!("stopped: {reason}")),
-            Event::Fit { report, .. } => tracing::info!(?report, "surrogate fitted"),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use epnas_disk::{FileError, write_json};
-use epnas_search::{SearchError, run_history};
+use epnas_search::{BaselineKind, SearchError, run_history};
 use serde::{Deserialize, Serialize};
 
 use crate::derived::read_derived;
@@ -18,7 +18,7 @@ pub struct EndedSearch {
     /// What it was allowed to take, which may be more another time.
     pub budget: Option<String>,
     /// What it was compared with, likewise.
-    pub baseline: String,
+    pub baseline: BaselineKind,
     /// Of what the children of both were and reached, so that others are told from them.
     pub checksums: [String; 2],
     /// Why it, and its baseline, are not all they should be, when they are not.

@@ -23,6 +23,15 @@ pub enum FleetError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The folder holds searches of a fleet that is not described.
+    #[error(
+        "{} holds the searches of a fleet but no fleet.json: `epnas fleet run` or `submit` with this folder makes it again",
+        dir.display()
+    )]
+    Lost {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The folder holds a run by itself.
     #[error("{} holds a run, not a fleet; name another folder", dir.display())]
     Single {
@@ -30,7 +39,7 @@ pub enum FleetError {
         dir: PathBuf,
     },
     /// There are more replicas than are asked for.
-    #[error("{} has {found} replicas, expected at most {asked}: replicas can be added, not taken away", dir.display())]
+    #[error("{} has {found} replicas and not {asked}: they can become more, not fewer", dir.display())]
     Fewer {
         /// The folder.
         dir: PathBuf,
@@ -40,7 +49,7 @@ pub enum FleetError {
         asked: usize,
     },
     /// The fleet was begun for another device.
-    #[error("{} was begun on {stored}, expected {given}: estimates of different devices are not mixed", dir.display())]
+    #[error("{} was begun on {stored}, not on {given}: estimates of different devices are not mixed", dir.display())]
     Device {
         /// The folder.
         dir: PathBuf,

@@ -78,7 +78,7 @@ impl Fleet {
         let folder = FleetFolder::new(dir);
         let run = folder.run();
         let is_single = run.history().exists() || run.best().exists();
-        if !run.fleet().exists() && is_single {
+        if !run.is_fleet() && is_single {
             return Err(FleetError::Single {
                 dir: dir.to_owned(),
             });
@@ -202,15 +202,7 @@ impl Fleet {
     /// How many candidates there are at most.
     #[must_use]
     pub fn most_candidates(&self) -> usize {
-        let config = &self.config;
-        let lists = match (config.baseline.kind, config.search.strategy) {
-            (BaselineKind::None, _) | (_, StrategyKind::Random) => 1,
-            (BaselineKind::Random, _) => 2,
-        };
-        lists
-            * self
-                .most_of_a_list()
-                .min(self.replicas().len() * config.select.top)
+        most_candidates(&self.config, self.replicas().len())
     }
 
     /// How many candidates of the searches there are at most, and of their baselines as many.
@@ -251,7 +243,7 @@ impl Fleet {
                 for (piece, candidate) in
                     pieces.iter().filter_map(|&p| Some((p, candidates.get(p)?)))
                 {
-                    if self.retrained_one(piece, candidate, &settings)?.is_none() {
+                    if self.retrained_one(candidate, &settings)?.is_none() {
                         missing.push(piece);
                     }
                 }
@@ -287,7 +279,7 @@ impl Fleet {
     pub(crate) fn ended(&self, number: usize) -> Result<Option<EndedSearch>, FleetError> {
         let ended = EndedSearch::read(&self.folder.ended(number))?;
         Ok(ended.filter(|ended| {
-            ended.budget == self.config.search.budget && ended.baseline == self.baseline()
+            ended.budget == self.config.search.budget && ended.baseline == self.config.baseline.kind
         }))
     }
 
@@ -300,7 +292,7 @@ impl Fleet {
             children: children(best.cost),
             random: random.map_or(0, |random| children(random.cost)),
             budget: self.config.search.budget.clone(),
-            baseline: self.baseline(),
+            baseline: self.config.baseline.kind,
             checksums: [
                 EndedSearch::checksum(replica.dir())?,
                 match random {
@@ -314,10 +306,6 @@ impl Fleet {
             ],
         };
         Ok(ended.write(&self.folder.ended(number))?)
-    }
-
-    fn baseline(&self) -> String {
-        format!("{:?}", self.config.baseline.kind)
     }
 
     /// What all searches found together; `None` while there is more to merge than was merged.
@@ -355,25 +343,23 @@ impl Fleet {
         merged: &Merged,
     ) -> Result<Vec<Option<SelectionRecord>>, FleetError> {
         let candidates = merged.candidates(&self.config.space);
-        let candidates = candidates.iter().enumerate();
         let settings = self.selection_settings()?;
+        let candidates = candidates.iter();
         candidates
-            .map(|(number, candidate)| self.retrained_one(number, candidate, &settings))
+            .map(|candidate| self.retrained_one(candidate, &settings))
             .collect()
     }
 
     /// A candidate, if it is retrained with these settings.
     pub(crate) fn retrained_one(
         &self,
-        number: usize,
         candidate: &Candidate,
         settings: &str,
     ) -> Result<Option<SelectionRecord>, FleetError> {
         let space = &self.config.space;
-        let record: Option<SelectionRecord> = read_derived(&self.folder.candidate(number))?;
-        Ok(record.filter(|record| {
-            record.settings == settings && space.key(&record.arch) == space.key(&candidate.arch)
-        }))
+        let key = space.key(&candidate.arch);
+        let record: Option<SelectionRecord> = read_derived(&self.folder.candidate(&key))?;
+        Ok(record.filter(|record| record.settings == settings && space.key(&record.arch) == key))
     }
 
     /// What a candidate's record says of its settings.
@@ -425,6 +411,20 @@ impl Fleet {
     }
 }
 
+/// The best of the searches, and with a baseline those of the baselines.
+pub(crate) fn candidate_lists(config: &Config) -> usize {
+    match (config.baseline.kind, config.search.strategy) {
+        (BaselineKind::None, _) | (_, StrategyKind::Random) => 1,
+        (BaselineKind::Random, _) => 2,
+    }
+}
+
+/// How many candidates so many searches have at most.
+pub(crate) fn most_candidates(config: &Config, replicas: usize) -> usize {
+    let of_a_list = config.fleet.candidates.unwrap_or(usize::MAX);
+    candidate_lists(config) * of_a_list.min(replicas * config.select.top)
+}
+
 fn checksum(text: &str) -> String {
     format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
@@ -433,8 +433,10 @@ impl Description {
     fn read(folder: &FleetFolder) -> Result<Self, FleetError> {
         let path = folder.run().fleet();
         let description: Option<Self> = read_json(&path)?;
-        let description = description.ok_or_else(|| FleetError::Missing {
-            dir: folder.dir().to_owned(),
+        let dir = || folder.dir().to_owned();
+        let description = description.ok_or_else(|| match folder.run().is_fleet() {
+            true => FleetError::Lost { dir: dir() },
+            false => FleetError::Missing { dir: dir() },
         })?;
         match description.version {
             VERSION => Ok(description),

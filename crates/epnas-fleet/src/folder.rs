@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use epnas_arch::seed::split;
 use epnas_search::RunFolder;
 
 use crate::stage::Stage;
@@ -36,7 +37,7 @@ impl FleetFolder {
     /// The run folder of a replica, counted from 0.
     #[must_use]
     pub fn replica(&self, number: usize) -> RunFolder {
-        RunFolder::new(self.dir().join(format!("replica-{number:04}")))
+        self.run.replica(number)
     }
 
     /// Says that the search of a replica has ended by itself.
@@ -57,12 +58,12 @@ impl FleetFolder {
         self.dir().join("children.jsonl")
     }
 
-    /// A candidate after its retraining, counted from 0.
+    /// A candidate after its retraining, by the key that its space gives it: its place among the others may change.
     #[must_use]
-    pub fn candidate(&self, number: usize) -> PathBuf {
+    pub fn candidate(&self, key: &str) -> PathBuf {
         self.dir()
             .join("selection")
-            .join(format!("{number:05}.json"))
+            .join(format!("{:016x}.json", split(0, key)))
     }
 
     /// What became of each replica.

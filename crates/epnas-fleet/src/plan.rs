@@ -4,7 +4,7 @@ use epnas_search::{DryRun, Session};
 use serde::Serialize;
 
 use crate::error::FleetError;
-use crate::fleet::replica_seed;
+use crate::fleet::{candidate_lists, most_candidates};
 
 /// Wall time in hours, by how much is done at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -48,18 +48,18 @@ pub struct Plan {
 const CHILD_BYTES: u64 = 700;
 
 impl Plan {
-    /// Measures a few training steps of a replica, a candidate and the final network, and multiplies. Writes nothing.
+    /// Measures a few training steps of a replica, a candidate and the final network, and multiplies. Writes nothing. `begin`
+    /// hears of what is measured next, which can take minutes.
     ///
     /// # Errors
     /// [`FleetError`] when the images cannot be read or a network cannot be built.
-    pub fn of(session: &Session) -> Result<Self, FleetError> {
+    pub fn of(session: &Session, begin: impl Fn(&str)) -> Result<Self, FleetError> {
         let config = session.config();
+        begin("children of each length, and the surrogate");
         let one: DryRun = session.dry_run()?;
         let replicas = config.fleet.replicas;
-        let lists = if one.seconds.baseline > 0.0 { 2 } else { 1 };
-        let of_a_list = replicas * config.select.top;
-        let of_a_list = of_a_list.min(config.fleet.candidates.unwrap_or(usize::MAX));
-        let candidates = lists * of_a_list;
+        let lists = candidate_lists(config);
+        let candidates = most_candidates(config, replicas);
         let measured = (lists * config.select.top).max(1) as f64;
         let trainings = match config.fleet.train {
             true => config.train.network.seeds,
@@ -70,7 +70,10 @@ impl Plan {
         let select = hours(one.seconds.selection / measured);
         let train = match trainings {
             0 => 0.0,
-            _ => hours(session.final_training_seconds()?),
+            _ => {
+                begin("the final network");
+                hours(session.final_training_seconds()?)
+            }
         };
         let wall = |at_once: usize| {
             let rounds = |pieces: usize| pieces.div_ceil(at_once.max(1)) as f64;
@@ -102,13 +105,5 @@ impl Plan {
             bytes: one.bytes.total,
             disk_bytes: 2 * children * CHILD_BYTES,
         })
-    }
-
-    /// The seeds of the replicas.
-    #[must_use]
-    pub fn seeds(root: u64, replicas: usize) -> Vec<u64> {
-        (0..replicas)
-            .map(|number| replica_seed(root, number))
-            .collect()
     }
 }

@@ -8,7 +8,7 @@ use epnas_search::{Schedule, Which, read_curve};
 use serde::Serialize;
 
 use crate::error::FleetError;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, candidate_lists};
 use crate::stage::Stage;
 
 /// How far a stage has come.
@@ -27,8 +27,10 @@ pub struct StageProgress {
 pub struct Progress {
     /// Stage by stage.
     pub stages: Vec<StageProgress>,
-    /// Children of the searches so far, by replica; those of baselines are not counted.
+    /// Children of the searches so far, by replica.
     pub children: Vec<usize>,
+    /// Those of their baselines; empty without one.
+    pub random: Vec<usize>,
     /// Children that a search is planned to have.
     pub planned: u64,
     /// Epochs of the final training so far.
@@ -52,16 +54,16 @@ impl Progress {
         }
         let config = fleet.config();
         let folder = fleet.folder();
+        // One that is just being written or cannot be read says nothing of the others.
+        let so_far = |dir: &Path| trained_children(dir).unwrap_or(0);
         let replicas = fleet.replicas().iter();
+        let replicas = replicas.map(|replica| folder.replica(replica.number));
+        let random = replicas.clone().filter(|_| candidate_lists(config) > 1);
         let training = folder.run().training(Which::Found).work;
         Ok(Self {
             stages,
-            children: replicas
-                .map(|replica| {
-                    // One that is just being written or cannot be read says nothing of the others.
-                    trained_children(folder.replica(replica.number).dir()).unwrap_or(0)
-                })
-                .collect(),
+            random: random.map(|replica| so_far(&replica.random())).collect(),
+            children: replicas.map(|replica| so_far(replica.dir())).collect(),
             planned: Schedule::new(&config.space, &config.search).children(),
             epochs: read_curve(&training).map_or(0, |curve| curve.len()),
         })

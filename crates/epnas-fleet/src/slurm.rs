@@ -184,6 +184,13 @@ fn after(before: &Job) -> [String; 2] {
     ]
 }
 
+/// Which job of the array does the search of a replica.
+#[must_use]
+pub fn task_of(fleet: &Fleet, replica: usize) -> usize {
+    let jobs = fleet.config().fleet.slurm.jobs.unwrap_or(usize::MAX);
+    replica % jobs.clamp(1, fleet.replicas().len().max(1))
+}
+
 /// How many jobs share the pieces of a stage.
 fn tasks(fleet: &Fleet, stage: Stage) -> Result<usize, SlurmError> {
     let pieces = fleet.pieces(stage)?;

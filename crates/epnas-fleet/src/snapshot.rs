@@ -20,10 +20,12 @@ impl<'f> Snapshot<'f> {
         let ended = replicas.map(|replica| fleet.ended(replica.number));
         let ended: Vec<_> = ended.collect::<Result<_, _>>()?;
         let key = fleet.merge_key(&ended);
+        let has_children = fleet.folder().children().exists();
+        let merged = fleet.whole_merge()?;
         Ok(Self {
             fleet,
             ended,
-            merged: fleet.whole_merge()?.filter(|merged| merged.key == key),
+            merged: merged.filter(|merged| merged.key == key && has_children),
         })
     }
 

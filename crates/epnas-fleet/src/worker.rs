@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use epnas_disk::{make_dir, read_if_present, remove, seal, write_atomic, write_json};
 use epnas_search::run::lock_file;
 use epnas_search::select::SelectionRecord;
-use epnas_search::{Best, Observer, SearchError, Session, Start};
+use epnas_search::{Best, Machine, Observer, SearchError, Session, Start};
 use epnas_supernet::Compute;
 
+use crate::derived::read_derived;
 use crate::error::FleetError;
 use crate::fleet::Fleet;
 use crate::merge::Merged;
@@ -100,16 +101,18 @@ impl<'f> Worker<'f> {
             };
         };
         let settings = fleet.selection_settings()?;
-        if fleet.retrained_one(number, candidate, &settings)?.is_some() {
+        if fleet.retrained_one(candidate, &settings)?.is_some() {
             return Ok(Ended::Done);
         }
-        let path = fleet.folder().candidate(number);
+        let path = fleet
+            .folder()
+            .candidate(&fleet.config().space.key(&candidate.arch));
         if let Some(dir) = path.parent() {
             make_dir(dir)?;
         }
         // Another process may have the same piece: a job that was put back while it still ends, a second crew.
         let _held = lock_file(&path.with_extension("lock"), fleet.folder().dir())?;
-        if fleet.retrained_one(number, candidate, &settings)?.is_some() {
+        if fleet.retrained_one(candidate, &settings)?.is_some() {
             return Ok(Ended::Done);
         }
         let session = self.session()?;
@@ -167,7 +170,22 @@ impl<'f> Worker<'f> {
         let (found, random) = (&merged.found, merged.random.as_ref());
         write_outcomes(folder, &fleet.config().space, &merged, &records)?;
         let session = self.session()?;
+        // Who concludes need not have what the others trained on.
+        let session = match self.machine(&merged)? {
+            Some(machine) => session.with_trained_on(fleet.device(), machine),
+            None => session,
+        };
         Ok(session.conclude(folder.run(), found, random, None, &records, note)?)
+    }
+
+    /// The machine of the first search.
+    fn machine(&self, merged: &Merged) -> Result<Option<Machine>, FleetError> {
+        let Some(first) = merged.replicas.first() else {
+            return Ok(None);
+        };
+        let folder = self.fleet.folder().replica(first.replica.number);
+        let best: Option<Best> = read_derived(&folder.best())?;
+        Ok(best.map(|best| best.machine))
     }
 
     /// Children of all replicas were trained in the same precision on the same kind of device.

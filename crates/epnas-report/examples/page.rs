@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         best: None,
         trainings: Vec::new(),
         facts: Vec::new(),
+        is_fleet: false,
     };
     println!("{}", html("A search", &[run], &Mode::File));
     Ok(())

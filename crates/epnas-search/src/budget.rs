@@ -143,7 +143,7 @@ impl TimeBudget {
     fn reason(&self, part: &str) -> String {
         let rounded = std::time::Duration::from_millis((self.seconds * 1000.0).round() as u64);
         format!(
-            "{part} ended early, at its share of the time budget of {}; a longer `--budget` goes on (`epnas search` with `--resume`, `epnas run` as it is)",
+            "{part} ended early, at its share of the time budget of {}; a longer `--budget` goes on (`epnas search` with `--resume`, `epnas run` and `epnas fleet` as they are)",
             humantime::format_duration(rounded)
         )
     }

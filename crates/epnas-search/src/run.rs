@@ -200,12 +200,24 @@ impl RunFolder {
         self.dir.join("fleet.json")
     }
 
+    /// The run folder of a fleet's replica, counted from 0.
+    #[must_use]
+    pub fn replica(&self, number: usize) -> Self {
+        Self::new(self.dir.join(format!("replica-{number:04}")))
+    }
+
+    /// Whether a fleet is in it, be it damaged.
+    #[must_use]
+    pub fn is_fleet(&self) -> bool {
+        self.fleet().exists() || self.replica(0).dir().exists()
+    }
+
     /// Fails where a fleet is and a run by itself is expected.
     ///
     /// # Errors
     /// [`RunError::Fleet`].
     pub fn require_single(&self) -> Result<(), RunError> {
-        match self.fleet().exists() {
+        match self.is_fleet() {
             false => Ok(()),
             true => Err(RunError::Fleet {
                 dir: self.dir.clone(),

@@ -361,7 +361,7 @@ fn retrained_accuracies_are_not_erased() {
         .expect_err("nothing to do");
     assert_eq!(
         error.to_string(),
-        "`select.top` is 0, expected at least 1: without a candidate there is nothing to select"
+        "`select.top` is 0, expected at least 1 (`--set select.top=1`): without a candidate there is nothing to select"
     );
     let stored = || Best::read(&dir.join("best.json")).expect("a result");
     assert_eq!(stored(), best);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use epnas_fleet::Fleet;
 use epnas_fleet::slurm::{self, SlurmError};
-use epnas_search::{Config, RunFolder, Which};
+use epnas_search::{Config, RunFolder, Which, run_device};
 use epnas_supernet::DeviceKind;
 
 use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
@@ -131,13 +131,16 @@ impl NewFleetArgs {
     ) -> anyhow::Result<Fleet> {
         inputs::require_folder(out)?;
         let config = self.config(Some(out), global)?;
-        let begun_on = match RunFolder::new(out).fleet().exists() {
-            true => {
+        let folder = RunFolder::new(out);
+        let begun_on = match (folder.fleet().exists(), folder.is_fleet()) {
+            (true, _) => {
                 let begun = open(out)?;
                 require_idle(&begun)?;
                 Some(begun.device())
             }
-            false => None,
+            // Its description is lost, but not its first search.
+            (false, true) => Some(run_device(&folder.replica(0)).map_err(failure::of_search)?),
+            (false, false) => None,
         };
         let by_config = match config.fleet.slurm.gpus {
             0 => DeviceKind::Cpu,
@@ -163,6 +166,7 @@ fn require_idle(fleet: &Fleet) -> anyhow::Result<()> {
 }
 
 fn open(dir: &Path) -> anyhow::Result<Fleet> {
+    inputs::require_folder(dir)?;
     Fleet::open(dir).map_err(failure::of_fleet)
 }
 

@@ -19,7 +19,7 @@ use crate::failure::{self, OrUsage, usage};
 use crate::handover::{self, CARD_FILE, Failed, Size, Spread};
 use crate::inputs;
 use crate::interrupt::Interrupt;
-use crate::output::{self, grouped};
+use crate::output::{self, grouped, word};
 use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
 
@@ -312,7 +312,7 @@ fn text(summary: &Summary, best: &Best, out: &Path) -> String {
         summary.onnx.display(),
         summary.card.display(),
         summary.report.display(),
-        out.display()
+        word(out)
     ));
     if let Some(table) = top::text(best) {
         text.push_str(&format!("\nin the search, before training:\n{table}"));

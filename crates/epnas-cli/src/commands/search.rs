@@ -11,7 +11,7 @@ use crate::arguments::{ConfigArgs, DeviceArgs, Global, PrecisionArgs};
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
 use crate::interrupt::Interrupt;
-use crate::output::{self, Format, grouped};
+use crate::output::{self, Format, grouped, word};
 use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
 
@@ -63,6 +63,7 @@ pub(crate) struct SearchArgs {
 pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     let out = out(args)?;
     inputs::require_folder(&out)?;
+    RunFolder::new(&out).require_single().or_usage()?;
     let config = config(args, global, &out)?;
     let start = if args.resume {
         Start::Resume
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &SearchArgs, global: &Global) -> anyhow::Result<()> {
     drop(watcher);
     let best = finished(best, &out, global)?;
     if interrupt.is_set() {
-        let next = format!("epnas search --out {} --resume", out.display());
+        let next = format!("epnas search --out {} --resume", word(&out));
         // A reader that has gone is no reason to end otherwise.
         let _ = print_best(&best, &out, &next, global.format());
         return Err(interrupt.end(&format!("everything is saved; `{next}` goes on")));
@@ -162,7 +163,7 @@ fn config(args: &SearchArgs, global: &Global, out: &Path) -> anyhow::Result<Conf
 
 /// The command that follows a search or selection in `dir`.
 pub(crate) fn training_of(dir: &Path) -> String {
-    format!("epnas train {}", dir.display())
+    format!("epnas train {}", word(dir))
 }
 
 /// Prints the result of a search or selection in `dir`, and the command to run `next`.
@@ -221,9 +222,9 @@ pub(crate) fn print_best(
         for note in &best.notes {
             text.push_str(&format!("note          {note}\n"));
         }
-        let dir = dir.display();
+        let (word, dir) = (word(dir), dir.display());
         text.push_str(&format!(
-            "run           {dir}\npage          epnas report {dir}\nnext          {next}\n"
+            "run           {dir}\npage          epnas report {word}\nnext          {next}\n"
         ));
         if let Some(table) = top::text(best) {
             text.push_str(&format!("\n{table}"));

@@ -15,7 +15,7 @@ use crate::failure::{self, OrUsage, usage};
 use crate::handover::{self, Failed, Spread, accuracy};
 use crate::inputs;
 use crate::interrupt::Interrupt;
-use crate::output::{self, grouped};
+use crate::output::{self, grouped, word};
 use crate::progress::{duration, percent};
 use crate::watcher::Watcher;
 
@@ -124,15 +124,19 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
         // In use by another process, perhaps, which has no result yet.
         drop(Run::open(run).map_err(|error| failure::of_search(error.into()))?);
         let is_given = folder.training(Which::Found).work.is_dir() && !folder.history().exists();
-        let run = run.display();
+        let (word, run) = (word(run), run.display());
         if is_given {
             return Err(usage(format_args!(
-                "{run} holds a training of an architecture that was given; `epnas train --arch ARCH --out {run}` goes on \
-                 with it, `epnas eval {run}` tests what it has"
+                "{run} holds a training of an architecture that was given; `epnas train --arch ARCH --out {word}` goes on \
+                 with it, `epnas eval {word}` tests what it has"
             )));
         }
+        let finish = match folder.is_fleet() {
+            true => format!("epnas fleet run --out {word}"),
+            false => format!("epnas search --out {word} --resume"),
+        };
         return Err(usage(format_args!(
-            "{run} has no result yet; finish it with `epnas search --out {run} --resume`"
+            "{run} has no result yet; finish it with `{finish}`"
         )));
     }
     let which = match args.random {
@@ -177,7 +181,7 @@ fn found(args: &TrainArgs, run: &Path, global: &Global) -> anyhow::Result<()> {
     let train = finished(train, args, &interrupt)?;
     let next = format!(
         "epnas eval {}{}",
-        run.display(),
+        word(run),
         if args.random { " --random" } else { "" }
     );
     print(train, &next, global)
@@ -224,7 +228,7 @@ fn given(args: &TrainArgs, arch: &str, out: &Path, global: &Global) -> anyhow::R
     let train = handover::train(&session, None, &design, &folders, &mut watcher);
     drop(watcher);
     let train = finished(train, args, &interrupt)?;
-    print(train, &format!("epnas eval {}", out.display()), global)
+    print(train, &format!("epnas eval {}", word(out)), global)
 }
 
 /// The places of the trainings from each seed.

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use epnas_search::RunFolder;
 use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::failure::{OrUsage, usage};
-use crate::output;
+use crate::output::{self, word};
 use live::Live;
 
 /// Serve the page of a run, which grows as the run does.
@@ -65,6 +66,14 @@ pub(crate) fn run(args: &WatchArgs, global: &Global) -> anyhow::Result<()> {
         return Err(usage(format_args!(
             "--host {}: other machines may reach this address, and there is no password; --allow-remote lets them",
             args.host
+        )));
+    }
+    if RunFolder::new(&args.run).is_fleet() {
+        let word = word(&args.run);
+        return Err(usage(format_args!(
+            "{} holds a fleet, whose searches are watched one by one: `epnas watch {word}/replica-0000`; \
+             `epnas fleet status {word}` tells of all, `epnas report {word}` makes a page of all",
+            args.run.display()
         )));
     }
     let live = Live::open(&args.run)?;

@@ -35,6 +35,8 @@ pub struct RunPage {
     pub trainings: Vec<Training>,
     /// What else a reader wants to know of it, such as its images: names and values.
     pub facts: Vec<(String, String)>,
+    /// Whether it is the result of several searches, whose children are theirs.
+    pub is_fleet: bool,
 }
 
 /// What makes a network of an architecture, for drawings.
@@ -243,7 +245,7 @@ impl RunPage {
     pub(super) fn kind(&self) -> BTreeMap<&str, &str> {
         const INCIDENTAL: [&str; 3] = ["seed", "data.dir", "search.budget"];
         // What happens beside a search and after it.
-        const AFTER: [&str; 3] = ["baseline.", "select.", "train."];
+        const AFTER: [&str; 4] = ["baseline.", "fleet.", "select.", "train."];
         let settings = self.settings.iter();
         settings
             .map(|(key, value)| (key.as_str(), value.as_str()))
@@ -377,6 +379,7 @@ pub(super) mod tests {
             best: None,
             trainings: Vec::new(),
             facts: Vec::new(),
+            is_fleet: false,
         }
     }
 

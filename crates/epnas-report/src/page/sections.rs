@@ -155,9 +155,14 @@ fn summary(runs: &[RunPage]) -> Markup {
 }
 
 fn of_run(number: usize, run: &RunPage, is_alone: bool) -> Markup {
+    let mut shown = figures::figures(number, run);
+    if run.is_fleet {
+        // Its children are on the page of each search.
+        shown.retain(|figure| figure.charts.iter().any(|chart| chart.svg().is_some()));
+    }
     let inside = html! {
         div.figures {
-            @for one in figures::figures(number, run) { (figure(&number.to_string(), &one)) }
+            @for one in shown { (figure(&number.to_string(), &one)) }
         }
         (cost(run))
         (environment(run))
@@ -270,6 +275,7 @@ fn doing(run: &RunPage) -> Option<String> {
             "no result yet; of the best few, {} have been retrained.",
             run.selection.len()
         )),
+        (None, _) if run.is_fleet => Some("no result yet.".to_owned()),
         (None, _) if !run.random.is_empty() => Some(format!(
             "no result yet; random search has trained {} children beside the search's {}.",
             run.random.len(),
@@ -282,11 +288,11 @@ fn doing(run: &RunPage) -> Option<String> {
     }
 }
 
-/// Those of the page, or of a result whose children are other runs'.
+/// Those of the page, or of all searches of a fleet.
 fn children(run: &RunPage) -> u64 {
-    match (run.children.len(), &run.best) {
-        (0, Some(best)) => best.cost.children,
-        (children, _) => children as u64,
+    match &run.best {
+        Some(best) if run.is_fleet => best.cost.children,
+        _ => run.children.len() as u64,
     }
 }
 
@@ -408,25 +414,31 @@ fn spent(run: &RunPage) -> Vec<Spent> {
         macs: 0,
         seconds: 0.0,
     };
-    let children = total(&run.children);
-    let mut rows = vec![Spent {
-        what: "children of the search".to_owned(),
-        cost: children,
-    }];
-    if let Some(best) = &run.best {
-        rows.push(Spent {
-            what: "choosing them: surrogate, sampling, checkpoints".to_owned(),
-            cost: TotalCost {
-                seconds: (best.cost.seconds - children.seconds).max(0.0),
-                ..none
-            },
-        });
-    }
-    if !run.random.is_empty() {
-        rows.push(Spent {
-            what: "random search".to_owned(),
-            cost: total(&run.random),
-        });
+    let mut rows = Vec::new();
+    let mut row = |what: &str, cost: TotalCost| {
+        let what = what.to_owned();
+        rows.push(Spent { what, cost });
+    };
+    match (&run.best, run.is_fleet) {
+        (Some(best), true) => {
+            row("the searches", best.cost);
+            if let Some(random) = &best.random {
+                row("their random searches", random.cost);
+            }
+        }
+        (None, true) => {}
+        (best, false) => {
+            let children = total(&run.children);
+            row("children of the search", children);
+            if let Some(best) = best {
+                let seconds = (best.cost.seconds - children.seconds).max(0.0);
+                let what = "choosing them: surrogate, sampling, checkpoints";
+                row(what, TotalCost { seconds, ..none });
+            }
+            if !run.random.is_empty() {
+                row("random search", total(&run.random));
+            }
+        }
     }
     if !run.selection.is_empty() {
         let records: &[SelectionRecord] = &run.selection;

@@ -24,10 +24,10 @@ pub(super) struct Kind<'a> {
     pub(super) runs: Vec<&'a RunPage>,
 }
 
-/// The kinds of runs, in order of their first run.
+/// The kinds of runs that searched, in order of their first run.
 pub(super) fn kinds(pages: &[RunPage]) -> Vec<Kind<'_>> {
     let mut found: Vec<(BTreeMap<&str, &str>, Vec<&RunPage>)> = Vec::new();
-    for page in pages {
+    for page in pages.iter().filter(|page| !page.is_fleet) {
         let kind = page.kind();
         match found.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, runs)) => runs.push(page),
@@ -48,10 +48,12 @@ pub(super) fn kinds(pages: &[RunPage]) -> Vec<Kind<'_>> {
             (1, _) => "search".to_owned(),
             (_, 1..=3) => words.join(", "),
             // Too much to say: the runs' names say it.
-            _ => {
-                let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-                names.join(", ")
-            }
+            _ => match runs {
+                [one] => one.name.clone(),
+                [first, second] => format!("{}, {}", first.name, second.name),
+                [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
+                [] => String::new(),
+            },
         }
     };
     found

@@ -6,7 +6,7 @@ use std::path::Path;
 use epnas_arch::{Arch, Evaluator, Space};
 
 use super::{Fingerprint, Part, Session};
-use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Machine, Retrained, TotalCost, Versions};
+use crate::best::{Best, BestRandom, ESTIMATE_NOTE, Retrained, TotalCost, Versions};
 use crate::budget::TimeBudget;
 use crate::checkpoint::run_history;
 use crate::diagnostics::Diagnostics;
@@ -28,7 +28,7 @@ impl Session {
     /// not those of the search, or when not one candidate can be retrained.
     pub fn select(&self, dir: &Path, observer: &mut dyn Observer) -> Result<Best, SearchError> {
         if self.config.select.top == 0 {
-            let expected = "at least 1: without a candidate there is nothing to select";
+            let expected = "at least 1 (`--set select.top=1`): without a candidate there is nothing to select";
             return Err(SettingsError::value("select.top", 0, expected).into());
         }
         let run = Run::open(dir)?;
@@ -116,6 +116,7 @@ impl Session {
         let accuracies = Retrained::of(space, retrained);
         let ranked = accuracies.rank(&found.list);
         let winner = ranked.first().cloned().ok_or_else(|| nothing(folder))?;
+        let (device, machine) = self.trained_on();
         let best = Best {
             architecture: winner.architecture,
             estimate: winner.estimate,
@@ -128,11 +129,8 @@ impl Session {
             cost: found.cost,
             selection_cost: TotalCost::of_selection(retrained),
             seed: self.config.seed,
-            machine: Machine {
-                device: self.compute.name().to_owned(),
-                ..Machine::here()
-            },
-            precision: self.precisions(folder)?,
+            precision: self.precisions(folder, device)?,
+            machine,
             pareto: found.pareto.retrained(&accuracies),
             versions: Versions::default(),
             top: ranked,

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use epnas_arch::seed::split;
 use epnas_arch::{Evaluator, NetworkConfig};
 use epnas_data::{DataError, Dataset, Normalization, Split};
-use epnas_supernet::{Compute, Supernet, SupernetConfig, TrainConfig, TrainingData};
+use epnas_supernet::{Compute, DeviceKind, Supernet, SupernetConfig, TrainConfig, TrainingData};
 use epnas_surrogate::Lstm;
 
 pub use compare::{NetworkComparison, NetworkComparisonResult, TrialProgress, compare_on_table};
@@ -35,7 +35,7 @@ pub use train::{
     Which, read_curve, read_training,
 };
 
-use crate::best::Best;
+use crate::best::{Best, Machine};
 use crate::budget::{Baseline, Budget, TimeBudget};
 use crate::config::{BaselineKind, Config, MAY_DIFFER, StrategyKind, WeightSharing};
 use crate::driver::{Driver, Ended, Outcome, elapsed_seconds};
@@ -61,6 +61,8 @@ pub struct Session {
     stop: Arc<AtomicBool>,
     /// The histories of searches that the surrogate learns from too; `None` of a run by itself.
     beside: Option<Vec<PathBuf>>,
+    /// Where others trained what this session reads; `None` when it trains itself.
+    trained_on: Option<(DeviceKind, Machine)>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,7 @@ impl Session {
             compute: Compute::cpu(),
             stop: Arc::default(),
             beside: None,
+            trained_on: None,
         })
     }
 
@@ -147,6 +150,26 @@ impl Session {
             beside: Some(histories),
             ..self
         }
+    }
+
+    /// Says where networks were trained that this session chooses among and does not train: results have that machine.
+    #[must_use]
+    pub fn with_trained_on(self, device: DeviceKind, machine: Machine) -> Self {
+        Self {
+            trained_on: Some((device, machine)),
+            ..self
+        }
+    }
+
+    /// Where networks are trained, or were.
+    fn trained_on(&self) -> (DeviceKind, Machine) {
+        self.trained_on.clone().unwrap_or_else(|| {
+            let machine = Machine {
+                device: self.compute.name().to_owned(),
+                ..Machine::here()
+            };
+            (self.compute.kind(), machine)
+        })
     }
 
     fn stop_requested(&self) -> bool {

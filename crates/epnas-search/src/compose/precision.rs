@@ -73,11 +73,15 @@ impl Session {
         })
     }
 
-    /// Those of the children in a run folder, and of a retraining on this device.
-    pub(super) fn precisions(&self, folder: &RunFolder) -> Result<Precisions, SearchError> {
+    /// Those of the children in a run folder, and of a retraining on a device.
+    pub(super) fn precisions(
+        &self,
+        folder: &RunFolder,
+        device: DeviceKind,
+    ) -> Result<Precisions, SearchError> {
         let Record { children, .. } = recorded(folder)?;
         let (_, recipe) = self.config.selection();
-        let retrained = recipe.precision.available_on(self.compute.kind());
+        let retrained = recipe.precision.available_on(device);
         Ok(Precisions {
             children: children.to_string(),
             retrained: retrained.to_string(),

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CancelArgs, global: &Global) -> anyhow::Result<()> {
     let fleet = open(&args.fleet)?;
     let jobs = slurm::cancel(&fleet).map_err(failure::of_slurm)?;
     output::print_as(global.format(), &Cancelled { jobs }, |cancelled| {
-        let dir = args.fleet.display();
+        let dir = output::word(&args.fleet);
         match cancelled.jobs {
             0 => "no job is in the queue\n".to_owned(),
             jobs => format!(

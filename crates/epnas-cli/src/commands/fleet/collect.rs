@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use epnas_fleet::{Fleet, FleetError, ReplicaOutcome, Stage, Worker, merge, read_outcomes};
-use epnas_search::{Best, statistics};
+use epnas_search::{Best, SearchError, statistics};
 use epnas_supernet::Compute;
 use serde::Serialize;
 use serde_json::Value;
@@ -55,6 +55,9 @@ struct Collected {
     /// Children of all searches.
     children: PathBuf,
     report: PathBuf,
+    /// Whether the fleet trains its best.
+    #[serde(skip)]
+    trains: bool,
 }
 
 pub(crate) fn run(args: &CollectArgs, global: &Global) -> anyhow::Result<()> {
@@ -80,10 +83,14 @@ fn conclude(fleet: &Fleet, partial: bool) -> anyhow::Result<()> {
     })();
     match concluded {
         Err(error @ FleetError::Unfinished { .. }) => {
-            let dir = fleet.folder().dir().display();
+            let dir = output::word(fleet.folder().dir());
             Err(anyhow::anyhow!(
                 "{error}; `epnas fleet status {dir}` shows more, --partial takes what is done"
             ))
+        }
+        // Not yet: nothing was asked for in the wrong way.
+        Err(FleetError::Search(error)) if matches!(*error, SearchError::Nothing { .. }) => {
+            Err((*error).into())
         }
         Err(error) => Err(failure::of_fleet(error)),
         Ok(_) => report::of_run(fleet.folder().dir()),
@@ -94,9 +101,10 @@ fn conclude(fleet: &Fleet, partial: bool) -> anyhow::Result<()> {
 pub(super) fn print(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
     let folder = fleet.folder();
     if !folder.run().best().exists() {
-        let dir = folder.dir().display();
         return Err(usage(format_args!(
-            "{dir} has no result yet; `epnas fleet status {dir}` shows how far it is"
+            "{} has no result yet; `epnas fleet status {}` shows how far it is",
+            folder.dir().display(),
+            output::word(folder.dir())
         )));
     }
     let collected = Collected {
@@ -109,6 +117,7 @@ pub(super) fn print(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
         },
         children: folder.children(),
         report: folder.run().report(),
+        trains: fleet.config().fleet.train,
     };
     output::print_as(global.format(), &collected, text)
 }
@@ -133,6 +142,7 @@ fn text(collected: &Collected) -> String {
         summary,
         children,
         report,
+        trains,
     } = collected;
     let mut text = format!(
         "architecture  {}\nestimate      {} (shared weights; ranks only)\n",
@@ -191,8 +201,9 @@ fn text(collected: &Collected) -> String {
         report.display()
     ));
     let next = match summary {
-        Some(_) => format!("epnas predict PICTURE --model {}", fleet.display()),
-        None => format!("epnas train {}", fleet.display()),
+        Some(_) => format!("epnas predict PICTURE --model {}", output::word(fleet)),
+        None if *trains => format!("epnas fleet run --out {}", output::word(fleet)),
+        None => format!("epnas train {}", output::word(fleet)),
     };
     text.push_str(&format!("next          {next}\n"));
     text.push_str(&each(replicas));

@@ -163,7 +163,7 @@ impl Crew<'_> {
     fn start(&self, slot: &Slot, stage: Stage, piece: usize) -> anyhow::Result<Hand> {
         let folder = self.fleet.folder();
         let mut command = Command::new(epnas()?);
-        command.args(["fleet", "piece"]).arg(folder.dir());
+        command.args(["fleet", "piece"]);
         command.args(["--stage", stage.name(), "--number", &piece.to_string()]);
         command.args(["--device", &slot.device]);
         if let Some(threads) = slot.threads {
@@ -174,6 +174,8 @@ impl Crew<'_> {
             // A line for each child.
             false => command.args((0..self.global.verbose.max(1)).map(|_| "-v")),
         };
+        // Last: its name may look like a flag.
+        command.arg("--").arg(folder.dir());
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let path = folder.log(stage, piece);
         let log = fs::metadata(&path).map_or(0, |meta| meta.len());

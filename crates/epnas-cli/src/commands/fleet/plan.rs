@@ -11,7 +11,7 @@ use super::NewFleetArgs;
 use crate::arguments::{DeviceArgs, Global};
 use crate::failure;
 use crate::output::{self, grouped, table};
-use crate::progress::duration;
+use crate::progress::{Style, duration};
 
 /// Forecast what a fleet will take: device hours, wall time by how much runs at a time, disk.
 ///
@@ -35,12 +35,21 @@ pub(crate) fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<()> {
     let config = args.new.config(None, global)?;
     let session = Session::new(config).map_err(failure::of_search)?;
     let session = session.with_compute(args.device.compute(None)?);
-    let plan = Plan::of(&session).map_err(failure::of_fleet)?;
+    let style = Style::choose(global);
+    let begin = |what: &str| style.note(&format!("measuring {what}"));
+    let plan = Plan::of(&session, begin).map_err(failure::of_fleet)?;
     let unit = match args.device.kind() {
         Some(DeviceKind::Cuda) => "GPU hours",
         _ => "hours of this CPU",
     };
     output::print_as(global.format(), &plan, |plan| text(plan, unit))
+}
+
+fn rounded(hours: f64) -> String {
+    match hours {
+        0.05.. => format!("{hours:.2}"),
+        _ => format!("{hours:.4}"),
+    }
 }
 
 fn text(plan: &Plan, unit: &str) -> String {
@@ -50,7 +59,7 @@ fn text(plan: &Plan, unit: &str) -> String {
             stage.to_owned(),
             grouped(pieces),
             time(hours / pieces.max(1) as f64),
-            format!("{hours:.2}"),
+            rounded(hours),
         ]
     };
     let rows = [
@@ -59,12 +68,12 @@ fn text(plan: &Plan, unit: &str) -> String {
         row("train", plan.trainings, plan.train_hours),
     ];
     let mut text = format!(
-        "{} searches of {} children; measured on {}\n\n{}\nin all {:.2} {unit}\n\n",
+        "{} searches of {} children; measured on {}\n\n{}\nin all {} {unit}\n\n",
         grouped(plan.replicas),
         grouped(plan.children_per_replica),
         plan.device,
         table(&["stage", "pieces", "each", unit], &rows),
-        plan.device_hours
+        rounded(plan.device_hours)
     );
     let rows: Vec<Vec<String>> = plan
         .wall

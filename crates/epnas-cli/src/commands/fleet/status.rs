@@ -131,17 +131,23 @@ fn text(status: &Status, fleet: &Fleet) -> String {
     let mut text = table(&["stage", "done", "of", "jobs"], &rows);
     let children: usize = progress.children.iter().sum();
     let planned = progress.planned * progress.children.len() as u64;
+    let random: usize = progress.random.iter().sum();
+    let random = match progress.random.is_empty() {
+        true => String::new(),
+        false => format!(", and {} of random search beside them", grouped(random)),
+    };
     text.push_str(&format!(
-        "\n{} of {} children\n",
+        "\n{} of {} children{random}\n",
         grouped(children),
         grouped(planned)
     ));
     if progress.children.len() <= SHOWN {
+        let is_left = |number| progress.stages[0].missing.contains(&number);
         for (replica, children) in fleet.replicas().iter().zip(&progress.children) {
-            let entry = status
-                .queue
-                .iter()
-                .find(|entry| entry.stage == Stage::Search && entry.task == Some(replica.number));
+            let task = slurm::task_of(fleet, replica.number);
+            let entry = status.queue.iter().find(|entry| {
+                entry.stage == Stage::Search && entry.task == Some(task) && is_left(replica.number)
+            });
             let doing = entry.map_or_else(String::new, |entry| match entry.state.as_str() {
                 "RUNNING" => format!("  running on {} for {}", entry.node, entry.time),
                 state => format!(
@@ -156,13 +162,16 @@ fn text(status: &Status, fleet: &Fleet) -> String {
             ));
         }
     }
-    let dir = status.fleet.display();
-    match (status.done, status.lost) {
-        (true, _) => text.push_str(&format!("next          epnas fleet collect {dir}\n")),
-        (false, true) => text.push_str(&format!(
-            "no job is left in the queue; why is in {dir}/slurm/*.log\nnext          epnas fleet submit --out {dir}\n"
-        )),
-        (false, false) => {}
-    }
+    let (word, dir) = (output::word(&status.fleet), status.fleet.display());
+    text.push_str(&match (status.done, status.lost) {
+        (true, _) => format!("next          epnas fleet collect {word}\n"),
+        (false, true) => format!(
+            "no job is left in the queue; what they said is in {dir}/slurm/*.log\nnext          epnas fleet submit --out {word}\n"
+        ),
+        (false, false) if status.queue.is_empty() => {
+            format!("next          epnas fleet run --out {word} (unless it is running)\n")
+        }
+        (false, false) => String::new(),
+    });
     text
 }

@@ -1,15 +1,16 @@
 //! `epnas fleet submit`: a fleet as jobs of Slurm.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use epnas_fleet::slurm::{self, Job, SlurmError};
 use epnas_fleet::{Fleet, Progress};
+use epnas_search::{Config, RunFolder};
 use epnas_supernet::DeviceKind;
 use serde::Serialize;
 
-use super::{NewFleetArgs, collect, epnas};
+use super::{NewFleetArgs, collect, epnas, open};
 use crate::arguments::{DeviceArgs, Global};
 use crate::failure::{self, usage};
 use crate::interrupt::Interrupt;
@@ -49,7 +50,7 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Wait until all is done, and print the result.
+    /// Wait until all is done, and print the result. Jobs that were submitted before are waited for.
     #[arg(long)]
     wait: bool,
 }
@@ -90,6 +91,9 @@ pub(crate) fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<()> {
         }
         _ => {}
     }
+    if args.wait && !args.new.restart && is_under_way(&args.out, &config)? {
+        return wait(&open(&args.out)?, global);
+    }
     let fleet = args.new.fleet(&args.out, args.device.kind(), global)?;
     let jobs = slurm::submit(&fleet, &epnas()?).map_err(failure::of_slurm)?;
     let submitted = Submitted {
@@ -106,10 +110,20 @@ pub(crate) fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<()> {
     output::print_as(global.format(), &submitted, text)
 }
 
+/// Whether jobs of this very fleet are in the queue.
+fn is_under_way(out: &Path, config: &Config) -> anyhow::Result<bool> {
+    if !RunFolder::new(out).fleet().exists() {
+        return Ok(false);
+    }
+    let fleet = open(out)?;
+    let queue = slurm::queue(&fleet).map_err(failure::of_slurm)?;
+    Ok(!queue.is_empty() && fleet.config() == config)
+}
+
 fn text(submitted: &Submitted) -> String {
-    let dir = submitted.fleet.display();
+    let (word, dir) = (output::word(&submitted.fleet), submitted.fleet.display());
     if submitted.jobs.is_empty() {
-        return format!("everything is done\nnext          epnas fleet collect {dir}\n");
+        return format!("everything is done\nnext          epnas fleet collect {word}\n");
     }
     let mut text = String::new();
     for job in &submitted.jobs {
@@ -120,7 +134,7 @@ fn text(submitted: &Submitted) -> String {
         text.push_str(&format!("{:<14}job {}{many}\n", job.stage.name(), job.id));
     }
     text.push_str(&format!(
-        "fleet         {dir}\nnext          epnas fleet status {dir}\n"
+        "fleet         {dir}\nnext          epnas fleet status {word}\n"
     ));
     text
 }
@@ -150,10 +164,11 @@ fn wait(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
             // Asked again: the last job may have ended between the two.
             let progress = Progress::of(fleet).map_err(failure::of_fleet)?;
             if !progress.is_done() {
-                let dir = fleet.folder().dir().display();
+                let dir = fleet.folder().dir();
+                let (word, dir) = (output::word(dir), dir.display());
                 return Err(anyhow::anyhow!(
                     "no job is left in the queue, but not everything is done ({line}); why is in {dir}/slurm, and \
-                     `epnas fleet submit --out {dir}` goes on",
+                     `epnas fleet submit --out {word}` goes on",
                     line = super::status::line(&progress, &queue)
                 ));
             }

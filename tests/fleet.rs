@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use epnas_search::Best;
+use epnas_search::run::lock_file;
 use serde_json::Value;
 
 use crate::command::{Folder, Outcome, epnas, line, read_json, read_lines, run};
@@ -213,10 +214,21 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
     error.fails(2, &["search.iterations (stored 1, given 2)"]);
     let error = fleet(&folder, "grown", &["--replicas", "2", "--seed", "9"]);
     error.fails(2, &["seed (stored 3, given 9)"]);
-    // With a training: where the best is another network now, it is trained once that is asked for.
+    // With a training: where the best is another network now, that is trained.
+    let chosen = || read_json(&folder.path("trained/best.json"))["architecture"].clone();
     fleet(&folder, "trained", &["--replicas", "1"]).ok();
-    let more = fleet(&folder, "trained", &["--replicas", "3", "--restart"]);
-    more.ok();
+    let before = chosen();
+    fleet(&folder, "trained", &["--replicas", "3"]).ok();
+    assert_ne!(chosen(), before, "the test needs another winner");
+    // As many as there are, unless others are asked for.
+    let again = fleet(&folder, "trained", &["--json"]).ok().json();
+    assert_eq!(again["replicas"].as_array().map(Vec::len), Some(3));
+    // There is nothing to begin anew: neither a training with other settings, nor of another network.
+    let checkpoint = folder.path("trained/train/checkpoint.bin");
+    let written = || std::fs::metadata(&checkpoint).and_then(|meta| meta.modified());
+    let kept = written().expect("a checkpoint");
+    fleet(&folder, "trained", &["--restart"]).ok();
+    assert_eq!(written().expect("a checkpoint"), kept);
     let whole = fleet(&folder, "all-at-once", &["--replicas", "3"]);
     whole.ok();
     assert_same_fleet(&folder.path("all-at-once"), &folder.path("trained"));
@@ -232,6 +244,39 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
     fleet(&folder, "pooled", &[pooled.as_slice(), &["2"]].concat()).ok();
     std::fs::remove_file(folder.path("pooled/replica-0001/ended.json")).expect("removed");
     fleet(&folder, "pooled", &[pooled.as_slice(), &["3"]].concat()).ok();
+}
+
+#[test]
+fn what_another_process_has_is_left_to_it() {
+    let folder = Folder::new();
+    let more = ["--replicas", "2", "--set", "fleet.train=false"];
+    fleet(&folder, "whole", &more).ok();
+    let path = folder.path("shared");
+    let out = folder.arg("shared");
+    std::fs::create_dir_all(path.join("replica-0000")).expect("a folder");
+    let held = lock_file(&path.join("replica-0000/lock"), &path).expect("a lock");
+    let mut crew = start(&arguments(
+        &folder,
+        "shared",
+        &[&more[..], &["--at-once", "1"]].concat(),
+    ));
+    let begun = Instant::now();
+    while !path.join("replica-0001/ended.json").exists() {
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "it waits for what another has"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = line(&format!("fleet status {out} --json")).ok().json();
+    assert_eq!(status["stages"][0]["running"], serde_json::json!([0]));
+    assert!(!path.join("replica-0000/history.jsonl").exists());
+    drop(held);
+    assert!(crew.wait().expect("a status").success());
+    for name in ["merged.json", "replicas.json", "best.json"] {
+        let of = |fleet: &str| timeless(&read_json(&folder.path(fleet).join(name)));
+        assert_eq!(of("shared"), of("whole"), "{name}");
+    }
 }
 
 /// Kills a fleet and all of its processes at once, as a machine that loses power does.
@@ -348,6 +393,7 @@ fn what_needs_a_description_is_refused(fleet: &str) {
             .fails(2, &["no fleet.json", "`epnas fleet run` or `submit`"]);
     }
     line(&format!("search --resume --out {fleet}")).fails(2, &["holds a fleet"]);
+    line(&format!("fleet run --out {fleet} --replicas 1")).fails(2, &["has 2 replicas and not 1"]);
     assert!(
         std::fs::read(&page).expect("a page") == before,
         "the page was lost"
@@ -383,6 +429,13 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
     // Whatever is made of other files is made again.
     let path = folder.path("faults");
     let candidate = candidates(&path).swap_remove(0);
+    // Files that are written whole or not at all, after a file system lost their content.
+    for name in ["summary.json", "report.html", "selection.jsonl"] {
+        std::fs::write(path.join(name), "").expect("written");
+        run(&all).ok();
+        assert_same_fleet(&folder.path("whole"), &path);
+        assert!(std::fs::metadata(path.join(name)).is_ok_and(|meta| meta.len() > 0));
+    }
     for name in [
         "best.json",
         "replicas.json",
@@ -438,11 +491,33 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
     line(&format!("train {out} --restart")).ok();
     run(&longer).ok();
     assert!(path.join("model.onnx").exists() && path.join("summary.json").exists());
+    // Histories are what all of it is made of: others are not taken for those that a search ended with.
+    let history = path.join("replica-0001/history.jsonl");
+    let lines = std::fs::read_to_string(&history).expect("a history");
+    let half = lines.lines().take(4).map(|line| format!("{line}\n"));
+    std::fs::write(&history, half.collect::<String>()).expect("written");
+    std::fs::remove_dir_all(path.join("replica-0001/checkpoint")).expect("removed");
+    std::fs::remove_file(path.join("merged.json")).expect("removed");
+    run(&longer).fails(
+        1,
+        &[
+            "history.jsonl",
+            "holds 4 children, expected the 10",
+            "put it back from a copy, or delete",
+            "replica-0001 with what is left",
+        ],
+    );
+    std::fs::remove_dir_all(path.join("replica-0001")).expect("removed");
+    run(&longer).ok();
+    assert_eq!(
+        timeless_lines(&folder.path("whole/children.jsonl")),
+        timeless_lines(&path.join("children.jsonl"))
+    );
     // What nothing can make again is named.
     let description = path.join("fleet.json");
     let text = std::fs::read_to_string(&description).expect("a file");
     std::fs::write(&description, text.replacen("\"seed\": ", "\"seed\": 1", 1)).expect("written");
-    run(&all).fails(1, &["fleet.json", "CRC-32"]);
+    run(&all).fails(1, &["fleet.json", "CRC-32", "delete it"]);
 }
 
 /// The processes that do pieces of a fleet.
@@ -559,7 +634,7 @@ fn what_has_ended_is_collected_before_the_rest() {
     let job = line(&format!("fleet work {out} --stage train"));
     assert_eq!(job.code, Some(1));
     assert!(
-        job.stderr.contains("stage merge are not done"),
+        job.stderr.contains("replica-0002 is not empty"),
         "{}",
         job.stderr
     );
@@ -573,94 +648,6 @@ fn what_has_ended_is_collected_before_the_rest() {
     let done = line(&format!("fleet collect {out} --json")).ok().json();
     assert_eq!(done["replicas"].as_array().map(Vec::len), Some(3));
     assert_eq!(done["best"]["notes"], Value::Array(vec![]));
-}
-
-/// Takes away what a search has done, but not its record of what it read.
-fn forget_search(replica: &Path) {
-    for gone in ["checkpoint", "random"] {
-        std::fs::remove_dir_all(replica.join(gone)).expect("removed");
-    }
-    for gone in ["history.jsonl", "best.json", "ended.json"] {
-        std::fs::remove_file(replica.join(gone)).expect("removed");
-    }
-}
-
-#[test]
-fn pooled_replicas_learn_from_one_another_as_their_record_says() {
-    let folder = Folder::new();
-    let more = [
-        "--replicas",
-        "2",
-        "--at-once",
-        "2",
-        "--set",
-        "fleet.pooled=true",
-        "--set",
-        "search.iterations=2",
-    ];
-    fleet(&folder, "first", &more).ok();
-    let path = folder.path("first");
-    let readings =
-        |replica: usize| read_lines(&path.join(format!("replica-{replica:04}/pool.jsonl")));
-    // A reading a step: three levels, two iterations.
-    assert_eq!([readings(0).len(), readings(1).len()], [6, 6]);
-    let read: u64 = [readings(0), readings(1)]
-        .concat()
-        .iter()
-        .filter_map(|reading| reading["children"][0].as_u64())
-        .sum();
-    assert!(read > 0, "nothing was learned from the other");
-    // The same order gives the same fleet, one process at a time, whatever the machines do: each replica is done anew, with
-    // the other's children there and its own record of what it read.
-    let copy = |name: &str| {
-        let status = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(&path)
-            .arg(folder.path(name))
-            .status();
-        assert!(status.expect("cp runs").success());
-        folder.path(name)
-    };
-    for replica in [0, 1] {
-        let again = copy(&format!("again-{replica}"));
-        let of = again.join(format!("replica-{replica:04}"));
-        forget_search(&of);
-        let out = again.to_str().expect("UTF-8").to_owned();
-        line(&format!("fleet run --out {out} --at-once 1")).ok();
-        assert_same_fleet(&path, &again);
-        // What the record names is gone: that is said, and not replaced by something else.
-        let other = again.join(format!("replica-{:04}", 1 - replica));
-        let history = std::fs::read_to_string(other.join("history.jsonl")).expect("a history");
-        std::fs::write(
-            other.join("history.jsonl"),
-            history.lines().next().expect("a line").to_owned() + "\n",
-        )
-        .expect("written");
-        forget_search(&of);
-        let error = line(&format!("fleet run --out {out} --at-once 1"));
-        error.fails(
-            1,
-            &[
-                "pool.jsonl",
-                "iteration 0, step 1",
-                "there are 1 children, expected",
-            ],
-        );
-    }
-    // By itself there is nothing to learn from, and a strategy without a surrogate cannot.
-    let error = folder.search("alone", &["--set", "fleet.pooled=true"]);
-    error.fails(2, &["fleet.pooled", "a run by itself"]);
-    let error = fleet(
-        &folder,
-        "none",
-        &[
-            "--set",
-            "fleet.pooled=true",
-            "--set",
-            "search.strategy=random",
-        ],
-    );
-    error.fails(2, &["fleet.pooled", "epnas"]);
 }
 
 #[test]
@@ -686,6 +673,15 @@ fn what_is_no_fleet_is_refused() {
     )
     .fails(2, &["fleet.slurm.options", "dash"]);
     assert!(!folder.path("new").exists());
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut command = epnas();
+        command.args(["fleet", "run", "--config", "demo", "--out"]);
+        command.arg(std::ffi::OsStr::from_bytes(b"runs/\xff"));
+        let refused = Outcome::from(command.output().expect("epnas starts"));
+        refused.fails(2, &["expected a path of UTF-8"]);
+    }
     // A piece that is not there.
     fleet(
         &folder,

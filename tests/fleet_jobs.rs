@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::command::{Folder, Outcome, epnas, line};
 use crate::fleet::{assert_same_fleet, candidates, children, fleet};
 
@@ -119,7 +121,32 @@ fn jobs_are_submitted_in_order_and_run_once_all_are_accepted() {
         );
     }
     let last = search.lines().last().expect("a line");
-    assert!(last.starts_with("exec '") && last.ends_with("--stage search --task \"${SLURM_ARRAY_TASK_ID:-0}\" --tasks 4 --device cuda --notice 120 --threads 8"), "{last}");
+    assert!(last.starts_with("exec '") && last.ends_with("--stage search --task \"$SLURM_ARRAY_TASK_ID\" --tasks 4 --device cuda --notice 120 --threads 8"), "{last}");
+}
+
+/// A job may submit a fleet, and a user's environment have options for other jobs.
+#[test]
+fn jobs_are_those_of_the_fleet_wherever_they_are_submitted_from() {
+    let slurm = FakeSlurm::new(&format!("env >> $0.env\n{COUNTS}"));
+    let path = std::env::var("PATH").expect("a path");
+    let (config, out) = (slurm.folder.arg("tiny.toml"), slurm.folder.arg("fleet"));
+    let mut command = epnas();
+    command.args(["fleet", "submit", "--config", &config, "--out", &out]);
+    command.env("PATH", format!("{}:{path}", slurm.folder.arg("bin")));
+    command.envs([
+        ("SLURM_ARRAY_TASK_ID", "7"),
+        ("SLURM_ARRAY_JOB_ID", "70"),
+        ("SBATCH_NO_REQUEUE", "1"),
+        ("SBATCH_ACCOUNT", "vision"),
+    ]);
+    Outcome::from(command.output().expect("epnas starts")).ok();
+    let seen = std::fs::read_to_string(slurm.folder.path("bin/sbatch.env")).expect("a file");
+    assert!(seen.contains("SBATCH_ACCOUNT=vision"), "{seen}");
+    for name in ["SLURM_ARRAY_", "SBATCH_NO_REQUEUE"] {
+        assert!(!seen.contains(name), "{name} in {seen}");
+    }
+    let merge = std::fs::read_to_string(slurm.fleet().join("slurm/merge.sh")).expect("a script");
+    assert!(merge.contains("--task 0 --tasks 1"), "{merge}");
 }
 
 #[test]
@@ -193,8 +220,8 @@ fn a_job_makes_up_for_those_that_were_lost() {
         .args(more);
     command.env("PATH", format!("{}:{path}", slurm.folder.arg("bin")));
     Outcome::from(command.output().expect("epnas starts")).ok();
-    // As the jobs would: one of the searches never ran, nor did any of the candidates.
-    for job in ["search --task 1 --tasks 2", "merge", "train"] {
+    // As the jobs would: one of the searches never ran, nor did the merge and with it any of the candidates.
+    for job in ["search --task 1 --tasks 2", "train"] {
         line(&format!("fleet work {out} --stage {job}")).ok();
     }
     assert_same_fleet(&folder.path("whole"), Path::new(&out));
@@ -270,6 +297,27 @@ fn a_job_that_is_cancelled_within_its_notice_stays_out_of_the_queue() {
     let status = job.wait().expect("a status");
     assert_ne!(status.code(), Some(0));
     assert!(!slurm.calls().contains("requeue"), "{}", slurm.calls());
+}
+
+#[test]
+fn a_status_without_slurm_takes_no_job_for_lost() {
+    let slurm = FakeSlurm::new(COUNTS);
+    slurm.submit(&["--replicas", "1"]).ok();
+    let status = |bin: &str| {
+        let mut command = epnas();
+        command.args(["fleet", "status", &slurm.folder.arg("fleet"), "--json"]);
+        command.env("PATH", slurm.folder.arg(bin));
+        let outcome = Outcome::from(command.output().expect("epnas starts")).ok();
+        let status = outcome.json();
+        (status["queue"].clone(), status["lost"].clone())
+    };
+    let path = slurm.folder.path("bin/squeue");
+    slurm.folder.write("bin/squeue", "#!/bin/sh\nexit 0\n");
+    assert_eq!(status("bin"), (serde_json::json!([]), true.into()));
+    slurm.folder.write("bin/squeue", "#!/bin/sh\nexit 1\n");
+    assert_eq!(status("bin"), (Value::Null, false.into()));
+    std::fs::remove_file(path).expect("removed");
+    assert_eq!(status("bin"), (Value::Null, false.into()));
 }
 
 #[test]

@@ -28,6 +28,7 @@
 //! - [`browser`]: what Chromium makes of both, where it is at hand;
 //! - [`fleet`]: many searches as one;
 //! - [`fleet_jobs`]: its jobs, without a Slurm;
+//! - [`fleet_pool`]: its searches that learn from one another;
 //! - [`slurm`]: the same on a real Slurm, where it is asked for;
 //! - [`fuzz_corpus`]: what fuzzing has found, and that everything that is read comes back as it was;
 //! - [`memory`]: that hundreds of children do not add up.
@@ -48,6 +49,7 @@ mod faults;
 mod fleet;
 #[cfg(unix)]
 mod fleet_jobs;
+mod fleet_pool;
 mod fuzz_corpus;
 mod golden;
 mod hostile;

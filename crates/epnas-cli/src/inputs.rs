@@ -14,6 +14,13 @@ use crate::progress::shortened;
 
 /// Refuses `path`, where a folder is to be made or used, when a file is in the way.
 pub(crate) fn require_folder(path: &Path) -> anyhow::Result<()> {
+    if path.to_str().is_none() {
+        // Results name files, in JSON.
+        return Err(usage(format_args!(
+            "{}: expected a path of UTF-8",
+            path.display()
+        )));
+    }
     for place in path.ancestors() {
         match place.metadata() {
             Ok(found) if found.is_dir() => break,
@@ -255,6 +262,11 @@ pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
         usage(format_args!(
             "{dir}: not found; expected a model or run folder"
         ))
+    } else if is_untrained_fleet(&folder)? {
+        usage(format_args!(
+            "{dir} has no trained model yet; `epnas fleet run --out {}` makes it",
+            word(folder.dir())
+        ))
     } else if folder.holds_run() {
         usage(format_args!(
             "{dir} has no trained model yet; make it with `epnas train {}{flag}`",
@@ -267,9 +279,30 @@ pub(crate) fn model_dir(dir: &Path, which: Which) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// Whether it is for a fleet to train what is not there.
+fn is_untrained_fleet(folder: &RunFolder) -> anyhow::Result<bool> {
+    let config = match folder.is_fleet() {
+        true => run_config(folder.dir())?,
+        false => None,
+    };
+    Ok(config.is_some_and(|config| config.fleet.train))
+}
+
 /// The trained network in `dir`, a run folder or a model folder.
 pub(crate) fn model(dir: &Path, which: Which) -> anyhow::Result<Model> {
-    Ok(Model::load(&model_dir(dir, which)?)?)
+    let model = Model::load(&model_dir(dir, which)?)?;
+    // A result that cannot be read says nothing of the model.
+    let best = Best::read(&RunFolder::new(dir).best()).ok();
+    if let Some(best) = best.filter(|_| which == Which::Found) {
+        let (trained, found) = (&model.info().architecture, best.architecture.to_string());
+        if *trained != found {
+            tracing::warn!(
+                "{}: the trained network is {trained}; the best found is another by now, {found}, which is not trained yet",
+                dir.display()
+            );
+        }
+    }
+    Ok(model)
 }
 
 /// The configuration stored in the run folder `dir`; `None` when it holds none.

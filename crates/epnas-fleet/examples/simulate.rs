@@ -170,10 +170,7 @@ fn store(folder: &FleetFolder, number: usize, records: &[Record]) -> Result<()> 
         lines.push('\n');
     }
     write_atomic(&replica.history(), lines.as_bytes())?;
-    let ended = EndedSearch {
-        children: records.len(),
-        ..EndedSearch::default()
-    };
+    let ended = EndedSearch::of(&replica, false)?;
     Ok(ended.write(&folder.ended(number))?)
 }
 

@@ -58,6 +58,18 @@ pub enum FleetError {
         /// What is asked for.
         given: String,
     },
+    /// A history of a search that had ended is not what it was.
+    #[error(
+        "{source}; put it back from a copy, or delete {} with what is left of the search, and it is done again",
+        ended.parent().unwrap_or(ended).display()
+    )]
+    Altered {
+        /// What says that the search has ended.
+        ended: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<FleetError>,
+    },
     /// A stage needs what an earlier one has not done.
     #[error("{}: {} of {of} pieces of the stage {stage} are not done ({})", dir.display(), missing.len(), listed(missing))]
     Unfinished {
@@ -82,6 +94,17 @@ pub enum FleetError {
         /// How many it has.
         of: usize,
     },
+}
+
+impl FleetError {
+    /// Whether another process has what is asked for.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::Search(error) => matches!(**error, SearchError::Run(RunError::Locked { .. })),
+            _ => false,
+        }
+    }
 }
 
 impl From<SearchError> for FleetError {

@@ -1,13 +1,13 @@
 //! A fleet: its configuration, its replicas, and what of its work is done.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use epnas_arch::seed::split;
-use epnas_disk::{FileError, read_json, write_json};
+use epnas_disk::{FileError, read_if_present, read_json, write_json};
 use epnas_search::select::{Candidate, SelectionRecord};
 use epnas_search::{
-    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind,
-    TotalCost, Which,
+    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind, Which,
 };
 use epnas_supernet::{DeviceKind, MODEL_FILE, WEIGHTS_FILE};
 use serde::{Deserialize, Serialize};
@@ -88,19 +88,22 @@ impl Fleet {
             false => None,
         };
         let asked = config.fleet.replicas;
-        if let Some(stored) = &stored {
-            let found = stored.replicas.len();
-            if found > asked {
-                let dir = dir.to_owned();
-                return Err(FleetError::Fewer { dir, found, asked });
-            }
-            if stored.device != device {
-                return Err(FleetError::Device {
-                    dir: dir.to_owned(),
-                    stored: stored.device.to_string(),
-                    given: device.to_string(),
-                });
-            }
+        let found = match &stored {
+            Some(stored) => stored.replicas.len(),
+            None => folder.begun(),
+        };
+        if found > asked {
+            let dir = dir.to_owned();
+            return Err(FleetError::Fewer { dir, found, asked });
+        }
+        if let Some(stored) = &stored
+            && stored.device != device
+        {
+            return Err(FleetError::Device {
+                dir: dir.to_owned(),
+                stored: stored.device.to_string(),
+                given: device.to_string(),
+            });
         }
         let session = Session::new(config.clone())?;
         session.dataset()?;
@@ -253,6 +256,36 @@ impl Fleet {
         Ok(missing)
     }
 
+    /// The files that processes have locked while they do these pieces.
+    ///
+    /// # Errors
+    /// When a file of the fleet cannot be read.
+    pub fn locks(
+        &self,
+        stage: Stage,
+        pieces: &[usize],
+    ) -> Result<BTreeMap<usize, PathBuf>, FleetError> {
+        Ok(match stage {
+            Stage::Search => pieces
+                .iter()
+                .map(|&piece| (piece, self.folder.replica(piece).lock()))
+                .collect(),
+            Stage::Select => {
+                let Some(merged) = self.whole_merge()? else {
+                    return Ok(BTreeMap::new());
+                };
+                let space = &self.config.space;
+                let candidates = merged.candidates(space);
+                let lock = |piece: usize| {
+                    let key = space.key(&candidates.get(piece)?.arch);
+                    Some((piece, self.folder.candidate_lock(&key)))
+                };
+                pieces.iter().filter_map(|&piece| lock(piece)).collect()
+            }
+            Stage::Merge | Stage::Train => BTreeMap::from([(0, self.folder.run().lock())]),
+        })
+    }
+
     /// What of the work is done.
     pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>, FleetError> {
         Snapshot::of(self)
@@ -287,23 +320,14 @@ impl Fleet {
     pub(crate) fn note_end(&self, number: usize, best: &Best) -> Result<(), FleetError> {
         let replica = self.folder.replica(number);
         let random = best.random.as_ref();
-        let children = |cost: TotalCost| usize::try_from(cost.children).unwrap_or(usize::MAX);
         let ended = EndedSearch {
-            children: children(best.cost),
-            random: random.map_or(0, |random| children(random.cost)),
-            budget: self.config.search.budget.clone(),
-            baseline: self.config.baseline.kind,
-            checksums: [
-                EndedSearch::checksum(replica.dir())?,
-                match random {
-                    Some(_) => EndedSearch::checksum(&replica.random())?,
-                    None => String::new(),
-                },
-            ],
             notes: [
                 best.notes.first().cloned(),
                 random.and_then(|random| random.note.clone()),
             ],
+            budget: self.config.search.budget.clone(),
+            baseline: self.config.baseline.kind,
+            ..EndedSearch::of(&replica, random.is_some())?
         };
         Ok(ended.write(&self.folder.ended(number))?)
     }
@@ -376,13 +400,18 @@ impl Fleet {
         let (Some(done), Some(best), Some(_)) = (done, best, outcomes) else {
             return Ok(false);
         };
-        let mut results = Vec::new();
+        let mut results = vec![run.report(), run.precision()];
+        if self.config.select.top > 0 {
+            results.push(run.selection());
+        }
         if self.config.fleet.train {
             let model = run.training(Which::Found).model;
-            results.extend([run.summary(), run.onnx()]);
+            results.push(run.onnx());
             results.extend([model.join(MODEL_FILE), model.join(WEIGHTS_FILE)]);
         }
-        let is_there = results.iter().all(|result| result.exists());
+        let has_content = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.len() > 0);
+        let is_there = results.iter().all(has_content)
+            && (!self.config.fleet.train || is_json(&run.summary())?);
         Ok(is_there && self.done(merged, best.architecture.to_string())? == done)
     }
 
@@ -425,6 +454,12 @@ pub(crate) fn most_candidates(config: &Config, replicas: usize) -> usize {
     candidate_lists(config) * of_a_list.min(replicas * config.select.top)
 }
 
+/// Whether a file that is written without a checksum is whole.
+fn is_json(path: &Path) -> Result<bool, FleetError> {
+    let bytes = read_if_present(path)?.unwrap_or_default();
+    Ok(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok())
+}
+
 fn checksum(text: &str) -> String {
     format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
@@ -432,7 +467,14 @@ fn checksum(text: &str) -> String {
 impl Description {
     fn read(folder: &FleetFolder) -> Result<Self, FleetError> {
         let path = folder.run().fleet();
-        let description: Option<Self> = read_json(&path)?;
+        let remedy = "delete it, and `epnas fleet run` or `submit` with this folder makes it again";
+        let description: Option<Self> = match read_json(&path) {
+            Err(FileError::Damaged { message, .. }) => {
+                let message = format!("{message}; {remedy}");
+                return Err(FileError::damaged(&path, message).into());
+            }
+            read => read?,
+        };
         let dir = || folder.dir().to_owned();
         let description = description.ok_or_else(|| match folder.run().is_fleet() {
             true => FleetError::Lost { dir: dir() },

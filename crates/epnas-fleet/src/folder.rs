@@ -40,6 +40,16 @@ impl FleetFolder {
         self.run.replica(number)
     }
 
+    /// Up to which number there are folders of replicas.
+    pub(crate) fn begun(&self) -> usize {
+        let entries = std::fs::read_dir(self.dir()).into_iter().flatten();
+        let numbers = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("replica-")?.parse::<usize>().ok()
+        });
+        numbers.max().map_or(0, |last| last + 1)
+    }
+
     /// Says that the search of a replica has ended by itself.
     #[must_use]
     pub fn ended(&self, number: usize) -> PathBuf {
@@ -64,6 +74,12 @@ impl FleetFolder {
         self.dir()
             .join("selection")
             .join(format!("{:016x}.json", split(0, key)))
+    }
+
+    /// What is locked while a process retrains it.
+    #[must_use]
+    pub fn candidate_lock(&self, key: &str) -> PathBuf {
+        self.candidate(key).with_extension("lock")
     }
 
     /// What became of each replica.

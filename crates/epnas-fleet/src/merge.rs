@@ -7,7 +7,7 @@ use epnas_arch::Space;
 use epnas_disk::{FileError, Replacement, read_lines, seal, write_json};
 use epnas_search::driver::elapsed_seconds;
 use epnas_search::select::Candidate;
-use epnas_search::{Finding, Fronts, History, HistoryPolicy, Record, SearchError, run_history};
+use epnas_search::{Finding, Fronts, History, HistoryPolicy, Record, SearchError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -177,14 +177,23 @@ impl Merge<'_> {
         let folder = self.folder.replica(replica.number);
         let ended = EndedSearch::read(&self.folder.ended(replica.number))?;
         let ended = ended.ok_or_else(|| nothing(folder.dir(), "its search has not ended"))?;
-        let [note, random_note] = ended.notes;
+        let lost = |error: FleetError| FleetError::Altered {
+            ended: self.folder.ended(replica.number),
+            source: Box::new(error),
+        };
         let mut part = Lines::default();
-        let found = self.finding(folder.dir(), replica, false, note, &mut part)?;
+        let mut finding = |dir: &Path, random: bool| {
+            let which = usize::from(random);
+            let records = ended.records(dir, which).map_err(lost)?;
+            let note = ended.notes[which].clone();
+            self.finding(dir, replica, random, records, note, &mut part)
+        };
+        let found = finding(folder.dir(), false)?;
         let mut found =
             found.ok_or_else(|| nothing(folder.dir(), "no child of the search has an estimate"))?;
-        let mut random = match ended.random {
+        let mut random = match ended.children[1] {
             0 => None,
-            _ => self.finding(&folder.random(), replica, true, random_note, &mut part)?,
+            _ => finding(&folder.random(), true)?,
         };
         let fronts = [Some(&mut found), random.as_mut()];
         let fronts = fronts.map(|finding| finding.map(|f| std::mem::take(&mut f.pareto)));
@@ -200,16 +209,16 @@ impl Merge<'_> {
         })
     }
 
-    /// What the search in a folder found; its children are added to `lines`.
+    /// What the search in a folder found whose children are `records`, which are added to `lines`.
     fn finding(
         &self,
         dir: &Path,
         replica: Replica,
         random: bool,
+        records: Vec<Record>,
         note: Option<String>,
         lines: &mut Lines,
     ) -> Result<Option<Finding>, FleetError> {
-        let records = run_history(dir)?;
         for record in &records {
             lines.push(&Line {
                 replica: replica.number,

@@ -1,9 +1,11 @@
 //! How far a fleet has come, as its folder tells.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use epnas_search::driver::trained_children;
+use epnas_search::run::is_locked;
 use epnas_search::{Schedule, Which, read_curve};
 use serde::Serialize;
 
@@ -20,6 +22,8 @@ pub struct StageProgress {
     pub pieces: usize,
     /// Those that are not done.
     pub missing: Vec<usize>,
+    /// Those of them that a process is doing, on this machine or, where the file system's locks say so, on another.
+    pub running: Vec<usize>,
 }
 
 /// How far a fleet has come.
@@ -45,11 +49,23 @@ impl Progress {
     pub fn of(fleet: &Fleet) -> Result<Self, FleetError> {
         let snapshot = fleet.snapshot()?;
         let mut stages = Vec::new();
+        let mut may_run = true;
         for stage in Stage::ALL {
+            let missing = snapshot.missing(stage)?;
+            let locks = match may_run {
+                true => fleet.locks(stage, &missing)?,
+                false => BTreeMap::new(),
+            };
+            may_run &= missing.is_empty();
+            let held = locks.into_iter().filter(|(_, lock)| is_locked(lock));
             stages.push(StageProgress {
                 stage,
                 pieces: snapshot.pieces(stage),
-                missing: snapshot.missing(stage)?,
+                running: held
+                    .map(|(piece, _)| piece)
+                    .filter(|piece| missing.contains(piece))
+                    .collect(),
+                missing,
             });
         }
         let config = fleet.config();
@@ -69,6 +85,12 @@ impl Progress {
         })
     }
 
+    /// Whether a process is at work.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.stages.iter().any(|stage| !stage.running.is_empty())
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -77,6 +99,15 @@ impl Progress {
 }
 
 impl Fleet {
+    /// A number that grows while searches make progress.
+    #[must_use]
+    pub fn searched(&self) -> u64 {
+        let replicas = self.replicas().iter();
+        replicas
+            .map(|replica| self.mark(Stage::Search, replica.number))
+            .sum()
+    }
+
     /// A number that grows while a piece makes progress.
     #[must_use]
     pub fn mark(&self, stage: Stage, number: usize) -> u64 {

@@ -1,8 +1,8 @@
 //! A fleet's pieces as jobs of Slurm.
 //!
 //! Four jobs: an array for the searches, the merge, an array for the candidates, and the training. Each waits for the one
-//! before it to end, in whatever way: what a job finds undone of the stage before, it does itself. So a job that was killed
-//! costs time and no more. Before its time limit a job saves what it has and goes back to the queue.
+//! before it to end: what the merge and the training find undone of the stages before, they do themselves. So a job that was
+//! killed costs time and no more. Before its time limit a job saves what it has and goes back to the queue.
 
 mod advice;
 mod client;
@@ -82,17 +82,19 @@ pub fn require_idle(fleet: &Fleet) -> Result<(), SlurmError> {
 }
 
 /// Submits all that is not done, and returns the jobs: none when nothing is left to do. `epnas` is the program that they run,
-/// at a path that every node sees. Where Slurm refuses one of the jobs, none stays.
+/// at a path that every node sees; with `restart` the last throws a training with other settings away. Where Slurm refuses one of
+/// the jobs, none stays.
 ///
 /// # Errors
 /// [`SlurmError::Submitted`] when jobs of an earlier submission are in the queue; [`SlurmError::Refused`] with what Slurm says
 /// and what to change.
-pub fn submit(fleet: &Fleet, epnas: &Path) -> Result<Vec<Job>, SlurmError> {
+pub fn submit(fleet: &Fleet, epnas: &Path, restart: bool) -> Result<Vec<Job>, SlurmError> {
     // Two submissions at once would both find the queue empty.
     let _held = fleet.lock()?;
     require_idle(fleet)?;
     let mut submission = Submission {
         fleet,
+        restart,
         jobs: Vec::new(),
     };
     match submission.all(epnas) {
@@ -121,6 +123,7 @@ pub fn cancel(fleet: &Fleet) -> Result<usize, SlurmError> {
 /// Jobs while they are being submitted.
 struct Submission<'f> {
     fleet: &'f Fleet,
+    restart: bool,
     jobs: Vec<Job>,
 }
 
@@ -137,7 +140,11 @@ impl Submission<'_> {
             }
             let mut tasks = tasks(fleet, stage)?;
             let path = dir.join(format!("{stage}.sh"));
-            write_atomic(&path, script(fleet, stage, tasks, epnas)?.as_bytes())?;
+            let restart = self.restart && stage == Stage::Train;
+            write_atomic(
+                &path,
+                script(fleet, stage, tasks, epnas, restart)?.as_bytes(),
+            )?;
             let mut options = Vec::new();
             if matches!(stage, Stage::Search | Stage::Select) {
                 let busy = busy(&missing, tasks);
@@ -172,7 +179,8 @@ impl Submission<'_> {
     }
 }
 
-/// The merge runs whatever became of the searches: it makes up for them. Without a merge there are no candidates.
+/// The merge runs whatever became of the searches, and the training whatever became of all: they make up for them. Without a
+/// merge there are no candidates to retrain.
 fn after(before: &Job) -> [String; 2] {
     let how = match before.stage {
         Stage::Merge => "afterok",

@@ -104,14 +104,13 @@ impl<'f> Worker<'f> {
         if fleet.retrained_one(candidate, &settings)?.is_some() {
             return Ok(Ended::Done);
         }
-        let path = fleet
-            .folder()
-            .candidate(&fleet.config().space.key(&candidate.arch));
+        let key = fleet.config().space.key(&candidate.arch);
+        let path = fleet.folder().candidate(&key);
         if let Some(dir) = path.parent() {
             make_dir(dir)?;
         }
         // Another process may have the same piece: a job that was put back while it still ends, a second crew.
-        let _held = lock_file(&path.with_extension("lock"), fleet.folder().dir())?;
+        let _held = lock_file(&fleet.folder().candidate_lock(&key), fleet.folder().dir())?;
         if fleet.retrained_one(candidate, &settings)?.is_some() {
             return Ok(Ended::Done);
         }

@@ -70,10 +70,7 @@ fn store(folder: &FleetFolder, searches: &[Vec<Child>]) -> Vec<Replica> {
         for (index, child) in children.iter().enumerate() {
             lines.push(&record(index, child)).expect("written");
         }
-        let ended = EndedSearch {
-            children: children.len(),
-            ..EndedSearch::default()
-        };
+        let ended = EndedSearch::of(&replica, false).expect("a history");
         ended.write(&folder.ended(number)).expect("written");
         Replica {
             number,

@@ -6,6 +6,7 @@ use epnas_arch::{EvaluateError, SpaceError};
 
 use crate::checkpoint::CheckpointError;
 use crate::history::HistoryError;
+use crate::pool::PoolError;
 use crate::run::RunError;
 use crate::settings::SettingsError;
 use crate::strategy::StrategyError;
@@ -190,6 +191,17 @@ impl From<FileError> for SearchError {
 }
 
 impl SearchError {
+    /// Whether a search can go on once another has come further.
+    #[must_use]
+    pub fn waits_for_another(&self) -> bool {
+        match self {
+            Self::Strategy(StrategyError::Pool(error)) => {
+                matches!(**error, PoolError::Behind { .. })
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn snapshot(source: EvaluateError) -> Self {
         Self::Snapshot { source }
     }

@@ -22,13 +22,13 @@ pub enum PoolError {
     /// The record of what was read before cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Children that were learned from are no longer there, or others are in their place.
+    /// A search is begun anew whose children were learned from, and has yet to come so far again.
     #[error(
-        "{}, iteration {iteration}, step {step}: of {} {found}, expected {expected}; it may be on its way back to where it was",
+        "{}, iteration {iteration}, step {step}: {} has {found} children, expected {expected}; that search has to come so far first",
         record.display(),
         history.display()
     )]
-    Missing {
+    Behind {
         /// `pool.jsonl`.
         record: PathBuf,
         /// Iteration, from 0.
@@ -37,10 +37,29 @@ pub enum PoolError {
         step: usize,
         /// The history of another search.
         history: PathBuf,
-        /// What it has.
-        found: String,
-        /// What it had.
-        expected: String,
+        /// How many children it has.
+        found: usize,
+        /// How many it had.
+        expected: usize,
+    },
+    /// Others are in the place of children that were learned from.
+    #[error(
+        "{}, iteration {iteration}, step {step}: the first {children} children of {} are not those that were learned from; without \
+         this record the search learns from what is there now, and ends otherwise than it did",
+        record.display(),
+        history.display()
+    )]
+    Others {
+        /// `pool.jsonl`.
+        record: PathBuf,
+        /// Iteration, from 0.
+        iteration: usize,
+        /// Step, from 1.
+        step: usize,
+        /// The history of another search.
+        history: PathBuf,
+        /// How many of them.
+        children: usize,
     },
 }
 
@@ -201,14 +220,6 @@ impl Pool {
 
     /// Fails when what was read before cannot be read again.
     fn require(&self, reading: &Reading) -> Result<(), PoolError> {
-        let failed = |other: &Other, found: String, expected: String| PoolError::Missing {
-            record: self.record.clone(),
-            iteration: reading.iteration,
-            step: reading.step,
-            history: other.path.clone(),
-            found,
-            expected,
-        };
         // There may be more searches by now, after those that there were.
         if reading.children.len() > self.others.len()
             || reading.checksums.len() != reading.children.len()
@@ -226,13 +237,29 @@ impl Pool {
             .zip(&reading.children)
             .zip(&reading.checksums)
         {
-            let Some(found) = other.checksum(children) else {
-                let found = format!("there are {} children", other.records.len());
-                return Err(failed(other, found, children.to_string()));
-            };
-            if found != *checksum {
-                let found = format!("the first {children} children have the checksum {found}");
-                return Err(failed(other, found, checksum.clone()));
+            let (record, history) = (self.record.clone(), other.path.clone());
+            let (iteration, step) = (reading.iteration, reading.step);
+            match other.checksum(children) {
+                Some(found) if found == *checksum => {}
+                Some(_) => {
+                    return Err(PoolError::Others {
+                        record,
+                        iteration,
+                        step,
+                        history,
+                        children,
+                    });
+                }
+                None => {
+                    return Err(PoolError::Behind {
+                        record,
+                        iteration,
+                        step,
+                        history,
+                        found: other.records.len(),
+                        expected: children,
+                    });
+                }
             }
         }
         Ok(())

@@ -62,7 +62,7 @@ pub enum RunError {
         dir: PathBuf,
     },
     /// The folder holds a fleet, of which each replica is a run of its own.
-    #[error("{} holds a fleet, not a run: `epnas fleet` goes on with it", dir.display())]
+    #[error("{} holds a fleet, not a run: `epnas fleet run` goes on with it, and `epnas fleet status` shows it", dir.display())]
     Fleet {
         /// The folder.
         dir: PathBuf,
@@ -237,6 +237,12 @@ impl RunFolder {
         self.dir.join("summary.json")
     }
 
+    /// The file that is locked while a process writes to the folder.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
     /// Whether the folder holds a run.
     #[must_use]
     pub fn holds_run(&self) -> bool {
@@ -269,15 +275,16 @@ impl RunFolder {
     /// # Errors
     /// [`RunError::Foreign`].
     pub fn require_free(&self) -> Result<(), RunError> {
-        if self.holds_run() {
+        if self.holds_run() || self.is_fleet() {
             return Ok(());
         }
-        // What a run that never began leaves, and latencies to repeat one with.
+        // What a run that never began leaves, and latencies and what others had found to repeat one with.
         let own = [
-            self.dir.join("lock"),
+            self.lock(),
             self.data(),
             self.precision(),
             self.latency(),
+            self.pool(),
         ];
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let foreign = entries
@@ -406,7 +413,7 @@ impl Run {
     }
 
     fn lock(folder: RunFolder) -> Result<Self, RunError> {
-        let lock = lock_file(&folder.dir.join("lock"), &folder.dir)?;
+        let lock = lock_file(&folder.lock(), &folder.dir)?;
         Ok(Self {
             folder,
             _lock: lock,
@@ -470,6 +477,13 @@ pub fn lock_file(path: &Path, dir: &Path) -> Result<File, RunError> {
         }
         Err(TryLockError::Error(source)) => Err(DiskError::new("lock", path, source).into()),
     }
+}
+
+/// Whether another process has a file locked, which need not exist.
+#[must_use]
+pub fn is_locked(path: &Path) -> bool {
+    let file = File::open(path);
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Whether this is the file system's answer where it has no locks: ENOSYS, EOPNOTSUPP or, of NFS without its lock manager,

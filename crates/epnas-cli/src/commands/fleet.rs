@@ -1,17 +1,19 @@
 //! `epnas fleet`: many searches as one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use epnas_fleet::Fleet;
 use epnas_fleet::slurm::{self, SlurmError};
-use epnas_search::{Config, RunFolder, Which, run_device};
+use epnas_search::{Config, FleetConfig, RunFolder, run_device, settings};
 use epnas_supernet::DeviceKind;
 
 use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
-use crate::commands::train::make_room;
 use crate::failure::{self, OrUsage, usage};
 use crate::inputs;
+use crate::progress::Style;
 
 mod board;
 mod cancel;
@@ -23,6 +25,9 @@ mod plan;
 mod status;
 mod submit;
 mod work;
+
+/// How long a folder may be in use before that is an error.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Many searches as one: on the GPUs or cores of this machine, or as jobs of Slurm.
 ///
@@ -37,6 +42,7 @@ mod work;
 ///   epnas fleet run --config demo --replicas 2 --out fleets/demo
 ///   epnas fleet submit --config my.toml --replicas 64 --out /shared/fleets/mine
 ///   epnas fleet status /shared/fleets/mine
+///   epnas fleet collect /shared/fleets/mine
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
 pub(crate) struct FleetArgs {
@@ -75,7 +81,7 @@ struct NewFleetArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// How many searches [default: `fleet.replicas`, 4]. A fleet can get more of them later.
+    /// How many searches [default: as many as the fleet has, or `fleet.replicas`, 4]. A fleet can get more of them later.
     #[arg(long, value_name = "N")]
     replicas: Option<usize>,
 
@@ -85,11 +91,6 @@ struct NewFleetArgs {
 
     #[command(flatten)]
     precision: PrecisionArgs,
-
-    /// Throw the training of a network that is no longer the best, or of other settings, away; its model stays until the new
-    /// one is there.
-    #[arg(long)]
-    restart: bool,
 }
 
 impl NewFleetArgs {
@@ -98,19 +99,25 @@ impl NewFleetArgs {
         let mut given = self.precision.over(&self.config);
         let set = &mut given.settings.set;
         set.extend(self.replicas.map(|n| format!("fleet.replicas={n}")));
-        let stored = match (&given.settings.config, out) {
-            (None, Some(out)) => inputs::run_config(out)?,
-            _ => None,
+        let stored = match out {
+            Some(out) => inputs::run_config(out)?,
+            None => None,
         };
-        let mut config = match stored {
-            Some(stored) => inputs::adjusted(stored, &given, global)?,
-            None if given.settings.config.is_none() => {
+        let has = stored.as_ref().map_or(0, |stored| stored.fleet.replicas);
+        let mut config = match (stored, &given.settings.config) {
+            (Some(stored), None) => inputs::adjusted(stored, &given, global)?,
+            (None, None) => {
                 return Err(usage(
                     "name a configuration with --config, for example `--config demo`",
                 ));
             }
-            None => inputs::config(&given, global)?,
+            (_, Some(_)) => inputs::config(&given, global)?,
         };
+        // Only who asks for another number of searches gets it.
+        let is_default = config.fleet.replicas == FleetConfig::default().replicas;
+        if self.replicas.is_none() && (has > config.fleet.replicas || is_default && has > 0) {
+            config.fleet.replicas = has;
+        }
         if let Some(budget) = &self.budget {
             config.search.budget = Some(budget.clone());
             config.validate().or_usage()?;
@@ -147,13 +154,49 @@ impl NewFleetArgs {
             _ => DeviceKind::Cuda,
         };
         let device = device.or(begun_on).unwrap_or(by_config);
-        let fleet = Fleet::create(out, config, device).map_err(failure::of_fleet)?;
-        if self.restart {
-            let run = fleet.folder().run();
-            make_room(true, run, &run.training(Which::Found), fleet.config())?;
+        let stored = inputs::run_config(out)?;
+        let begun = Instant::now();
+        let fleet = loop {
+            match Fleet::create(out, config.clone(), device) {
+                // Of a process that was killed, one that it watched over may still end.
+                Err(error) if error.is_in_use() && begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                made => break made.map_err(failure::of_fleet)?,
+            }
+        };
+        if let Some(stored) = stored.filter(|stored| *stored != config) {
+            let changes = changes(&stored, &config)?;
+            Style::choose(global).note(&format!("settings that change: {changes}"));
         }
         Ok(fleet)
     }
+}
+
+/// Settings that differ, as `key (stored, given)`.
+fn changes(stored: &Config, given: &Config) -> anyhow::Result<String> {
+    let leaves = |config: &Config| {
+        let table = settings::parse_table(&config.to_toml().or_usage()?).or_usage()?;
+        anyhow::Ok(settings::leaves(&table))
+    };
+    let (stored, given) = (leaves(stored)?, leaves(given)?);
+    let keys: BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
+    let value = |leaves: &BTreeMap<String, String>, key: &String| {
+        leaves.get(key).map_or("none", String::as_str).to_owned()
+    };
+    let changed = keys
+        .into_iter()
+        .filter(|key| stored.get(*key) != given.get(*key));
+    let changed: Vec<String> = changed
+        .map(|key| {
+            format!(
+                "{key} (stored {}, given {})",
+                value(&stored, key),
+                value(&given, key)
+            )
+        })
+        .collect();
+    Ok(changed.join(", "))
 }
 
 /// Fails while jobs are in the queue that would read other settings when they begin. From where no jobs are submitted, none

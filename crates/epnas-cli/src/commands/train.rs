@@ -248,15 +248,22 @@ pub(crate) fn make_room(
     folders: &TrainingFolders,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let places = places(folders, config);
     if !restart {
-        return places.iter().try_for_each(Places::require_room);
+        return places(folders, config)
+            .iter()
+            .try_for_each(Places::require_room);
     }
     // Not under the hands of another process.
     let _lock = match folder.config().exists() {
         true => Some(Run::open(folder.dir()).map_err(|error| failure::of_search(error.into()))?),
         false => None,
     };
+    clear(folders, config)
+}
+
+/// Deletes a training from each seed; the models stay until there are new ones.
+pub(crate) fn clear(folders: &TrainingFolders, config: &Config) -> anyhow::Result<()> {
+    let places = places(folders, config);
     places.iter().try_for_each(Places::clear)?;
     // What more seeds left behind is of the training before.
     (places.len() + 1..)

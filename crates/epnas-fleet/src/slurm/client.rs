@@ -112,8 +112,26 @@ pub struct Entry {
     pub node: String,
 }
 
+/// Of the environment of a submission, what would undo what jobs of a fleet need, or make them take themselves for another.
+const NOT_INHERITED: [&str; 8] = [
+    "SBATCH_ARRAY_INX",
+    "SBATCH_HOLD",
+    "SBATCH_NO_REQUEUE",
+    "SBATCH_SIGNAL",
+    "SBATCH_WAIT",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_JOB_ID",
+];
+
 fn output(program: &'static str, arguments: &[String]) -> Result<Output, SlurmError> {
-    let output = Command::new(program).args(arguments).output();
+    let mut command = Command::new(program);
+    if program == "sbatch" {
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+    }
+    let output = command.args(arguments).output();
     output.map_err(|source| match source.kind() {
         ErrorKind::NotFound => SlurmError::Absent { program },
         _ => SlurmError::Start { program, source },

@@ -48,13 +48,14 @@ impl Share {
         fleet.missing_of(self.stage, &own)
     }
 
-    /// The stage whose pieces a job does first where they were left undone.
+    /// The stages whose pieces a job does first, in order, where they were left undone. The jobs of an array leave that to the
+    /// one that follows them all.
     #[must_use]
-    pub fn before(&self) -> Option<Stage> {
+    pub fn before(&self) -> &'static [Stage] {
         match self.stage {
-            Stage::Search | Stage::Select => None,
-            Stage::Merge => Some(Stage::Search),
-            Stage::Train => Some(Stage::Select),
+            Stage::Search | Stage::Select => &[],
+            Stage::Merge => &[Stage::Search],
+            Stage::Train => &[Stage::Search, Stage::Merge, Stage::Select],
         }
     }
 
@@ -66,7 +67,7 @@ impl Share {
             marks.push(missing.iter().map(|piece| fleet.mark(stage, *piece)).sum());
         };
         add(self.stage, self.missing(fleet)?);
-        if let Some(before) = self.before() {
+        for &before in self.before() {
             add(before, fleet.missing(before)?);
         }
         Ok(marks)

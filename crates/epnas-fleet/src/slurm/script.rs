@@ -8,7 +8,7 @@ use super::SlurmError;
 use crate::fleet::Fleet;
 use crate::stage::Stage;
 
-/// The script of a stage that `tasks` jobs share. `epnas` replaces the shell, so that Slurm's signals reach it.
+/// The script of a stage that `tasks` jobs share; `restart` is about its training. `epnas` replaces the shell, so that Slurm's signals reach it.
 ///
 /// # Errors
 /// [`SlurmError::Path`] when a path cannot be written in a script.
@@ -17,13 +17,17 @@ pub fn script(
     stage: Stage,
     tasks: usize,
     epnas: &Path,
+    restart: bool,
 ) -> Result<String, SlurmError> {
     let config = &fleet.config().fleet.slurm;
     let dir = std::path::absolute(fleet.folder().dir())
         .unwrap_or_else(|_| fleet.folder().dir().to_owned());
-    let log = match stage {
-        Stage::Search | Stage::Select => format!("slurm/{stage}-%A_%a.log"),
-        Stage::Merge | Stage::Train => format!("slurm/{stage}-%j.log"),
+    let (log, task) = match stage {
+        Stage::Search | Stage::Select => (
+            format!("slurm/{stage}-%A_%a.log"),
+            "\"$SLURM_ARRAY_TASK_ID\"",
+        ),
+        Stage::Merge | Stage::Train => (format!("slurm/{stage}-%j.log"), "0"),
     };
     let notice = config
         .notice()
@@ -62,12 +66,15 @@ pub fn script(
         DeviceKind::Cuda => "cuda",
     };
     text.push_str(&format!(
-        "exec {} fleet work {} --stage {stage} --task \"${{SLURM_ARRAY_TASK_ID:-0}}\" --tasks {tasks} --device {device} --notice {notice}",
+        "exec {} fleet work {} --stage {stage} --task {task} --tasks {tasks} --device {device} --notice {notice}",
         quoted(epnas)?,
         quoted(&dir)?,
     ));
     if let Some(cpus) = config.cpus {
         text.push_str(&format!(" --threads {cpus}"));
+    }
+    if restart {
+        text.push_str(" --restart");
     }
     text.push('\n');
     Ok(text)

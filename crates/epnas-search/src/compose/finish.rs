@@ -28,7 +28,8 @@ impl Session {
     /// not those of the search, or when not one candidate can be retrained.
     pub fn select(&self, dir: &Path, observer: &mut dyn Observer) -> Result<Best, SearchError> {
         if self.config.select.top == 0 {
-            let expected = "at least 1 (`--set select.top=1`): without a candidate there is nothing to select";
+            let expected =
+                "at least 1 (`--set select.top=1`): without a candidate there is nothing to select";
             return Err(SettingsError::value("select.top", 0, expected).into());
         }
         let run = Run::open(dir)?;

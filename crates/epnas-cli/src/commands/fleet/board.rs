@@ -42,8 +42,10 @@ impl Board {
             }
         }
         let what = match stage {
+            Stage::Search if pieces == 1 => "search",
             Stage::Search => "searches",
             Stage::Merge => "merge",
+            Stage::Select if pieces == 1 => "candidate to retrain",
             Stage::Select => "candidates to retrain",
             Stage::Train if fleet.config().fleet.train => "training the best",
             Stage::Train => "choosing the best",
@@ -107,14 +109,15 @@ impl Board {
         );
     }
 
-    /// Children so far, and planned.
+    /// Children so far, and about how many there will be: a baseline at equal budget has about as many as its search.
     fn children(&self, fleet: &Fleet) -> Option<(usize, u64)> {
         let progress = match self.stage {
             Stage::Search => Progress::of(fleet).ok()?,
             _ => return None,
         };
-        let planned = progress.planned * progress.children.len() as u64;
-        Some((progress.children.iter().sum(), planned))
+        let all = progress.children.iter().chain(&progress.random);
+        let planned = progress.planned * all.clone().count() as u64;
+        Some((all.sum(), planned))
     }
 
     pub(super) fn draw(&mut self, fleet: &Fleet) {
@@ -128,7 +131,7 @@ impl Board {
         let left = match self.children(fleet) {
             Some((children, planned)) => {
                 text.push_str(&format!(
-                    ", {} of {} children",
+                    ", {} of about {} children",
                     grouped(children),
                     grouped(planned)
                 ));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use epnas_fleet::{Fleet, FleetError, ReplicaOutcome, Stage, Worker, merge, read_outcomes};
-use epnas_search::{Best, SearchError, statistics};
+use epnas_search::{Best, SearchError, TrainReport, Which, read_training, statistics};
 use epnas_supernet::Compute;
 use serde::Serialize;
 use serde_json::Value;
@@ -55,6 +55,9 @@ struct Collected {
     /// Children of all searches.
     children: PathBuf,
     report: PathBuf,
+    /// Of the network that was found.
+    #[serde(skip)]
+    training: Option<TrainReport>,
     /// Whether the fleet trains its best.
     #[serde(skip)]
     trains: bool,
@@ -74,7 +77,14 @@ pub(crate) fn run(args: &CollectArgs, global: &Global) -> anyhow::Result<()> {
 
 /// Merges and chooses, without training anything.
 fn conclude(fleet: &Fleet, partial: bool) -> anyhow::Result<()> {
-    let _held = fleet.lock().map_err(failure::of_fleet)?;
+    let _held = match fleet.lock() {
+        // The best is being trained: it is chosen.
+        Err(error) if error.is_in_use() && fleet.folder().outcomes().exists() => {
+            tracing::warn!("{error}: this is what has been chosen so far");
+            return Ok(());
+        }
+        held => held.map_err(failure::of_fleet)?,
+    };
     let concluded = (|| {
         if fleet.merged()?.is_none() {
             merge(fleet, partial)?;
@@ -107,17 +117,25 @@ pub(super) fn print(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
             output::word(folder.dir())
         )));
     }
+    let best = Best::read(&folder.run().best()).map_err(failure::of_search)?;
+    let (trains, is_trained) = (fleet.config().fleet.train, is_trained(fleet)?);
+    let training = read_training(&folder.run().training(Which::Found).work);
+    let training = training.map_err(failure::of_search)?.filter(|training| {
+        // A fleet that trains nothing may have been trained by hand.
+        is_trained || !trains && training.architecture == best.architecture.clone().into()
+    });
     let collected = Collected {
         fleet: folder.dir().to_owned(),
-        best: Best::read(&folder.run().best()).map_err(failure::of_search)?,
+        best,
         replicas: read_outcomes(folder).map_err(failure::of_fleet)?,
-        summary: match is_trained(fleet)? {
+        summary: match is_trained {
             true => Some(summary(&folder.run().summary())?),
             false => None,
         },
+        training,
+        trains,
         children: folder.children(),
         report: folder.run().report(),
-        trains: fleet.config().fleet.train,
     };
     output::print_as(global.format(), &collected, text)
 }
@@ -142,7 +160,9 @@ fn text(collected: &Collected) -> String {
         summary,
         children,
         report,
+        training,
         trains,
+        ..
     } = collected;
     let mut text = format!(
         "architecture  {}\nestimate      {} (shared weights; ranks only)\n",
@@ -167,22 +187,30 @@ fn text(collected: &Collected) -> String {
             random.architecture
         ));
     }
-    let number = |key: &str| {
-        summary
-            .as_ref()
-            .and_then(|summary| summary.get(key)?.as_f64())
-    };
-    for (name, key) in [
-        ("validation", "validation_accuracy"),
-        ("test", "test_accuracy"),
+    let tested = training
+        .as_ref()
+        .and_then(|training| training.test.as_ref());
+    for (name, accuracy) in [
+        (
+            "validation",
+            training
+                .as_ref()
+                .and_then(|training| training.validation_accuracy),
+        ),
+        ("test", tested.map(|test| test.accuracy)),
     ] {
-        if let Some(accuracy) = number(key) {
+        if let Some(accuracy) = accuracy {
             text.push_str(&format!("{name:<14}{}\n", percent(accuracy)));
         }
     }
     for note in &best.notes {
         text.push_str(&format!("note          {note}\n"));
     }
+    // Of all seeds, if there are several.
+    let of_all = summary
+        .as_ref()
+        .and_then(|summary| summary.get("train_seconds")?.as_f64());
+    let seconds = of_all.or(training.as_ref().map(|training| training.seconds));
     let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
     text.push_str(&format!(
         "cost          {} searches, {} children, {}; selection {}{}\n",
@@ -190,7 +218,7 @@ fn text(collected: &Collected) -> String {
         grouped(best.cost.children),
         time(best.cost.seconds),
         time(best.selection_cost.seconds),
-        number("train_seconds").map_or_else(String::new, |seconds| format!(
+        seconds.map_or_else(String::new, |seconds| format!(
             "; training {}",
             time(seconds)
         ))
@@ -200,7 +228,7 @@ fn text(collected: &Collected) -> String {
         children.display(),
         report.display()
     ));
-    let next = match summary {
+    let next = match training {
         Some(_) => format!("epnas predict PICTURE --model {}", output::word(fleet)),
         None if *trains => format!("epnas fleet run --out {}", output::word(fleet)),
         None => format!("epnas train {}", output::word(fleet)),

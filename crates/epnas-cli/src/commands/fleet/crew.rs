@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use epnas_fleet::{Ended, Fleet, Stage};
+use epnas_search::run::is_locked;
 
 use super::board::Board;
-use super::epnas;
-use super::piece::STOPPED;
+use super::piece::{BEHIND, STOPPED};
 use crate::arguments::Global;
+use crate::failure;
 
 /// How often processes are looked after.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether a piece is free that another process had.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long searches wait for others that do not come further.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A piece whose process was killed is begun again so many times without having come further.
 const IN_VAIN: u32 = 3;
@@ -43,12 +50,16 @@ pub(super) enum Logs {
 /// Processes that do pieces, one for each slot.
 pub(super) struct Crew<'a> {
     pub(super) fleet: &'a Fleet,
+    /// What processes run: where this program was when it began, should another take its place.
+    pub(super) program: PathBuf,
     pub(super) slots: Vec<Slot>,
     pub(super) logs: Logs,
     /// Becomes true when the work is to end.
     pub(super) stop: Arc<AtomicBool>,
     /// How long processes may take to end in order; `None` for as long as they need.
     pub(super) grace: Option<Duration>,
+    /// Whether a training with other settings is thrown away.
+    pub(super) restart: bool,
     pub(super) global: &'a Global,
 }
 
@@ -69,9 +80,86 @@ struct Tries {
     times: u32,
 }
 
+/// Pieces that wait for their turn.
+struct Waiting {
+    pieces: VecDeque<usize>,
+    /// What is locked while a process, of this crew or another, does a piece.
+    locks: BTreeMap<usize, PathBuf>,
+    /// Of pieces that cannot go on before others: how far the fleet was when they were told so, and what they said.
+    behind: BTreeMap<usize, (u64, String)>,
+    /// How far the fleet was when last looked at, and since when.
+    came: (u64, Instant),
+    looked: Option<Instant>,
+}
+
+impl Waiting {
+    fn new(fleet: &Fleet, stage: Stage, pieces: &[usize]) -> anyhow::Result<Self> {
+        Ok(Self {
+            pieces: pieces.iter().copied().collect(),
+            locks: fleet.locks(stage, pieces).map_err(failure::of_fleet)?,
+            behind: BTreeMap::new(),
+            came: (0, Instant::now()),
+            looked: None,
+        })
+    }
+
+    /// The next that nobody else has and that need not wait; `None` while there is none.
+    fn next(&mut self, fleet: &Fleet) -> Option<usize> {
+        let is_soon = self.looked.is_some_and(|at| at.elapsed() < LOOK);
+        if self.pieces.is_empty() || is_soon {
+            return None;
+        }
+        if !self.behind.is_empty() {
+            let mark = fleet.searched();
+            if mark != self.came.0 {
+                self.came = (mark, Instant::now());
+            }
+        }
+        let came = self.came.0;
+        let may_begin = |piece: &usize| {
+            let is_held = self.locks.get(piece).is_some_and(|lock| is_locked(lock));
+            !is_held && self.behind.get(piece).is_none_or(|(mark, _)| *mark != came)
+        };
+        match self.pieces.iter().position(may_begin) {
+            Some(place) => {
+                let piece = self.pieces.remove(place)?;
+                self.behind.remove(&piece);
+                Some(piece)
+            }
+            None => {
+                self.looked = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Puts a piece back that has to wait for others.
+    fn put_behind(&mut self, piece: usize, why: String, fleet: &Fleet) {
+        let mark = fleet.searched();
+        if mark != self.came.0 {
+            self.came = (mark, Instant::now());
+        }
+        self.behind.insert(piece, (mark, why));
+        self.pieces.push_back(piece);
+    }
+
+    /// Whether all of them wait for others, and nothing comes further: no other search is left, or none has for long.
+    fn is_in_vain(&self, fleet: &Fleet) -> anyhow::Result<bool> {
+        let is_behind = |piece: &usize| matches!(self.behind.get(piece), Some((mark, _)) if *mark == self.came.0);
+        if self.pieces.is_empty() || !self.pieces.iter().all(is_behind) {
+            return Ok(false);
+        }
+        if self.came.1.elapsed() > PATIENCE {
+            return Ok(true);
+        }
+        let missing = fleet.missing(Stage::Search).map_err(failure::of_fleet)?;
+        Ok(missing.iter().all(|piece| self.pieces.contains(piece)))
+    }
+}
+
 impl Crew<'_> {
     /// Does these pieces of a stage. A process that was killed is replaced; a piece that fails does not keep the others from
-    /// being done.
+    /// being done, and one that another process has is left to it.
     pub(super) fn run(&self, stage: Stage, pieces: &[usize]) -> anyhow::Result<Ended> {
         if pieces.is_empty() {
             return Ok(Ended::Done);
@@ -83,15 +171,16 @@ impl Crew<'_> {
             self.slots.len(),
             self.global,
         );
-        let mut waiting: VecDeque<usize> = pieces.iter().copied().collect();
+        let mut waiting = Waiting::new(self.fleet, stage, pieces)?;
         let mut hands: Vec<Option<Hand>> = self.slots.iter().map(|_| None).collect();
         let mut tries: BTreeMap<usize, Tries> = BTreeMap::new();
         let mut failures = Vec::new();
         let mut stopped = None;
+        let mut told = false;
         loop {
             if self.stop.load(Ordering::Relaxed) && stopped.is_none() {
                 stopped = Some(Instant::now());
-                waiting.clear();
+                waiting.pieces.clear();
                 board.stopping();
                 for hand in hands.iter_mut().flatten() {
                     hand.input = None;
@@ -118,7 +207,12 @@ impl Crew<'_> {
                         (_, Some(_)) => {}
                         (Some(STOPPED) | None, None) if self.again(&mut tries, stage, piece) => {
                             board.note(&format!("{stage} {piece}: {}; it goes on", ending(status)));
-                            waiting.push_front(piece);
+                            waiting.pieces.push_front(piece);
+                        }
+                        (Some(BEHIND), None) => {
+                            let why = self.why(stage, piece, log, status);
+                            tracing::debug!("{why}");
+                            waiting.put_behind(piece, why, self.fleet);
                         }
                         _ => {
                             let why = self.why(stage, piece, log, status);
@@ -128,14 +222,31 @@ impl Crew<'_> {
                     }
                 }
                 if place.is_none()
-                    && let Some(piece) = waiting.pop_front()
+                    && let Some(piece) = waiting.next(self.fleet)
                 {
-                    *place = Some(self.start(slot, stage, piece)?);
-                    board.begin(piece);
+                    match self.is_done(stage, piece)? {
+                        true => board.done(piece),
+                        false => {
+                            *place = Some(self.start(slot, stage, piece)?);
+                            board.begin(piece);
+                        }
+                    }
                 }
             }
-            if waiting.is_empty() && hands.iter().all(Option::is_none) {
+            let is_idle = hands.iter().all(Option::is_none);
+            if waiting.pieces.is_empty() && is_idle {
                 break;
+            }
+            if is_idle && waiting.is_in_vain(self.fleet)? {
+                failures.extend(waiting.behind.into_values().map(|(_, why)| why));
+                break;
+            }
+            if is_idle && waiting.looked.is_some() && !told {
+                told = true;
+                board.note(&format!(
+                    "{stage}: {} left, which other processes have or wait for",
+                    waiting.pieces.len()
+                ));
             }
             board.draw(self.fleet);
             std::thread::sleep(POLL);
@@ -146,6 +257,17 @@ impl Crew<'_> {
             (None, []) => Ok(Ended::Done),
             (None, [one]) => Err(anyhow::anyhow!("{one}")),
             (None, [first, more @ ..]) => Err(anyhow::anyhow!("{first} (and {} more)", more.len())),
+        }
+    }
+
+    /// Another process may have done it meanwhile. Those of the last stage look for themselves.
+    fn is_done(&self, stage: Stage, piece: usize) -> anyhow::Result<bool> {
+        match stage {
+            Stage::Search | Stage::Select => {
+                let missing = self.fleet.missing_of(stage, &[piece]);
+                Ok(missing.map_err(failure::of_fleet)?.is_empty())
+            }
+            Stage::Merge | Stage::Train => Ok(false),
         }
     }
 
@@ -162,7 +284,7 @@ impl Crew<'_> {
 
     fn start(&self, slot: &Slot, stage: Stage, piece: usize) -> anyhow::Result<Hand> {
         let folder = self.fleet.folder();
-        let mut command = Command::new(epnas()?);
+        let mut command = Command::new(&self.program);
         command.args(["fleet", "piece"]);
         command.args(["--stage", stage.name(), "--number", &piece.to_string()]);
         command.args(["--device", &slot.device]);
@@ -174,6 +296,9 @@ impl Crew<'_> {
             // A line for each child.
             false => command.args((0..self.global.verbose.max(1)).map(|_| "-v")),
         };
+        if self.restart && stage == Stage::Train {
+            command.arg("--restart");
+        }
         // Last: its name may look like a flag.
         command.arg("--").arg(folder.dir());
         command.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -182,7 +307,9 @@ impl Crew<'_> {
         if self.logs == Logs::Files {
             command.stderr(append_to(&path)?);
         }
-        let mut child = command.spawn().context("cannot start a process")?;
+        let started = command.spawn();
+        let mut child =
+            started.with_context(|| format!("cannot start {}", self.program.display()))?;
         Ok(Hand {
             piece,
             log,

@@ -8,7 +8,7 @@ use epnas_fleet::{Ended, Fleet, Stage};
 use epnas_supernet::DeviceKind;
 
 use super::crew::{Crew, Logs, Slot};
-use super::{NewFleetArgs, collect};
+use super::{NewFleetArgs, collect, epnas};
 use crate::arguments::{Global, Place, parse_device};
 use crate::failure::{self, usage};
 use crate::interrupt::Interrupt;
@@ -36,12 +36,18 @@ pub(crate) struct LocalArgs {
 
     /// GPUs to compute on, such as cuda:0,cuda:1; one that is named twice does two pieces at a time [default: what the fleet
     /// was begun on, cpu for a new one].
-    #[arg(long, value_name = "DEVICE,..", value_delimiter = ',', value_parser = parse_device)]
+    #[arg(long, alias = "device", value_name = "DEVICE,..", value_delimiter = ',', value_parser = parse_device)]
     devices: Vec<Place>,
 
-    /// How many processes share the CPU [default: a core for each, or the number of searches if that is less].
+    /// How many processes share the CPU [default: a core for each, or the number of searches if that is less]; --threads is of
+    /// each.
     #[arg(long, value_name = "N", conflicts_with = "devices")]
     at_once: Option<NonZeroUsize>,
+
+    /// Throw a training of the best with other settings away; its model stays until the new one is there. Where another network
+    /// is the best now, that happens anyway.
+    #[arg(long)]
+    restart: bool,
 }
 
 pub(crate) fn run(args: &LocalArgs, global: &Global) -> anyhow::Result<()> {
@@ -60,10 +66,13 @@ pub(crate) fn run(args: &LocalArgs, global: &Global) -> anyhow::Result<()> {
         // Before a folder is made that is begun on what there is not.
         crate::companion::ask(&["--version"])?;
     }
+    let program = epnas()?;
     let fleet = args.new.fleet(&args.out, kind, global)?;
     let interrupt = Interrupt::catch()?;
     let crew = Crew {
         fleet: &fleet,
+        program,
+        restart: args.restart,
         slots: slots(args, &fleet, global),
         logs: Logs::Files,
         stop: interrupt.stop(),

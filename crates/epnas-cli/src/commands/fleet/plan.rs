@@ -81,7 +81,7 @@ fn text(plan: &Plan, unit: &str) -> String {
         .map(|wall| vec![grouped(wall.at_once), time(wall.hours)])
         .collect();
     text.push_str(&table(&["at a time", "wall time"], &rows));
-    text.push_str("each with a GPU, or all the cores of a machine, like the one measured on\n");
+    text.push_str("each with a GPU, or all the cores of a machine, like the one measured on: alone, this machine takes what the first row says\n");
     let mib = |bytes: u64| grouped(bytes.div_ceil(1 << 20));
     text.push_str(&format!(
         "\nmemory: about {} MiB for each piece; disk: about {} MiB for children, and weights of each search\n",

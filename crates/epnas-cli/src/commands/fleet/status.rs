@@ -20,9 +20,10 @@ const SHOWN: usize = 32;
 /// Letters of Slurm's reasons; --json has all of them.
 const REASON: usize = 40;
 
-/// Show how far a fleet is: pieces and children done, jobs in the queue, what was lost.
+/// Show how far a fleet is: pieces and children done, pieces that run, jobs in the queue.
 ///
-/// What is done is read from the folder; what runs and why the rest waits, Slurm is asked.
+/// What is done is read from the folder, what runs from its locks; where jobs were submitted,
+/// Slurm is asked why the rest waits, and whether none is left although not everything is done.
 ///
 /// Examples:
 ///   epnas fleet status fleets/mine
@@ -43,8 +44,8 @@ struct Status {
     done: bool,
     #[serde(flatten)]
     progress: Progress,
-    /// Jobs in the queue, those of arrays one by one.
-    queue: Vec<Entry>,
+    /// Jobs in the queue, those of arrays one by one; `None` where Slurm cannot be asked.
+    queue: Option<Vec<Entry>>,
     /// Whether jobs were submitted of which none is left although not everything is done.
     lost: bool,
 }
@@ -56,20 +57,21 @@ pub(crate) fn run(args: &StatusArgs, global: &Global) -> anyhow::Result<()> {
         // The folder may be looked at from where no jobs are submitted.
         Err(SlurmError::Absent { program }) => {
             tracing::warn!("there is no `{program}` here: jobs are not shown");
-            Vec::new()
+            None
         }
         Err(error @ SlurmError::Failed { .. }) => {
             tracing::warn!("{error}: jobs are not shown");
-            Vec::new()
+            None
         }
-        queue => queue.map_err(failure::of_slurm)?,
+        queue => Some(queue.map_err(failure::of_slurm)?),
     };
+    let is_empty = queue.as_ref().is_some_and(Vec::is_empty);
     let progress = Progress::of(&fleet).map_err(failure::of_fleet)?;
     let status = Status {
         fleet: args.fleet.clone(),
         replicas: fleet.replicas().len(),
         done: progress.is_done(),
-        lost: !jobs.is_empty() && queue.is_empty() && !progress.is_done(),
+        lost: !jobs.is_empty() && is_empty && !progress.is_done(),
         progress,
         queue,
     };
@@ -116,19 +118,35 @@ pub(super) fn line(progress: &Progress, queue: &[Entry]) -> String {
 
 fn text(status: &Status, fleet: &Fleet) -> String {
     let progress = &status.progress;
+    let queue = status.queue.as_deref();
+    let entries = queue.unwrap_or_default();
     let rows: Vec<Vec<String>> = progress
         .stages
         .iter()
         .map(|stage| {
             vec![
-                stage.stage.name().to_owned(),
+                match stage.stage {
+                    Stage::Train if !fleet.config().fleet.train => "choose".to_owned(),
+                    stage => stage.name().to_owned(),
+                },
                 grouped(stage.pieces - stage.missing.len()),
                 grouped(stage.pieces),
-                jobs(stage.stage, &status.queue),
+                match stage.running.len() {
+                    0 => String::new(),
+                    running => grouped(running),
+                },
+                jobs(stage.stage, entries),
             ]
         })
         .collect();
-    let mut text = table(&["stage", "done", "of", "jobs"], &rows);
+    let has_jobs = !entries.is_empty();
+    let header = ["stage", "done", "of", "running", "jobs"];
+    let columns = header.len() - usize::from(!has_jobs);
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row[..columns].to_vec())
+        .collect();
+    let mut text = table(&header[..columns], &rows);
     let children: usize = progress.children.iter().sum();
     let planned = progress.planned * progress.children.len() as u64;
     let random: usize = progress.random.iter().sum();
@@ -145,10 +163,14 @@ fn text(status: &Status, fleet: &Fleet) -> String {
         let is_left = |number| progress.stages[0].missing.contains(&number);
         for (replica, children) in fleet.replicas().iter().zip(&progress.children) {
             let task = slurm::task_of(fleet, replica.number);
-            let entry = status.queue.iter().find(|entry| {
+            let entry = entries.iter().find(|entry| {
                 entry.stage == Stage::Search && entry.task == Some(task) && is_left(replica.number)
             });
-            let doing = entry.map_or_else(String::new, |entry| match entry.state.as_str() {
+            let local = match progress.stages[0].running.contains(&replica.number) {
+                true => "  running".to_owned(),
+                false => String::new(),
+            };
+            let doing = entry.map_or(local, |entry| match entry.state.as_str() {
                 "RUNNING" => format!("  running on {} for {}", entry.node, entry.time),
                 state => format!(
                     "  {} ({})",
@@ -165,11 +187,12 @@ fn text(status: &Status, fleet: &Fleet) -> String {
     let (word, dir) = (output::word(&status.fleet), status.fleet.display());
     text.push_str(&match (status.done, status.lost) {
         (true, _) => format!("next          epnas fleet collect {word}\n"),
+        (false, _) if progress.is_running() => String::new(),
         (false, true) => format!(
             "no job is left in the queue; what they said is in {dir}/slurm/*.log\nnext          epnas fleet submit --out {word}\n"
         ),
-        (false, false) if status.queue.is_empty() => {
-            format!("next          epnas fleet run --out {word} (unless it is running)\n")
+        (false, false) if queue.is_some_and(<[Entry]>::is_empty) => {
+            format!("next          epnas fleet run --out {word}\n")
         }
         (false, false) => String::new(),
     });

@@ -50,6 +50,11 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
+    /// Throw a training of the best with other settings away; its model stays until the new one is there. Where another network
+    /// is the best now, that happens anyway.
+    #[arg(long)]
+    restart: bool,
+
     /// Wait until all is done, and print the result. Jobs that were submitted before are waited for.
     #[arg(long)]
     wait: bool,
@@ -91,11 +96,11 @@ pub(crate) fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    if args.wait && !args.new.restart && is_under_way(&args.out, &config)? {
+    if args.wait && !args.restart && is_under_way(&args.out, &config)? {
         return wait(&open(&args.out)?, global);
     }
     let fleet = args.new.fleet(&args.out, args.device.kind(), global)?;
-    let jobs = slurm::submit(&fleet, &epnas()?).map_err(failure::of_slurm)?;
+    let jobs = slurm::submit(&fleet, &epnas()?, args.restart).map_err(failure::of_slurm)?;
     let submitted = Submitted {
         fleet: args.out.clone(),
         replicas: fleet.replicas().len(),

@@ -9,7 +9,7 @@ use epnas_fleet::slurm::{self, Requeue, Share};
 use epnas_fleet::{Ended, Stage};
 
 use super::crew::{Crew, Logs, Slot};
-use super::open;
+use super::{epnas, open};
 use crate::arguments::{Global, Place, parse_device};
 use crate::failure;
 use crate::interrupt::Interrupt;
@@ -44,6 +44,10 @@ pub(crate) struct WorkArgs {
     #[arg(long, default_value_t = 1)]
     tasks: usize,
 
+    /// Throw a training with other settings away.
+    #[arg(long)]
+    restart: bool,
+
     /// Where networks are trained.
     #[arg(long, value_name = "cpu|cuda|cuda:N", default_value = "cpu", value_parser = parse_device)]
     device: Place,
@@ -68,6 +72,8 @@ pub(crate) fn run(args: &WorkArgs, global: &Global) -> anyhow::Result<()> {
     };
     let crew = Crew {
         fleet: &fleet,
+        program: epnas()?,
+        restart: args.restart,
         slots: vec![slot],
         logs: Logs::Inherited,
         stop: interrupt.stop(),
@@ -104,14 +110,8 @@ pub(crate) fn run(args: &WorkArgs, global: &Global) -> anyhow::Result<()> {
 }
 
 fn work(crew: &Crew<'_>, share: Share) -> anyhow::Result<Ended> {
-    if share.stage == Stage::Train {
-        // Without it there are no candidates to make up for.
-        crew.fleet
-            .require(Stage::Merge)
-            .map_err(failure::of_fleet)?;
-    }
     // Jobs of theirs may have been killed.
-    if let Some(before) = share.before() {
+    for &before in share.before() {
         let missing = crew.fleet.missing(before).map_err(failure::of_fleet)?;
         if !missing.is_empty() {
             output::stderr_line(&format!(

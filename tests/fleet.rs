@@ -223,6 +223,8 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
     // As many as there are, unless others are asked for.
     let again = fleet(&folder, "trained", &["--json"]).ok().json();
     assert_eq!(again["replicas"].as_array().map(Vec::len), Some(3));
+    fleet(&folder, "trained", &["--set", "fleet.replicas=2"])
+        .fails(2, &["has 3 replicas and not 2"]);
     // There is nothing to begin anew: neither a training with other settings, nor of another network.
     let checkpoint = folder.path("trained/train/checkpoint.bin");
     let written = || std::fs::metadata(&checkpoint).and_then(|meta| meta.modified());
@@ -250,7 +252,12 @@ fn a_fleet_gets_more_replicas_and_never_fewer() {
 fn what_another_process_has_is_left_to_it() {
     let folder = Folder::new();
     let more = ["--replicas", "2", "--set", "fleet.train=false"];
-    fleet(&folder, "whole", &more).ok();
+    fleet(
+        &folder,
+        "whole",
+        &["--replicas", "3", "--set", "fleet.train=false"],
+    )
+    .ok();
     let path = folder.path("shared");
     let out = folder.arg("shared");
     std::fs::create_dir_all(path.join("replica-0000")).expect("a folder");
@@ -271,8 +278,34 @@ fn what_another_process_has_is_left_to_it() {
     let status = line(&format!("fleet status {out} --json")).ok().json();
     assert_eq!(status["stages"][0]["running"], serde_json::json!([0]));
     assert!(!path.join("replica-0000/history.jsonl").exists());
+    // A fleet may grow while it is at work; whoever comes first to the end of a search does what is left.
+    let mut grown = start(&arguments(
+        &folder,
+        "shared",
+        &["--replicas", "3", "--set", "fleet.train=false"],
+    ));
+    while read_json(&path.join("fleet.json"))["replicas"]
+        .as_array()
+        .map(Vec::len)
+        != Some(3)
+    {
+        assert!(begun.elapsed() < Duration::from_mins(1), "it does not grow");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     drop(held);
     assert!(crew.wait().expect("a status").success());
+    assert!(grown.wait().expect("a status").success());
+    // Who asks for nothing new waits for the one that concludes.
+    std::fs::remove_file(path.join("done.json")).expect("removed");
+    let held = lock_file(&path.join("lock"), &path).expect("a lock");
+    let mut second = start(&["fleet", "run", "--out", &out].map(str::to_owned));
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(
+        second.try_wait().expect("a status").is_none(),
+        "it did not wait"
+    );
+    drop(held);
+    assert!(second.wait().expect("a status").success());
     for name in ["merged.json", "replicas.json", "best.json"] {
         let of = |fleet: &str| timeless(&read_json(&folder.path(fleet).join(name)));
         assert_eq!(of("shared"), of("whole"), "{name}");
@@ -430,7 +463,12 @@ fn processes_that_die_at_any_write_and_files_that_are_damaged_change_nothing() {
     let path = folder.path("faults");
     let candidate = candidates(&path).swap_remove(0);
     // Files that are written whole or not at all, after a file system lost their content.
-    for name in ["summary.json", "report.html", "selection.jsonl"] {
+    for name in [
+        "summary.json",
+        "report.html",
+        "selection.jsonl",
+        "train/result.json",
+    ] {
         std::fs::write(path.join(name), "").expect("written");
         run(&all).ok();
         assert_same_fleet(&folder.path("whole"), &path);

@@ -135,10 +135,12 @@ fn searches(fleet: &Path) -> String {
     jobs["jobs"][0]["id"].as_str().expect("a number").to_owned()
 }
 
-/// Whether anything of a job is left on this node.
-fn steps_run() -> bool {
+/// What watches over jobs on this node, a process for each.
+fn steps() -> BTreeSet<String> {
     let found = Command::new("pgrep").arg("slurmstepd").output();
-    found.is_ok_and(|found| found.status.success())
+    let found = found.expect("pgrep runs").stdout;
+    let processes = String::from_utf8_lossy(&found).into_owned();
+    processes.lines().map(str::to_owned).collect()
 }
 
 /// Slurm lets jobs that were put back wait for two minutes. Where the same job still ends, it would find it twice on a node, and
@@ -210,6 +212,7 @@ fn slurm_a_disturbed_fleet_ends_as_an_undisturbed_one() {
     );
     slurm(&format!("scontrol update NodeName={nodes} State=RESUME"));
     wait_until("another search runs", || running(4) || running(5));
+    let lost = steps();
     slurm(&format!(
         "scontrol update NodeName={nodes} State=DOWN Reason=test"
     ));
@@ -220,7 +223,7 @@ fn slurm_a_disturbed_fleet_ends_as_an_undisturbed_one() {
     // It may be back by itself already, which is an error then.
     let back = ["update", &format!("NodeName={nodes}"), "State=RESUME"];
     drop(Command::new("scontrol").args(back).output());
-    wait_until("what ran there has ended", || !steps_run());
+    wait_until("what ran there has ended", || steps().is_disjoint(&lost));
     for task in [1, 4, 5] {
         do_not_wait(&format!("{job}_{task}"));
     }

@@ -99,6 +99,31 @@ pub(crate) fn assignments(args: &SettingsArgs, global: &Global) -> anyhow::Resul
     Ok(sets)
 }
 
+/// Whether `--set` gives a key a value.
+pub(crate) fn is_set(args: &SettingsArgs, key: &str) -> anyhow::Result<bool> {
+    for argument in &args.set {
+        let (name, _) = epnas_search::settings::split_assignment(argument).or_usage()?;
+        if name == key {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the file or preset of `--config` gives a key a value.
+pub(crate) fn is_named(args: &SettingsArgs, key: &str) -> anyhow::Result<bool> {
+    let Some(name) = &args.config else {
+        return Ok(false);
+    };
+    let preset = PRESETS.iter().find(|(preset, _)| preset == name);
+    let text = match (Path::new(name).is_file(), preset) {
+        (false, Some((_, text))) => (*text).to_owned(),
+        _ => std::fs::read_to_string(name).with_context(|| name.clone())?,
+    };
+    let table = epnas_search::settings::parse_table(&text).or_usage()?;
+    Ok(epnas_search::settings::leaves(&table).contains_key(key))
+}
+
 /// The file called `name`, or else the preset of that name.
 pub(crate) fn named_config(name: &str, sets: &[(String, String)]) -> anyhow::Result<Config> {
     let path = Path::new(name);

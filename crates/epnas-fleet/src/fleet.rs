@@ -7,7 +7,8 @@ use epnas_arch::seed::split;
 use epnas_disk::{FileError, read_if_present, read_json, write_json};
 use epnas_search::select::{Candidate, SelectionRecord};
 use epnas_search::{
-    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind, Which,
+    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind,
+    Which, read_training,
 };
 use epnas_supernet::{DeviceKind, MODEL_FILE, WEIGHTS_FILE};
 use serde::{Deserialize, Serialize};
@@ -400,7 +401,12 @@ impl Fleet {
         let (Some(done), Some(best), Some(_)) = (done, best, outcomes) else {
             return Ok(false);
         };
-        let mut results = vec![run.report(), run.precision()];
+        let mut results = vec![run.report()];
+        let first = merged.replicas.first();
+        let first = first.map(|first| self.folder.replica(first.replica.number));
+        if first.is_some_and(|first| first.precision().exists()) {
+            results.push(run.precision());
+        }
         if self.config.select.top > 0 {
             results.push(run.selection());
         }
@@ -410,8 +416,12 @@ impl Fleet {
             results.extend([model.join(MODEL_FILE), model.join(WEIGHTS_FILE)]);
         }
         let has_content = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.len() > 0);
-        let is_there = results.iter().all(has_content)
-            && (!self.config.fleet.train || is_json(&run.summary())?);
+        let is_trained = || {
+            let training = read_training(&run.training(Which::Found).work);
+            Ok::<_, FleetError>(matches!(training, Ok(Some(_))) && is_json(&run.summary())?)
+        };
+        let is_there =
+            results.iter().all(has_content) && (!self.config.fleet.train || is_trained()?);
         Ok(is_there && self.done(merged, best.architecture.to_string())? == done)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use epnas_fleet::Fleet;
 use epnas_fleet::slurm::{self, SlurmError};
-use epnas_search::{Config, FleetConfig, RunFolder, run_device, settings};
+use epnas_search::{Config, RunFolder, run_device, settings};
 use epnas_supernet::DeviceKind;
 
 use crate::arguments::{ConfigArgs, Global, PrecisionArgs};
@@ -25,6 +25,9 @@ mod plan;
 mod status;
 mod submit;
 mod work;
+
+/// The key of how many searches there are.
+const REPLICAS: &str = "fleet.replicas";
 
 /// How long a folder may be in use before that is an error.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,9 +116,11 @@ impl NewFleetArgs {
             }
             (_, Some(_)) => inputs::config(&given, global)?,
         };
-        // Only who asks for another number of searches gets it.
-        let is_default = config.fleet.replicas == FleetConfig::default().replicas;
-        if self.replicas.is_none() && (has > config.fleet.replicas || is_default && has > 0) {
+        // A file that names no number, or fewer than there are by now, asks for none.
+        let is_named = inputs::is_named(&given.settings, REPLICAS)?;
+        let is_asked =
+            inputs::is_set(&given.settings, REPLICAS)? || is_named && config.fleet.replicas > has;
+        if has > 0 && !is_asked {
             config.fleet.replicas = has;
         }
         if let Some(budget) = &self.budget {
@@ -155,6 +160,13 @@ impl NewFleetArgs {
         };
         let device = device.or(begun_on).unwrap_or(by_config);
         let stored = inputs::run_config(out)?;
+        if folder.fleet().exists() && stored.as_ref() == Some(&config) && begun_on == Some(device) {
+            // Nothing to write, and others may be at work.
+            let fleet = open(out)?;
+            if fleet.replicas().len() == config.fleet.replicas {
+                return Ok(fleet);
+            }
+        }
         let begun = Instant::now();
         let fleet = loop {
             match Fleet::create(out, config.clone(), device) {

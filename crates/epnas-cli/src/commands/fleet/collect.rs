@@ -119,8 +119,9 @@ pub(super) fn print(fleet: &Fleet, global: &Global) -> anyhow::Result<()> {
     }
     let best = Best::read(&folder.run().best()).map_err(failure::of_search)?;
     let (trains, is_trained) = (fleet.config().fleet.train, is_trained(fleet)?);
-    let training = read_training(&folder.run().training(Which::Found).work);
-    let training = training.map_err(failure::of_search)?.filter(|training| {
+    // One that is damaged is made again with the rest.
+    let training = read_training(&folder.run().training(Which::Found).work).ok();
+    let training = training.flatten().filter(|training| {
         // A fleet that trains nothing may have been trained by hand.
         is_trained || !trains && training.architecture == best.architecture.clone().into()
     });

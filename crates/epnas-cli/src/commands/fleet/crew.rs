@@ -1,6 +1,6 @@
 //! Processes that share a fleet's pieces among them, and whoever watches over them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -68,6 +68,9 @@ struct Hand {
     piece: usize,
     /// Where in its log it began.
     log: u64,
+    /// How far the searches of the fleet were, where they learn from one another: what the process finds missing may have come
+    /// before its end.
+    searched: u64,
     child: Child,
     /// Its end asks the process to end in order.
     input: Option<ChildStdin>,
@@ -85,7 +88,7 @@ struct Waiting {
     pieces: VecDeque<usize>,
     /// What is locked while a process, of this crew or another, does a piece.
     locks: BTreeMap<usize, PathBuf>,
-    /// Of pieces that cannot go on before others: how far the fleet was when they were told so, and what they said.
+    /// Of pieces that cannot go on before others: how far the fleet was when they began, and what they said.
     behind: BTreeMap<usize, (u64, String)>,
     /// How far the fleet was when last looked at, and since when.
     came: (u64, Instant),
@@ -109,13 +112,10 @@ impl Waiting {
         if self.pieces.is_empty() || is_soon {
             return None;
         }
-        if !self.behind.is_empty() {
-            let mark = fleet.searched();
-            if mark != self.came.0 {
-                self.came = (mark, Instant::now());
-            }
-        }
-        let came = self.came.0;
+        let came = match self.behind.is_empty() {
+            true => self.came.0,
+            false => self.look_at(fleet),
+        };
         let may_begin = |piece: &usize| {
             let is_held = self.locks.get(piece).is_some_and(|lock| is_locked(lock));
             !is_held && self.behind.get(piece).is_none_or(|(mark, _)| *mark != came)
@@ -134,26 +134,45 @@ impl Waiting {
     }
 
     /// Puts a piece back that has to wait for others.
-    fn put_behind(&mut self, piece: usize, why: String, fleet: &Fleet) {
+    fn put_behind(&mut self, piece: usize, searched: u64, why: String) {
+        self.behind.insert(piece, (searched, why));
+        self.pieces.push_back(piece);
+    }
+
+    /// How far the searches are, by now.
+    fn look_at(&mut self, fleet: &Fleet) -> u64 {
         let mark = fleet.searched();
         if mark != self.came.0 {
             self.came = (mark, Instant::now());
         }
-        self.behind.insert(piece, (mark, why));
-        self.pieces.push_back(piece);
+        mark
     }
 
-    /// Whether all of them wait for others, and nothing comes further: no other search is left, or none has for long.
-    fn is_in_vain(&self, fleet: &Fleet) -> anyhow::Result<bool> {
-        let is_behind = |piece: &usize| matches!(self.behind.get(piece), Some((mark, _)) if *mark == self.came.0);
-        if self.pieces.is_empty() || !self.pieces.iter().all(is_behind) {
+    /// Whether all of them wait for others, and nothing comes further: no other search is left but those that `failed`, or none
+    /// has moved for long and nobody has one.
+    fn is_in_vain(&mut self, fleet: &Fleet, failed: &BTreeSet<usize>) -> anyhow::Result<bool> {
+        if self.pieces.is_empty()
+            || !self
+                .pieces
+                .iter()
+                .all(|piece| self.behind.contains_key(piece))
+        {
             return Ok(false);
         }
-        if self.came.1.elapsed() > PATIENCE {
-            return Ok(true);
-        }
         let missing = fleet.missing(Stage::Search).map_err(failure::of_fleet)?;
-        Ok(missing.iter().all(|piece| self.pieces.contains(piece)))
+        let others = missing.into_iter();
+        let others = others.filter(|piece| !self.pieces.contains(piece) && !failed.contains(piece));
+        let others: Vec<usize> = others.collect();
+        // After the others: what they were missing may have come at their end.
+        let mark = self.look_at(fleet);
+        if self.behind.values().any(|(begun, _)| *begun != mark) {
+            return Ok(false);
+        }
+        let locks = fleet
+            .locks(Stage::Search, &others)
+            .map_err(failure::of_fleet)?;
+        let is_held = locks.values().any(|lock| is_locked(lock));
+        Ok(others.is_empty() || !is_held && self.came.1.elapsed() > PATIENCE)
     }
 }
 
@@ -175,6 +194,7 @@ impl Crew<'_> {
         let mut hands: Vec<Option<Hand>> = self.slots.iter().map(|_| None).collect();
         let mut tries: BTreeMap<usize, Tries> = BTreeMap::new();
         let mut failures = Vec::new();
+        let mut failed = BTreeSet::new();
         let mut stopped = None;
         let mut told = false;
         loop {
@@ -197,7 +217,7 @@ impl Crew<'_> {
                 if let Some(hand) = place
                     && let Some(status) = hand.child.try_wait()?
                 {
-                    let (piece, log) = (hand.piece, hand.log);
+                    let (piece, log, searched) = (hand.piece, hand.log, hand.searched);
                     *place = None;
                     match (
                         status.code().and_then(|code| u8::try_from(code).ok()),
@@ -212,12 +232,13 @@ impl Crew<'_> {
                         (Some(BEHIND), None) => {
                             let why = self.why(stage, piece, log, status);
                             tracing::debug!("{why}");
-                            waiting.put_behind(piece, why, self.fleet);
+                            waiting.put_behind(piece, searched, why);
                         }
                         _ => {
                             let why = self.why(stage, piece, log, status);
                             board.failed(&why);
                             failures.push(why);
+                            failed.insert(piece);
                         }
                     }
                 }
@@ -237,14 +258,14 @@ impl Crew<'_> {
             if waiting.pieces.is_empty() && is_idle {
                 break;
             }
-            if is_idle && waiting.is_in_vain(self.fleet)? {
+            if is_idle && waiting.is_in_vain(self.fleet, &failed)? {
                 failures.extend(waiting.behind.into_values().map(|(_, why)| why));
                 break;
             }
             if is_idle && waiting.looked.is_some() && !told {
                 told = true;
                 board.note(&format!(
-                    "{stage}: {} left, which other processes have or wait for",
+                    "{stage}: {} left, which wait for other processes",
                     waiting.pieces.len()
                 ));
             }
@@ -284,6 +305,10 @@ impl Crew<'_> {
 
     fn start(&self, slot: &Slot, stage: Stage, piece: usize) -> anyhow::Result<Hand> {
         let folder = self.fleet.folder();
+        let searched = match self.fleet.config().fleet.pooled {
+            true => self.fleet.searched(),
+            false => 0,
+        };
         let mut command = Command::new(&self.program);
         command.args(["fleet", "piece"]);
         command.args(["--stage", stage.name(), "--number", &piece.to_string()]);
@@ -313,6 +338,7 @@ impl Crew<'_> {
         Ok(Hand {
             piece,
             log,
+            searched,
             input: child.stdin.take(),
             child,
         })

@@ -8,7 +8,7 @@ use epnas_fleet::{Ended, Fleet, Stage};
 use epnas_supernet::DeviceKind;
 
 use super::crew::{Crew, Logs, Slot};
-use super::{NewFleetArgs, collect, epnas};
+use super::{NewFleetArgs, collect, epnas, open};
 use crate::arguments::{Global, Place, parse_device};
 use crate::failure::{self, usage};
 use crate::interrupt::Interrupt;
@@ -67,25 +67,49 @@ pub(crate) fn run(args: &LocalArgs, global: &Global) -> anyhow::Result<()> {
         crate::companion::ask(&["--version"])?;
     }
     let program = epnas()?;
-    let fleet = args.new.fleet(&args.out, kind, global)?;
+    args.new.fleet(&args.out, kind, global)?;
     let interrupt = Interrupt::catch()?;
-    let crew = Crew {
-        fleet: &fleet,
-        program,
-        restart: args.restart,
-        slots: slots(args, &fleet, global),
-        logs: Logs::Files,
-        stop: interrupt.stop(),
-        grace: None,
-        global,
-    };
-    for stage in Stage::ALL {
-        let missing = fleet.missing(stage).map_err(failure::of_fleet)?;
+    let mut before = None;
+    loop {
+        // Anew each time: it may have got more replicas, or other settings for what is to come.
+        let fleet = open(&args.out)?;
+        let Some((stage, missing)) = first_undone(&fleet)? else {
+            return collect::print(&fleet, global);
+        };
+        let crew = Crew {
+            fleet: &fleet,
+            program: program.clone(),
+            restart: args.restart,
+            slots: slots(args, &fleet, global),
+            logs: Logs::Files,
+            stop: interrupt.stop(),
+            grace: None,
+            global,
+        };
         if crew.run(stage, &missing)? == Ended::Stopped {
             return Err(interrupt.end("everything is saved; the same command goes on"));
         }
+        let done = Some((stage, missing));
+        if done == before {
+            return Err(anyhow::anyhow!(
+                "{}: the stage {stage} ended twice and is not done; what its processes say is in {}",
+                args.out.display(),
+                fleet.folder().log(stage, 0).display()
+            ));
+        }
+        before = done;
     }
-    collect::print(&fleet, global)
+}
+
+/// The first stage with something left to do, and what.
+fn first_undone(fleet: &Fleet) -> anyhow::Result<Option<(Stage, Vec<usize>)>> {
+    for stage in Stage::ALL {
+        let missing = fleet.missing(stage).map_err(failure::of_fleet)?;
+        if !missing.is_empty() {
+            return Ok(Some((stage, missing)));
+        }
+    }
+    Ok(None)
 }
 
 /// Where processes compute: on each device, or on shares of the CPU.

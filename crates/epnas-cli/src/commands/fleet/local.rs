@@ -17,8 +17,8 @@ use crate::interrupt::Interrupt;
 ///
 /// With --devices each GPU that is named does one piece after another; without, the CPU's cores
 /// are shared among the processes. The folder is that of `epnas fleet submit`, and so is the
-/// result. Whatever interrupts it, the same command goes on where it was. What the processes say
-/// is in FLEET/logs.
+/// result. Whatever interrupts it, the same command goes on where it was, and a second one beside
+/// it takes the pieces that nobody has. What the processes say is in FLEET/logs.
 ///
 /// Examples:
 ///   epnas fleet run --config demo --replicas 2 --out fleets/demo

@@ -1,6 +1,7 @@
 //! Jobs of a fleet, with Slurm's commands played by scripts: what is submitted, and what is left where one is refused.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -29,22 +30,26 @@ impl FakeSlurm {
                 &format!("bin/{name}"),
                 format!("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n{note}{body}\n"),
             );
-            let status = std::process::Command::new("chmod")
-                .args(["+x", &path])
-                .status();
+            let status = Command::new("chmod").args(["+x", &path]).status();
             assert!(status.expect("chmod runs").success());
         }
         FakeSlurm { folder }
     }
 
-    fn submit(&self, more: &[&str]) -> Outcome {
+    /// `epnas` where these scripts come before all others.
+    fn epnas(&self) -> Command {
         let path = std::env::var("PATH").expect("a path");
-        let (config, out) = (self.folder.arg("tiny.toml"), self.folder.arg("fleet"));
         let mut command = epnas();
+        command.env("PATH", format!("{}:{path}", self.folder.arg("bin")));
+        command
+    }
+
+    fn submit(&self, more: &[&str]) -> Outcome {
+        let (config, out) = (self.folder.arg("tiny.toml"), self.folder.arg("fleet"));
+        let mut command = self.epnas();
         command
             .args(["fleet", "submit", "--config", &config, "--out", &out])
             .args(more);
-        command.env("PATH", format!("{}:{path}", self.folder.arg("bin")));
         Outcome::from(command.output().expect("epnas starts"))
     }
 
@@ -128,11 +133,9 @@ fn jobs_are_submitted_in_order_and_run_once_all_are_accepted() {
 #[test]
 fn jobs_are_those_of_the_fleet_wherever_they_are_submitted_from() {
     let slurm = FakeSlurm::new(&format!("env >> $0.env\n{COUNTS}"));
-    let path = std::env::var("PATH").expect("a path");
     let (config, out) = (slurm.folder.arg("tiny.toml"), slurm.folder.arg("fleet"));
-    let mut command = epnas();
+    let mut command = slurm.epnas();
     command.args(["fleet", "submit", "--config", &config, "--out", &out]);
-    command.env("PATH", format!("{}:{path}", slurm.folder.arg("bin")));
     command.envs([
         ("SLURM_ARRAY_TASK_ID", "7"),
         ("SLURM_ARRAY_JOB_ID", "70"),
@@ -213,12 +216,10 @@ fn a_job_makes_up_for_those_that_were_lost() {
     fleet(&folder, "whole", &more).ok();
     let (config, out) = (folder.arg("tiny.toml"), folder.arg("fleet"));
     let slurm = FakeSlurm::new(COUNTS);
-    let path = std::env::var("PATH").expect("a path");
-    let mut command = epnas();
+    let mut command = slurm.epnas();
     command
         .args(["fleet", "submit", "--config", &config, "--out", &out])
         .args(more);
-    command.env("PATH", format!("{}:{path}", slurm.folder.arg("bin")));
     Outcome::from(command.output().expect("epnas starts")).ok();
     // As the jobs would: one of the searches never ran, nor did the merge and with it any of the candidates.
     for job in ["search --task 1 --tasks 2", "train"] {
@@ -278,11 +279,9 @@ fn a_job_that_is_cancelled_within_its_notice_stays_out_of_the_queue() {
     let more = ["--replicas", "1", "--set", "network.channels=8"];
     slurm.submit(&more).ok();
     let fleet = slurm.fleet();
-    let path = std::env::var("PATH").expect("a path");
-    let mut job = epnas();
+    let mut job = slurm.epnas();
     job.args(["fleet", "work", &slurm.folder.arg("fleet")])
         .args(["--stage", "search"])
-        .env("PATH", format!("{}:{path}", slurm.folder.arg("bin")))
         .env("SLURM_JOB_ID", "100");
     let mut job = job.spawn().expect("epnas starts");
     while children(&fleet, 0) == 0 {
@@ -290,9 +289,7 @@ fn a_job_that_is_cancelled_within_its_notice_stays_out_of_the_queue() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     let both = format!("kill -USR1 {0}; kill -TERM {0}", job.id());
-    let sent = std::process::Command::new("sh")
-        .args(["-c", &both])
-        .status();
+    let sent = Command::new("sh").args(["-c", &both]).status();
     assert!(sent.expect("sh runs").success());
     let status = job.wait().expect("a status");
     assert_ne!(status.code(), Some(0));
@@ -388,12 +385,7 @@ fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_fu
         .folder
         .write("bin/scontrol", "#!/bin/sh\nkill -KILL $PPID\n");
     let (config, out) = (folder.arg("tiny.toml"), folder.arg("fleet"));
-    let path = format!(
-        "{}:{}",
-        slurm.folder.arg("bin"),
-        std::env::var("PATH").expect("a path")
-    );
-    let mut submit = epnas();
+    let mut submit = slurm.epnas();
     submit.args([
         "fleet",
         "submit",
@@ -413,7 +405,7 @@ fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_fu
         "search.iterations=2",
     ]);
     // Released by a command that would end it.
-    drop(submit.env("PATH", &path).output().expect("epnas starts"));
+    drop(submit.output().expect("epnas starts"));
     let children = || {
         (0..2)
             .map(|replica| children(Path::new(&out), replica))
@@ -422,9 +414,8 @@ fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_fu
     let mut returns = 0;
     loop {
         let before = children();
-        let mut job = epnas();
+        let mut job = slurm.epnas();
         job.args(["fleet", "work", &out, "--stage", "merge"])
-            .env("PATH", &path)
             .env("SLURM_JOB_ID", "100");
         let mut job = job.spawn().expect("epnas starts");
         let code = loop {
@@ -432,7 +423,7 @@ fn a_job_that_makes_up_for_others_goes_back_to_the_queue_as_often_as_it_comes_fu
                 break status.code();
             }
             if children() > before {
-                let status = std::process::Command::new("kill")
+                let status = Command::new("kill")
                     .args(["-USR1", &job.id().to_string()])
                     .status();
                 drop(status);

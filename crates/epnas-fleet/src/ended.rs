@@ -14,7 +14,7 @@ use crate::error::FleetError;
 pub struct EndedSearch {
     /// How many children there are.
     pub children: [usize; 2],
-    /// Of what they were and reached, so that others are told from them; empty without children.
+    /// Of what they were and reached, so that others are told from them.
     pub checksums: [String; 2],
     /// Why it is not all it should be, when it is not.
     pub notes: [Option<String>; 2],
@@ -37,7 +37,7 @@ impl EndedSearch {
         };
         Ok(Self {
             children: [search.len(), random.len()],
-            checksums: [checksum(&search), checksum(&random)],
+            checksums: [Record::checksum(&search), Record::checksum(&random)],
             ..Self::default()
         })
     }
@@ -49,7 +49,7 @@ impl EndedSearch {
     pub(crate) fn records(&self, dir: &Path, which: usize) -> Result<Vec<Record>, FleetError> {
         let records = run_history(dir)?;
         let expected = self.children[which];
-        if records.len() == expected && checksum(&records) == self.checksums[which] {
+        if records.len() == expected && Record::checksum(&records) == self.checksums[which] {
             return Ok(records);
         }
         let message = match records.len() == expected {
@@ -77,18 +77,4 @@ impl EndedSearch {
     pub fn write(&self, path: &Path) -> Result<(), FileError> {
         write_json(path, self)
     }
-}
-
-/// Of children, times aside.
-fn checksum(records: &[Record]) -> String {
-    if records.is_empty() {
-        return String::new();
-    }
-    let mut hasher = crc32fast::Hasher::new();
-    for record in records {
-        let estimate = record.estimate.map_or(u64::MAX, f64::to_bits);
-        hasher.update(record.arch.to_string().as_bytes());
-        hasher.update(&estimate.to_le_bytes());
-    }
-    format!("{:08x}", hasher.finalize())
 }

@@ -7,8 +7,8 @@ use epnas_arch::seed::split;
 use epnas_disk::{FileError, read_if_present, read_json, write_json};
 use epnas_search::select::{Candidate, SelectionRecord};
 use epnas_search::{
-    BaselineKind, Best, Config, FleetConfig, Run, SelectConfig, Session, Start, StrategyKind,
-    Which, read_training,
+    BaselineKind, Best, Config, FleetConfig, Run, RunFolder, SelectConfig, Session, Start,
+    StrategyKind, Which, read_training,
 };
 use epnas_supernet::{DeviceKind, MODEL_FILE, WEIGHTS_FILE};
 use serde::{Deserialize, Serialize};
@@ -353,6 +353,12 @@ impl Fleet {
         Ok(read_derived(&self.folder.merged())?)
     }
 
+    /// The run folder of the first search that was merged: all were trained in the same precision on the same kind of device.
+    pub(crate) fn first_search(&self, merged: &Merged) -> Option<RunFolder> {
+        let first = merged.replicas.first()?;
+        Some(self.folder.replica(first.replica.number))
+    }
+
     /// What a merge of these searches depends on: their children and notes, and how many of each may win.
     pub(crate) fn merge_key(&self, ended: &[Option<EndedSearch>]) -> String {
         let text = format!(
@@ -402,8 +408,7 @@ impl Fleet {
             return Ok(false);
         };
         let mut results = vec![run.report()];
-        let first = merged.replicas.first();
-        let first = first.map(|first| self.folder.replica(first.replica.number));
+        let first = self.first_search(merged);
         if first.is_some_and(|first| first.precision().exists()) {
             results.push(run.precision());
         }

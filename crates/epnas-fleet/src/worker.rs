@@ -179,23 +179,20 @@ impl<'f> Worker<'f> {
 
     /// The machine of the first search.
     fn machine(&self, merged: &Merged) -> Result<Option<Machine>, FleetError> {
-        let Some(first) = merged.replicas.first() else {
+        let Some(first) = self.fleet.first_search(merged) else {
             return Ok(None);
         };
-        let folder = self.fleet.folder().replica(first.replica.number);
-        let best: Option<Best> = read_derived(&folder.best())?;
+        let best: Option<Best> = read_derived(&first.best())?;
         Ok(best.map(|best| best.machine))
     }
 
-    /// Children of all replicas were trained in the same precision on the same kind of device.
+    /// What the searches were trained in and on is what the fleet was.
     fn copy_precision(&self, merged: &Merged) -> Result<(), FleetError> {
-        let folder = self.fleet.folder();
-        let Some(first) = merged.replicas.first() else {
+        let Some(first) = self.fleet.first_search(merged) else {
             return Ok(());
         };
-        let of_replica = folder.replica(first.replica.number).precision();
-        if let Some(bytes) = read_if_present(&of_replica)? {
-            write_atomic(&folder.run().precision(), &bytes)?;
+        if let Some(bytes) = read_if_present(&first.precision())? {
+            write_atomic(&self.fleet.folder().run().precision(), &bytes)?;
         }
         Ok(())
     }

@@ -60,6 +60,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// A checksum of what children were and reached, times aside.
+    #[must_use]
+    pub fn checksum(records: &[Self]) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        for record in records {
+            let estimate = record.estimate.map_or(u64::MAX, f64::to_bits);
+            hasher.update(record.arch.to_string().as_bytes());
+            hasher.update(&estimate.to_le_bytes());
+        }
+        format!("{:08x}", hasher.finalize())
+    }
+
     /// The same child without the fields that measure time, for comparing runs.
     #[must_use]
     pub fn timeless(&self) -> Self {

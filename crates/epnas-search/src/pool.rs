@@ -117,14 +117,7 @@ impl Other {
     }
 
     fn checksum(&self, children: usize) -> Option<String> {
-        let records = self.records.get(..children)?;
-        let mut hasher = crc32fast::Hasher::new();
-        for record in records {
-            hasher.update(record.arch.to_string().as_bytes());
-            let estimate = record.estimate.map_or(u64::MAX, f64::to_bits);
-            hasher.update(&estimate.to_le_bytes());
-        }
-        Some(format!("{:08x}", hasher.finalize()))
+        Some(Record::checksum(self.records.get(..children)?))
     }
 }
 

@@ -8,7 +8,8 @@ use super::SlurmError;
 use crate::fleet::Fleet;
 use crate::stage::Stage;
 
-/// The script of a stage that `tasks` jobs share; `restart` is about its training. `epnas` replaces the shell, so that Slurm's signals reach it.
+/// The script of a stage that `tasks` jobs share; with `restart` it throws a training with other settings away. `epnas` replaces
+/// the shell, so that Slurm's signals reach it.
 ///
 /// # Errors
 /// [`SlurmError::Path`] when a path cannot be written in a script.
